@@ -1,0 +1,94 @@
+"""Kernels: functions from arrays to arrays, float32 and float64, without state.
+
+Every function checks its arguments once and calls the active backend's function of the same name, so a name
+imported from here follows every `use`, `swap` and `set_default`.
+"""
+
+from pydl.kernels.activation import (
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from pydl.kernels.conv2d import (
+    conv2d_backward_bias,
+    conv2d_backward_input,
+    conv2d_backward_weight,
+    conv2d_forward,
+)
+from pydl.kernels.dropout import dropout_backward, dropout_forward
+from pydl.kernels.im2col import col2im, im2col
+from pydl.kernels.linear import (
+    linear_backward_bias,
+    linear_backward_input,
+    linear_backward_weight,
+    linear_forward,
+)
+from pydl.kernels.matmul import matmul
+from pydl.kernels.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
+from pydl.kernels.pool2d import (
+    avg_pool2d_backward,
+    avg_pool2d_forward,
+    global_avg_pool2d_backward,
+    global_avg_pool2d_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
+from pydl.kernels.registry import kernels, names, register, set_default, swap, use, which
+from pydl.kernels.shapes import conv_output_size
+from pydl.kernels.softmax import (
+    log_softmax_backward,
+    log_softmax_forward,
+    softmax_backward,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward,
+    softmax_forward,
+)
+
+__all__ = [
+    "adagrad_step",
+    "adam_step",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
+    "col2im",
+    "conv2d_backward_bias",
+    "conv2d_backward_input",
+    "conv2d_backward_weight",
+    "conv2d_forward",
+    "conv_output_size",
+    "dropout_backward",
+    "dropout_forward",
+    "global_avg_pool2d_backward",
+    "global_avg_pool2d_forward",
+    "im2col",
+    "kernels",
+    "linear_backward_bias",
+    "linear_backward_input",
+    "linear_backward_weight",
+    "linear_forward",
+    "log_softmax_backward",
+    "log_softmax_forward",
+    "matmul",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "names",
+    "register",
+    "relu_backward",
+    "relu_forward",
+    "rmsprop_step",
+    "set_default",
+    "sgd_step",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax_backward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "softmax_forward",
+    "swap",
+    "tanh_backward",
+    "tanh_forward",
+    "use",
+    "which",
+]

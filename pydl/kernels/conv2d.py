@@ -1,0 +1,214 @@
+"""Two-dimensional convolution (cross-correlation, as in every deep-learning library) and its gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pydl.kernels import shapes
+from pydl.kernels.registry import active, kernel
+from pydl.kernels.shapes import PairLike
+
+
+@kernel
+def conv2d_forward(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    *,
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    dilation: PairLike = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+) -> np.ndarray:
+    """Convolve images with filters.
+
+    y[n, oc, oh, ow] = b[oc] + sum over c, kh, kw of w[oc, c, kh, kw] x[n, g C/groups + c, oh sh - ph + kh dh,
+    ow sw - pw + kw dw], where g = oc // (OC/groups) is the group of oc and x is 0 outside
+
+    Parameters
+    ----------
+    x : (N, C, H, W), float32 or float64
+    w : (OC, C/groups, KH, KW), dtype of x
+    b : (OC,), dtype of x, optional
+    stride, padding, dilation : int or (h, w)
+    groups : int that divides C and OC
+    algorithm : "auto" or "direct"
+
+    Returns
+    -------
+    y : (N, OC, OH, OW), dtype of x; OH, OW as in `conv_output_size`
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    Dumoulin, Visin 2016, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+    """
+    x = shapes.real("x", x, shapes.IMAGES)
+    w = shapes.real("w", w, shapes.FILTERS, x)
+    stride = shapes.pair("stride", stride, 1)
+    padding = shapes.pair("padding", padding, 0)
+    dilation = shapes.pair("dilation", dilation, 1)
+    groups = shapes.integer("groups", groups, 1)
+    shapes.filled("x", x)
+    shapes.not_empty("w", w)
+    shapes.conv_positions(x.shape, w.shape, stride, padding, dilation, groups)
+    if b is not None:
+        b = shapes.real("b", b, ("OC",), x)
+        shapes.same_shape("b", b, w.shape[:1])
+    return active("conv2d_forward")(
+        x,
+        w,
+        b,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        algorithm=shapes.algorithm(algorithm),
+    )
+
+
+@kernel
+def conv2d_backward_input(
+    dy: np.ndarray,
+    w: np.ndarray,
+    x_shape: tuple[int, int, int, int],
+    *,
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    dilation: PairLike = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+) -> np.ndarray:
+    """Gradient of a convolution with respect to its images.
+
+    dx[n, g C/groups + c, h, w] = sum of w[oc, c, kh, kw] dy[n, oc, oh, ow] over the oc of group g and all places
+    with h = oh sh - ph + kh dh and w = ow sw - pw + kw dw
+
+    Parameters
+    ----------
+    dy : (N, OC, OH, OW), float32 or float64
+    w : (OC, C/groups, KH, KW), dtype of dy
+    x_shape : (N, C, H, W)
+    stride, padding, dilation, groups, algorithm : as in `conv2d_forward`
+
+    Returns
+    -------
+    dx : (N, C, H, W), dtype of dy
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    As `conv2d_forward`.
+    """
+    dy = shapes.real("dy", dy, shapes.OUTPUTS)
+    w = shapes.real("w", w, shapes.FILTERS, dy)
+    x_shape = shapes.shape4("x_shape", x_shape, shapes.IMAGES)
+    stride = shapes.pair("stride", stride, 1)
+    padding = shapes.pair("padding", padding, 0)
+    dilation = shapes.pair("dilation", dilation, 1)
+    groups = shapes.integer("groups", groups, 1)
+    shapes.not_empty("w", w)
+    oh, ow = shapes.conv_positions(x_shape, w.shape, stride, padding, dilation, groups)
+    shapes.same_shape("dy", dy, (x_shape[0], w.shape[0], oh, ow))
+    return active("conv2d_backward_input")(
+        dy,
+        w,
+        x_shape,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        algorithm=shapes.algorithm(algorithm),
+    )
+
+
+@kernel
+def conv2d_backward_weight(
+    dy: np.ndarray,
+    x: np.ndarray,
+    w_shape: tuple[int, int, int, int],
+    *,
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    dilation: PairLike = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+) -> np.ndarray:
+    """Gradient of a convolution with respect to its filters.
+
+    dw[oc, c, kh, kw] = sum over n, oh, ow of dy[n, oc, oh, ow] x[n, g C/groups + c, oh sh - ph + kh dh,
+    ow sw - pw + kw dw], where g is the group of oc
+
+    Parameters
+    ----------
+    dy : (N, OC, OH, OW), float32 or float64
+    x : (N, C, H, W), dtype of dy
+    w_shape : (OC, C/groups, KH, KW)
+    stride, padding, dilation, groups, algorithm : as in `conv2d_forward`
+
+    Returns
+    -------
+    dw : (OC, C/groups, KH, KW), dtype of dy
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    As `conv2d_forward`.
+    """
+    dy = shapes.real("dy", dy, shapes.OUTPUTS)
+    x = shapes.real("x", x, shapes.IMAGES, dy)
+    w_shape = shapes.shape4("w_shape", w_shape, shapes.FILTERS)
+    stride = shapes.pair("stride", stride, 1)
+    padding = shapes.pair("padding", padding, 0)
+    dilation = shapes.pair("dilation", dilation, 1)
+    groups = shapes.integer("groups", groups, 1)
+    shapes.filled("x", x)
+    oh, ow = shapes.conv_positions(x.shape, w_shape, stride, padding, dilation, groups)
+    shapes.same_shape("dy", dy, (x.shape[0], w_shape[0], oh, ow))
+    return active("conv2d_backward_weight")(
+        dy,
+        x,
+        w_shape,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        algorithm=shapes.algorithm(algorithm),
+    )
+
+
+@kernel
+def conv2d_backward_bias(dy: np.ndarray) -> np.ndarray:
+    """Gradient of a convolution with respect to its bias.
+
+    db[oc] = sum over n, oh, ow of dy[n, oc, oh, ow]
+
+    Parameters
+    ----------
+    dy : (N, OC, OH, OW), float32 or float64
+
+    Returns
+    -------
+    db : (OC,), dtype of dy
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    As `conv2d_forward`.
+    """
+    dy = shapes.real("dy", dy, shapes.OUTPUTS)
+    shapes.filled("dy", dy)
+    return active("conv2d_backward_bias")(dy)

@@ -1,0 +1,245 @@
+"""One step of an optimizer on one parameter, in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pydl.kernels import shapes
+from pydl.kernels.registry import active, kernel
+
+
+@kernel
+def sgd_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    velocity: np.ndarray | None = None,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    initialize: bool = False,
+) -> None:
+    """Stochastic gradient descent with momentum.
+
+    g = grad + weight_decay param;  v = momentum v + (1 - dampening) g, or v = g if `initialize`;
+    param -= lr (g + momentum v if nesterov else v); without momentum param -= lr g, and v stays
+
+    Parameters
+    ----------
+    param : any shape, float32 or float64, C-contiguous; changed
+    grad : shape and dtype of param, any strides
+    velocity : as param, changed; needed if momentum is not 0
+    lr, momentum, weight_decay : at least 0
+    dampening : number
+    nesterov : look ahead; needs momentum and no dampening
+    initialize : whether this is the first step, which sets the velocity to the gradient
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    Sutskever, Martens, Dahl, Hinton 2013, "On the importance of initialization and momentum in deep learning";
+    the update is PyTorch's.
+    """
+    grad = _gradient(param, grad)
+    lr = shapes.number("lr", lr, 0.0)
+    momentum = shapes.number("momentum", momentum, 0.0)
+    dampening = shapes.number("dampening", dampening)
+    weight_decay = shapes.number("weight_decay", weight_decay, 0.0)
+    nesterov = shapes.boolean("nesterov", nesterov)
+    initialize = shapes.boolean("initialize", initialize)
+    if nesterov and (momentum == 0.0 or dampening != 0.0):
+        raise ValueError(
+            f"nesterov: expected momentum above 0 and dampening 0, got momentum {momentum} and dampening {dampening}"
+        )
+    if velocity is not None:
+        shapes.in_place("velocity", velocity, param)
+        shapes.disjoint(param=param, grad=grad, velocity=velocity)
+    elif momentum != 0.0:
+        raise ValueError(f"velocity: expected an array with momentum {momentum}, got None")
+    else:
+        shapes.disjoint(param=param, grad=grad)
+    active("sgd_step")(
+        param,
+        grad,
+        velocity,
+        lr=lr,
+        momentum=momentum,
+        dampening=dampening,
+        weight_decay=weight_decay,
+        nesterov=nesterov,
+        initialize=initialize,
+    )
+
+
+@kernel
+def adam_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    *,
+    step: int,
+    lr: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> None:
+    """Adam, or AdamW if `decoupled`.
+
+    g = grad + weight_decay param, or g = grad and param *= 1 - lr weight_decay if `decoupled`;
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+    param -= lr / (1 - beta1^step) m / (sqrt(v / (1 - beta2^step)) + eps)
+
+    Parameters
+    ----------
+    param : any shape, float32 or float64, C-contiguous; changed
+    grad : shape and dtype of param, any strides
+    m, v : as param, changed
+    step : number of this step, from 1
+    lr, eps, weight_decay : at least 0
+    beta1, beta2 : in [0, 1)
+    decoupled : shrink the parameter itself instead of adding to its gradient
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    Kingma, Ba 2014, arXiv:1412.6980; Loshchilov, Hutter 2017, arXiv:1711.05101.
+    """
+    grad = _gradient(param, grad)
+    shapes.in_place("m", m, param)
+    shapes.in_place("v", v, param)
+    shapes.disjoint(param=param, grad=grad, m=m, v=v)
+    active("adam_step")(
+        param,
+        grad,
+        m,
+        v,
+        step=shapes.integer("step", step, 1),
+        lr=shapes.number("lr", lr, 0.0),
+        beta1=shapes.number("beta1", beta1, 0.0, 1.0),
+        beta2=shapes.number("beta2", beta2, 0.0, 1.0),
+        eps=shapes.number("eps", eps, 0.0),
+        weight_decay=shapes.number("weight_decay", weight_decay, 0.0),
+        decoupled=shapes.boolean("decoupled", decoupled),
+    )
+
+
+@kernel
+def rmsprop_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    square_avg: np.ndarray,
+    velocity: np.ndarray | None = None,
+    grad_avg: np.ndarray | None = None,
+    *,
+    lr: float = 1e-2,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+) -> None:
+    """RMSprop, centered if `grad_avg` is given.
+
+    g = grad + weight_decay param;  s = alpha s + (1 - alpha) g^2;  a = alpha a + (1 - alpha) g;
+    d = g / (sqrt(s - a^2) + eps), a = 0 unless centered;
+    v = momentum v + d and param -= lr v; without momentum param -= lr d, and v stays
+
+    Parameters
+    ----------
+    param : any shape, float32 or float64, C-contiguous; changed
+    grad : shape and dtype of param, any strides
+    square_avg : s, as param, changed
+    velocity : v, as param, changed; needed if momentum is not 0
+    grad_avg : a, as param, changed, optional
+    lr, alpha, eps, weight_decay, momentum : at least 0
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    Tieleman, Hinton 2012, lecture 6.5 of "Neural networks for machine learning"; centered as in
+    Graves 2013, arXiv:1308.0850; the update is PyTorch's.
+    """
+    grad = _gradient(param, grad)
+    shapes.in_place("square_avg", square_avg, param)
+    if velocity is not None:
+        shapes.in_place("velocity", velocity, param)
+    if grad_avg is not None:
+        shapes.in_place("grad_avg", grad_avg, param)
+    shapes.disjoint(param=param, grad=grad, square_avg=square_avg, velocity=velocity, grad_avg=grad_avg)
+    momentum = shapes.number("momentum", momentum, 0.0)
+    if momentum != 0.0 and velocity is None:
+        raise ValueError(f"velocity: expected an array with momentum {momentum}, got None")
+    active("rmsprop_step")(
+        param,
+        grad,
+        square_avg,
+        velocity,
+        grad_avg,
+        lr=shapes.number("lr", lr, 0.0),
+        alpha=shapes.number("alpha", alpha, 0.0),
+        eps=shapes.number("eps", eps, 0.0),
+        weight_decay=shapes.number("weight_decay", weight_decay, 0.0),
+        momentum=momentum,
+    )
+
+
+@kernel
+def adagrad_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    square_sum: np.ndarray,
+    *,
+    lr: float = 1e-2,
+    eps: float = 1e-10,
+    weight_decay: float = 0.0,
+) -> None:
+    """Adagrad.
+
+    g = grad + weight_decay param;  s = s + g^2;  param -= lr g / (sqrt(s) + eps)
+
+    Parameters
+    ----------
+    param : any shape, float32 or float64, C-contiguous; changed
+    grad : shape and dtype of param, any strides
+    square_sum : s, as param, changed
+    lr, eps, weight_decay : at least 0
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    Duchi, Hazan, Singer 2011, "Adaptive subgradient methods for online learning and stochastic optimization".
+    """
+    grad = _gradient(param, grad)
+    shapes.in_place("square_sum", square_sum, param)
+    shapes.disjoint(param=param, grad=grad, square_sum=square_sum)
+    active("adagrad_step")(
+        param,
+        grad,
+        square_sum,
+        lr=shapes.number("lr", lr, 0.0),
+        eps=shapes.number("eps", eps, 0.0),
+        weight_decay=shapes.number("weight_decay", weight_decay, 0.0),
+    )
+
+
+def _gradient(param: np.ndarray, grad: np.ndarray) -> np.ndarray:
+    shapes.in_place("param", param)
+    grad = shapes.real("grad", grad, None, param)
+    shapes.same_shape("grad", grad, param.shape)
+    return grad
