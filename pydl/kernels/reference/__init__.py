@@ -1,0 +1,84 @@
+"""The kernels in plain NumPy, written for reading; what the compiled ones are tested against.
+
+Each function is called with the arguments that the public function of its name has checked and normalised:
+arrays of one dtype, pairs as (h, w), shapes as tuples, axes counted from the front.
+"""
+
+from pydl.kernels.reference.activation import (
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from pydl.kernels.reference.conv2d import (
+    conv2d_backward_bias,
+    conv2d_backward_input,
+    conv2d_backward_weight,
+    conv2d_forward,
+)
+from pydl.kernels.reference.dropout import dropout_backward, dropout_forward
+from pydl.kernels.reference.im2col import col2im, im2col
+from pydl.kernels.reference.linear import (
+    linear_backward_bias,
+    linear_backward_input,
+    linear_backward_weight,
+    linear_forward,
+)
+from pydl.kernels.reference.matmul import matmul
+from pydl.kernels.reference.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
+from pydl.kernels.reference.pool2d import (
+    avg_pool2d_backward,
+    avg_pool2d_forward,
+    global_avg_pool2d_backward,
+    global_avg_pool2d_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
+from pydl.kernels.reference.softmax import (
+    log_softmax_backward,
+    log_softmax_forward,
+    softmax_backward,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward,
+    softmax_forward,
+)
+
+__all__ = [
+    "adagrad_step",
+    "adam_step",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
+    "col2im",
+    "conv2d_backward_bias",
+    "conv2d_backward_input",
+    "conv2d_backward_weight",
+    "conv2d_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "global_avg_pool2d_backward",
+    "global_avg_pool2d_forward",
+    "im2col",
+    "linear_backward_bias",
+    "linear_backward_input",
+    "linear_backward_weight",
+    "linear_forward",
+    "log_softmax_backward",
+    "log_softmax_forward",
+    "matmul",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "relu_backward",
+    "relu_forward",
+    "rmsprop_step",
+    "sgd_step",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax_backward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "softmax_forward",
+    "tanh_backward",
+    "tanh_forward",
+]
