@@ -1,0 +1,35 @@
+"""Use the installed package; the argument is the environment in which it must be found."""
+
+import importlib.util
+import pathlib
+import sys
+
+import numpy as np
+
+import pydl
+from pydl import kernels
+
+
+def main(environment: str) -> None:
+    found = pathlib.Path(pydl.__file__).resolve()
+    assert pathlib.Path(environment).resolve() in found.parents, found
+    assert importlib.util.find_spec("Cython") is None, "Cython is in the environment"
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 9, 8)).astype(np.float32)
+    w = rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    assert kernels.which("conv2d_forward").startswith("native"), kernels.which("conv2d_forward")
+    native = kernels.conv2d_forward(x, w, padding=1)
+    with kernels.use("reference"):
+        reference = kernels.conv2d_forward(x, w, padding=1)
+    np.testing.assert_allclose(native, reference, rtol=1e-4, atol=1e-4)
+
+    model = pydl.nn.Sequential(pydl.nn.Flatten(), pydl.nn.Linear(3 * 9 * 8, 5))
+    loss = pydl.functional.cross_entropy(model(pydl.Tensor(x)), np.array([1, 4]))
+    loss.backward()
+    assert all(p.grad is not None and np.isfinite(p.grad).all() for p in model.parameters())
+    print(f"pydl {pydl.__version__} from {found.parent}: {kernels.which('conv2d_forward')}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

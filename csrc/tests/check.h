@@ -1,0 +1,68 @@
+/* What the C core's tests share: arrays, expectations and the record of what has run.
+ *
+ * Bounds: a sum of n products computed in any order, with or without fused multiply-adds, differs
+ * from the exact one by at most n u / (1 - n u) * sum |a b| (Higham 2002, section 3.1), u the unit
+ * roundoff. */
+#ifndef PYDL_CHECK_H
+#define PYDL_CHECK_H
+
+#include "pydl.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef pydl_idx idx;
+
+typedef struct {
+    idx count;
+    double *value; /* the elements, given or expected */
+    double *scale; /* expected: the sum of the magnitudes that were added up */
+    idx *terms;    /* expected: how many they were */
+} array;
+
+/* The circumstances of the kernels that are being checked. */
+extern const char *isa_now;
+extern pydl_dtype dtype_now;
+extern int passed, failed;
+
+void check(int ok, const char *name);
+
+array zeros(idx count);
+array randoms(idx count); /* uniform in [-1, 1), exact in float32, all different from 0 */
+void release(array a);
+void add(array *a, idx i, double term);
+
+/* A copy in the current dtype, in a block of its exact size so that a sanitizer sees every step
+ * outside; memory for a result, filled with NaN so that an element left out is found. */
+void *typed(array a);
+void *blank(idx count);
+double element(const void *memory, idx i);
+size_t item_size(void);
+
+/* factor: how many times the bound of one sum is allowed (1 for a single sum of products). */
+void expect(const char *name, const void *got, array want, double factor);
+
+enum {
+#define KERNEL(name, parameters, arguments) KERNEL_##name,
+#include "kernels.def"
+#undef KERNEL
+    KERNELS
+};
+extern int kernel_runs[KERNELS];
+
+/* Calls a kernel of the current table and dtype. */
+#define RUN(name, ...) (kernel_runs[KERNEL_##name]++, pydl_##name(dtype_now, __VA_ARGS__))
+#define RUN_OK(name, ...) check(RUN(name, __VA_ARGS__) == PYDL_OK, #name ": status")
+
+void test_conv2d(void);
+void test_im2col(void);
+void test_matmul(void);
+void test_linear(void);
+
+void test_same_bits(void);
+void test_thread_pool(int may_fork);
+void test_cache(void);
+
+#endif

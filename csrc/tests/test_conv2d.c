@@ -1,0 +1,165 @@
+/* Convolution in its three directions, im2col and col2im. */
+#include "check.h"
+
+static idx output_size(idx size, idx kernel, idx stride, idx pad, idx dilation)
+{
+    return (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
+}
+
+/* The row (column) of the input under row kh (column kw) of the filter, -1 in the padding. */
+static idx input_row(const pydl_conv2d_shape *s, idx oh, idx kh)
+{
+    const idx ih = oh * s->stride_h - s->pad_h + kh * s->dilation_h;
+    return ih < s->h ? ih : -1;
+}
+
+static idx input_column(const pydl_conv2d_shape *s, idx ow, idx kw)
+{
+    const idx iw = ow * s->stride_w - s->pad_w + kw * s->dilation_w;
+    return iw < s->w ? iw : -1;
+}
+
+typedef enum { FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT } direction;
+
+/* One loop over every product of the convolution; each direction sums them for another of the
+ * three arrays. */
+static array conv_expected(const pydl_conv2d_shape *s, direction towards, array x, array w, array y,
+                           const double *bias)
+{
+    const idx c_group = s->c / s->groups, oc_group = s->oc / s->groups;
+    const array results[] = {[FORWARD] = y, [BACKWARD_INPUT] = x, [BACKWARD_WEIGHT] = w};
+    array want = zeros(results[towards].count);
+    for (idx n = 0; n < s->n; n++)
+        for (idx oc = 0; oc < s->oc; oc++)
+            for (idx oh = 0; oh < s->oh; oh++)
+                for (idx ow = 0; ow < s->ow; ow++) {
+                    const idx at_y = ((n * s->oc + oc) * s->oh + oh) * s->ow + ow;
+                    if (towards == FORWARD && bias)
+                        add(&want, at_y, bias[oc]);
+                    for (idx c = 0; c < c_group; c++)
+                        for (idx kh = 0; kh < s->kh; kh++)
+                            for (idx kw = 0; kw < s->kw; kw++) {
+                                const idx ih = input_row(s, oh, kh), iw = input_column(s, ow, kw);
+                                if (ih < 0 || iw < 0)
+                                    continue;
+                                const idx channel = oc / oc_group * c_group + c;
+                                const idx at_x = ((n * s->c + channel) * s->h + ih) * s->w + iw;
+                                const idx at_w = ((oc * c_group + c) * s->kh + kh) * s->kw + kw;
+                                if (towards == FORWARD)
+                                    add(&want, at_y, x.value[at_x] * w.value[at_w]);
+                                else if (towards == BACKWARD_INPUT)
+                                    add(&want, at_x, y.value[at_y] * w.value[at_w]);
+                                else
+                                    add(&want, at_w, y.value[at_y] * x.value[at_x]);
+                            }
+                }
+    return want;
+}
+
+static void test_conv2d_shape(const pydl_conv2d_shape *s)
+{
+    const idx pixels = s->oh * s->ow;
+    array x = randoms(s->n * s->c * s->h * s->w), y = randoms(s->n * s->oc * pixels);
+    array w = randoms(s->oc * (s->c / s->groups) * s->kh * s->kw), b = randoms(s->oc);
+    void *tx = typed(x), *tw = typed(w), *tb = typed(b), *ty = typed(y);
+
+    void *got = blank(y.count);
+    array want = conv_expected(s, FORWARD, x, w, y, b.value);
+    RUN_OK(conv2d_forward, s, tx, tw, tb, got);
+    expect("conv2d_forward", got, want, 1);
+    release(want);
+    want = conv_expected(s, FORWARD, x, w, y, NULL);
+    RUN_OK(conv2d_forward, s, tx, tw, NULL, got);
+    expect("conv2d_forward without bias", got, want, 1);
+    release(want);
+    free(got);
+
+    got = blank(x.count);
+    want = conv_expected(s, BACKWARD_INPUT, x, w, y, NULL);
+    RUN_OK(conv2d_backward_input, s, ty, tw, got);
+    expect("conv2d_backward_input", got, want, 1);
+    release(want);
+    free(got);
+
+    got = blank(w.count);
+    want = conv_expected(s, BACKWARD_WEIGHT, x, w, y, NULL);
+    RUN_OK(conv2d_backward_weight, s, ty, tx, got);
+    expect("conv2d_backward_weight", got, want, 1);
+    release(want);
+    free(got);
+
+    got = blank(b.count);
+    want = zeros(b.count);
+    for (idx i = 0; i < y.count; i++)
+        add(&want, i / pixels % s->oc, y.value[i]);
+    RUN_OK(conv2d_backward_bias, s->n, s->oc, pixels, ty, got);
+    expect("conv2d_backward_bias", got, want, 1);
+    release(want);
+    free(got);
+
+    release(x), release(w), release(b), release(y);
+    free(tx), free(tw), free(tb), free(ty);
+}
+
+/* n c h w, oc kh kw, then stride, pad and dilation (height, width), groups */
+#define SHAPE(n, c, h, w, oc, kh, kw, sh, sw, ph, pw, dh, dw, groups)                              \
+    {n, c, h, w, oc, 0, 0, kh, kw, sh, sw, ph, pw, dh, dw, groups}
+static const pydl_conv2d_shape conv_shapes[] = {
+    SHAPE(2, 3, 7, 5, 4, 3, 3, 1, 1, 1, 1, 1, 1, 1),
+    SHAPE(1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1),
+    SHAPE(0, 3, 7, 5, 4, 3, 3, 1, 1, 1, 1, 1, 1, 1),
+    SHAPE(2, 5, 13, 11, 7, 1, 1, 1, 1, 0, 0, 1, 1, 1),
+    SHAPE(2, 3, 14, 19, 9, 5, 3, 2, 3, 2, 1, 1, 2, 1),
+    SHAPE(1, 6, 9, 12, 4, 3, 2, 1, 2, 1, 0, 2, 1, 2),
+    SHAPE(2, 5, 10, 21, 5, 3, 3, 1, 1, 1, 1, 1, 1, 5),
+    SHAPE(1, 3, 12, 35, 6, 3, 5, 2, 1, 0, 2, 1, 1, 3),
+    SHAPE(1, 33, 8, 9, 35, 3, 3, 1, 1, 1, 1, 1, 1, 1),
+    SHAPE(3, 16, 17, 23, 24, 3, 3, 1, 1, 1, 1, 1, 1, 1),
+    SHAPE(1, 3, 29, 31, 17, 11, 7, 4, 4, 2, 3, 1, 1, 1),
+    SHAPE(1, 2, 4, 4, 3, 3, 3, 1, 1, 4, 5, 1, 1, 1),
+};
+enum { CONV_SHAPES = sizeof conv_shapes / sizeof conv_shapes[0] };
+
+static pydl_conv2d_shape with_output(pydl_conv2d_shape s)
+{
+    s.oh = output_size(s.h, s.kh, s.stride_h, s.pad_h, s.dilation_h);
+    s.ow = output_size(s.w, s.kw, s.stride_w, s.pad_w, s.dilation_w);
+    return s;
+}
+
+void test_conv2d(void)
+{
+    for (int i = 0; i < CONV_SHAPES; i++) {
+        const pydl_conv2d_shape s = with_output(conv_shapes[i]);
+        test_conv2d_shape(&s);
+    }
+}
+
+void test_im2col(void)
+{
+    for (int i = 0; i < CONV_SHAPES; i++) {
+        const pydl_conv2d_shape s = with_output(conv_shapes[i]);
+        const idx rows = s.c * s.kh * s.kw, pixels = s.oh * s.ow;
+        array x = randoms(s.n * s.c * s.h * s.w), cols = randoms(s.n * rows * pixels);
+        array want_cols = zeros(cols.count), want_x = zeros(x.count);
+        for (idx at = 0; at < cols.count; at++) {
+            const idx ow = at % s.ow, oh = at / s.ow % s.oh;
+            const idx row = at / pixels % rows, n = at / (pixels * rows);
+            const idx ih = input_row(&s, oh, row / s.kw % s.kh);
+            const idx iw = input_column(&s, ow, row % s.kw);
+            if (ih < 0 || iw < 0)
+                continue;
+            const idx at_x = ((n * s.c + row / (s.kh * s.kw)) * s.h + ih) * s.w + iw;
+            want_cols.value[at] = x.value[at_x];
+            add(&want_x, at_x, cols.value[at]);
+        }
+        void *tx = typed(x), *tcols = typed(cols);
+        void *got_cols = blank(cols.count), *got_x = blank(x.count);
+        RUN_OK(im2col, &s, tx, got_cols);
+        expect("im2col", got_cols, want_cols, 1);
+        RUN_OK(col2im, &s, tcols, got_x);
+        expect("col2im", got_x, want_x, 1);
+        release(x), release(cols), release(want_cols), release(want_x);
+        free(tx), free(tcols), free(got_cols), free(got_x);
+    }
+}

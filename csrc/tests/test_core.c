@@ -1,0 +1,61 @@
+/* The C core against plain loops in double precision: every kernel of kernels.def, every
+ * instruction set of this CPU, both dtypes, one thread and two; then the pool and the allocator.
+ *
+ * --no-fork leaves out forked children that start threads, which qemu-user 7 cannot run. */
+#include "check.h"
+
+static const char *const kernel_names[] = {
+#define KERNEL(name, parameters, arguments) #name,
+#include "kernels.def"
+#undef KERNEL
+};
+
+static void test_kernels(void)
+{
+    test_matmul();
+    test_linear();
+    test_im2col();
+    test_conv2d();
+}
+
+static void test_selection(void)
+{
+    check(pydl_find("no such isa") == NULL, "pydl_find of an unknown ISA");
+    check(!pydl_use_isa("no such isa"), "pydl_use_isa of an unknown ISA");
+    check(pydl_find("baseline") != NULL, "the baseline is always there");
+    for (const char *const *isa = pydl_isas(); *isa; isa++) {
+        check(pydl_use_isa(*isa), "pydl_use_isa");
+        check(pydl_active() == pydl_find(*isa), "pydl_use_isa makes the table active");
+        check(!strcmp(pydl_active()->isa, *isa), "a table knows its name");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const int may_fork = argc < 2 || strcmp(argv[1], "--no-fork");
+    test_selection();
+    for (const char *const *isa = pydl_isas(); *isa; isa++)
+        for (int dtype = PYDL_F32; dtype <= PYDL_F64; dtype++)
+            for (int threads = 1; threads <= 2; threads++) {
+                isa_now = *isa;
+                dtype_now = (pydl_dtype)dtype;
+                pydl_use_isa(*isa);
+                pydl_set_num_threads(threads);
+                const int before = passed + failed;
+                test_kernels();
+                if (threads == 2)
+                    test_same_bits();
+                printf("%-8s %s, %d thread%s: %d checks\n", *isa, dtype ? "float64" : "float32",
+                       threads, threads > 1 ? "s" : "", passed + failed - before);
+                fflush(stdout);
+            }
+    for (int i = 0; i < KERNELS; i++)
+        if (!kernel_runs[i]) {
+            printf("FAILED %s: no test calls this kernel\n", kernel_names[i]);
+            failed++;
+        }
+    test_thread_pool(may_fork);
+    test_cache();
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
