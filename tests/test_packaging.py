@@ -1,0 +1,129 @@
+"""What the packaging files promise, checked without building anything."""
+
+import fnmatch
+import re
+import runpy
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import pydl
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+META = PROJECT["project"]
+
+
+def test_numpy_is_the_only_requirement():
+    assert [re.split(r"[<>=]", name)[0] for name in META["dependencies"]] == ["numpy"]
+
+
+def test_the_distribution_is_not_called_pydl():
+    assert META["name"] == "pydl-kernels"
+
+
+def test_versions_agree():
+    assert META["version"] == pydl.__version__
+    assert f"## {pydl.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_extras_of_the_error_messages_exist():
+    extras = set(META["optional-dependencies"])
+    assert {"demo", "test", "bench", "plot", "io", "data", "images", "dev"} <= extras
+    named = set()
+    for path in (ROOT / "pydl").rglob("*.py"):
+        for group in re.findall(r"pydl-kernels\[([\w,]+)\]", path.read_text()):
+            named |= set(group.split(","))
+    assert named <= extras
+
+
+def test_the_script_exists():
+    module, _, function = META["scripts"]["pydl"].partition(":")
+    assert callable(getattr(__import__(module, fromlist=[function]), function))
+
+
+def test_every_folder_with_python_files_is_a_package():
+    """Packages are found by their __init__.py: a folder without one is not in the wheel."""
+    folders = {path.parent for path in (ROOT / "pydl").rglob("*.py")}
+    assert [str(f) for f in sorted(folders) if not (f / "__init__.py").exists()] == []
+
+
+def in_sdist(name: str, rules: list[list[str]]) -> bool:
+    """Whether MANIFEST.in takes a file, by its include and recursive-include lines."""
+    path = Path(name)
+    for command, *words in rules:
+        if command == "include" and any(fnmatch.fnmatch(name, pattern) for pattern in words):
+            return True
+        if command == "recursive-include" and name.startswith(words[0] + "/"):
+            if any(fnmatch.fnmatch(path.name, pattern) for pattern in words[1:]):
+                return True
+    return False
+
+
+def test_the_sdist_takes_every_source_file():
+    rules = [
+        line.split() for line in (ROOT / "MANIFEST.in").read_text().splitlines() if line.strip()
+    ]
+    kinds = {".c", ".h", ".def", ".py", ".pyi", ".pyx", ".pxd", ".pxi", ".typed"}
+    sources = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("pydl", "csrc", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in kinds or path.name == "Makefile"
+    ]
+    assert "csrc/pydl.h" in sources and "pydl/_pydl_core.pyx" in sources
+    assert [name for name in sources if not in_sdist(name, rules)] == []
+    for name in ("LICENSE", "README.md", "CHANGELOG.md", "setup.py", "pyproject.toml"):
+        assert in_sdist(name, rules), name
+
+
+def test_the_wheel_takes_the_typing_files_and_the_header():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["pydl"]
+    for name in (
+        "py.typed",
+        "_pydl_core.pyi",
+        "_pydl_core.pxd",
+        "include/pydl.h",
+        "include/kernels.def",
+    ):
+        assert (ROOT / "pydl" / name).exists(), name
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
+
+
+def test_the_installed_header_is_the_core_s():
+    for name in ("pydl.h", "kernels.def"):
+        assert (ROOT / "pydl/include" / name).read_bytes() == (ROOT / "csrc" / name).read_bytes()
+
+
+def test_setup_stops_on_windows(monkeypatch):
+    cython, build, tools = (
+        types.ModuleType("Cython"),
+        types.ModuleType("Cython.Build"),
+        types.ModuleType("setuptools"),
+    )
+    build.cythonize = tools.setup = tools.Extension = lambda *a, **k: pytest.fail(
+        "setup.py went on"
+    )
+    for name, module in {"Cython": cython, "Cython.Build": build, "setuptools": tools}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match="WSL"):
+        runpy.run_path(str(ROOT / "setup.py"))
+
+
+def test_import_leaves_optional_packages_alone():
+    script = (
+        "import sys, pydl; print(sorted({m.partition('.')[0] for m in sys.modules} & "
+        "{'PIL', 'matplotlib', 'safetensors', 'scipy', 'sklearn', 'torch', 'tqdm'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
