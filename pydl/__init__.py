@@ -1,0 +1,78 @@
+"""pydl: fast deep-learning kernels for CPUs, and the library on top of them.
+
+`pydl.kernels` maps arrays to arrays; `pydl.functional` knows their gradients; `pydl.nn`, `pydl.optim`,
+`pydl.data` and `pydl.train` hold parameters and train them. The parts are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pydl import functional as functional
+from pydl import kernels as kernels
+from pydl.autograd import (
+    Tensor,
+    enable_grad,
+    get_default_dtype,
+    is_grad_enabled,
+    no_grad,
+    set_default_dtype,
+)
+from pydl.random import manual_seed
+from pydl.runtime import (
+    empty,
+    empty_cache,
+    get_num_threads,
+    memory_stats,
+    set_num_threads,
+    threads,
+)
+
+if TYPE_CHECKING:
+    from pydl import data as data
+    from pydl import io as io
+    from pydl import nn as nn
+    from pydl import optim as optim
+    from pydl import schedules as schedules
+    from pydl import testing as testing
+    from pydl import train as train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Tensor",
+    "data",
+    "empty",
+    "empty_cache",
+    "enable_grad",
+    "functional",
+    "get_default_dtype",
+    "get_num_threads",
+    "io",
+    "is_grad_enabled",
+    "kernels",
+    "manual_seed",
+    "memory_stats",
+    "nn",
+    "no_grad",
+    "optim",
+    "schedules",
+    "set_default_dtype",
+    "set_num_threads",
+    "testing",
+    "threads",
+    "train",
+]
+
+_LOADED_WHEN_USED = {"data", "io", "nn", "optim", "schedules", "testing", "train"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LOADED_WHEN_USED:
+        return importlib.import_module(f"pydl.{name}")
+    raise AttributeError(f"module 'pydl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,461 @@
+"""Tensor and tape: reverse-mode differentiation of NumPy programs.
+
+An op is a plain function ``op(needs, *arrays, **options) -> (y, vjp)``: `needs` says which arrays
+want a gradient, `y` is the result (or a tuple of results) and ``vjp(dy)`` returns one gradient, or
+None, per array. `differentiable` makes it a function of Tensors that records itself on the tape.
+
+A node of the tape holds its parent nodes and its vjp, never a Tensor, so only the arrays that a vjp
+mentions stay alive.
+
+Source: Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, chapter 3.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+__all__ = [
+    "Tensor",
+    "differentiable",
+    "enable_grad",
+    "get_default_dtype",
+    "is_grad_enabled",
+    "no_grad",
+    "set_default_dtype",
+]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_recording: ContextVar[bool] = ContextVar("pydl_recording", default=True)
+_default_dtype = _FLOATS[0]
+_order = itertools.count()
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Set the dtype that Python numbers and lists get: float32 (as at the start) or float64."""
+    global _default_dtype
+    wanted = np.dtype(dtype)
+    if wanted not in _FLOATS:
+        raise TypeError(f"dtype: expected float32 or float64, got {wanted}")
+    _default_dtype = wanted
+
+
+def get_default_dtype() -> np.dtype:
+    """Return the dtype that Python numbers and lists get."""
+    return _default_dtype
+
+
+def is_grad_enabled() -> bool:
+    """Return whether ops are being recorded in this context."""
+    return _recording.get()
+
+
+@contextmanager
+def _set_recording(mode: bool) -> Iterator[None]:
+    token = _recording.set(mode)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def no_grad() -> Any:
+    """Record nothing inside: ``with no_grad():``, or ``@no_grad()`` before a function."""
+    return _set_recording(False)
+
+
+def enable_grad() -> Any:
+    """Record again inside, within a `no_grad` block."""
+    return _set_recording(True)
+
+
+class Node:
+    """One application of an op: ``parents`` are (node, output index) pairs or None.
+
+    A leaf has no vjp and keeps its gradient; a node that backward has used has ``parents`` None.
+    """
+
+    __slots__ = ("grad", "order", "outputs", "parents", "vjp")
+
+    def __init__(
+        self,
+        parents: tuple[tuple[Node, int] | None, ...] = (),
+        vjp: Callable[..., Sequence[np.ndarray | None]] | None = None,
+        outputs: int = 1,
+    ):
+        self.order = next(_order)
+        self.parents: tuple[tuple[Node, int] | None, ...] | None = parents
+        self.vjp = vjp
+        self.outputs = outputs
+        self.grad: np.ndarray | None = None
+
+
+def differentiable(op: Callable[..., tuple[Any, Callable]]) -> Callable[..., Any]:
+    """Make ``op(needs, *arrays, **options) -> (y, vjp)`` a recorded function of Tensors.
+
+    Positional arguments are Tensors, arrays, numbers or None, and reach `op` as arrays of one
+    floating dtype (integers stay integers where nothing floats); keyword arguments reach it as they
+    are and are never differentiated. A vjp gets None for an output without a gradient, and must not
+    keep what it returns.
+
+    Returns
+    -------
+    A function from operands and options to a Tensor, or to a tuple where `op` returns a tuple.
+
+    Raises
+    ------
+    TypeError
+        If the operands mix float32 and float64, or have a dtype that is neither a real number's
+        nor bool.
+    """
+
+    @functools.wraps(op)
+    def apply(*operands: Any, **options: Any) -> Any:
+        arrays, dtype = _one_dtype(
+            [
+                x.data
+                if isinstance(x, Tensor)
+                else x.item()
+                if isinstance(x, (np.ndarray, np.generic)) and not x.ndim
+                else x
+                for x in operands
+            ]
+        )
+        parents: tuple[tuple[Node, int] | None, ...]
+        if _recording.get():
+            parents = tuple([x._source if isinstance(x, Tensor) else None for x in operands])
+        else:
+            parents = (None,) * len(operands)
+        needs = tuple([p is not None for p in parents])
+        results, vjp = op(needs, *arrays, **options)
+        several = isinstance(results, tuple)
+        node = Node(parents, vjp, len(results) if several else 1) if True in needs else None
+        if not several:
+            return _result(results, dtype, node, 0)
+        return tuple(
+            None if y is None else _result(y, dtype, node, i) for i, y in enumerate(results)
+        )
+
+    return apply
+
+
+def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
+    """Convert to arrays of the one floating dtype among them, which is None if nothing floats."""
+    dtype, mixed = None, False
+    for a in arrays:
+        if not isinstance(a, np.ndarray) or a.dtype.kind != "f":
+            mixed = mixed or a is not None
+        elif dtype is None:
+            dtype = a.dtype
+        elif a.dtype != dtype:
+            raise TypeError(
+                f"operands: expected one dtype, got {dtype} and {a.dtype}; "
+                "convert one of them with .to(dtype)"
+            )
+    if mixed:
+        arrays = [a if a is None else np.asarray(a) for a in arrays]
+        kinds = {a.dtype.kind for a in arrays if a is not None}
+        if not kinds <= set("biuf"):
+            raise TypeError(f"operands: expected real numbers, got {[a.dtype for a in arrays]}")
+        if dtype is None and "f" in kinds:
+            dtype = _default_dtype
+        if dtype is not None:
+            arrays = [a if a is None else a.astype(dtype, copy=False) for a in arrays]
+    return arrays, dtype
+
+
+def _result(y: Any, dtype: np.dtype | None, node: Node | None, index: int) -> Tensor:
+    if type(y) is not np.ndarray:
+        y = np.asarray(y)
+    if dtype is None and y.dtype.kind == "f":
+        y = y.astype(_default_dtype, copy=False)
+    tensor = Tensor.__new__(Tensor)
+    tensor.data = y
+    tensor._source = None if node is None else (node, index)
+    return tensor
+
+
+Slot = tuple[np.ndarray, bool]  # a gradient, and whether it may be changed in place
+
+
+def _backward(root: Node, index: int, grad: np.ndarray) -> None:
+    """Send `grad` from an output of `root` to the leaves; every node is freed once it is used."""
+    nodes, stack = {root}, [root]
+    while stack:
+        parents = stack.pop().parents
+        if parents is None:
+            raise RuntimeError(
+                "backward: this part of the tape was freed by an earlier backward; "
+                "run the forward pass again"
+            )
+        for source in parents:
+            if source is not None and source[0] not in nodes:
+                nodes.add(source[0])
+                stack.append(source[0])
+    slots: list[Slot | None] = [None] * root.outputs
+    slots[index] = (grad, False)
+    pending = {root: slots}
+    for node in sorted(nodes, key=attrgetter("order"), reverse=True):
+        _visit(node, pending)
+
+
+def _visit(node: Node, pending: dict[Node, list[Slot | None]]) -> None:
+    slots, parents, vjp = pending.pop(node, None), node.parents, node.vjp
+    if vjp is None:
+        if slots is not None and slots[0] is not None:
+            first = None if node.grad is None else (node.grad, True)
+            total, owned = _add(first, *slots[0])
+            node.grad = total if owned else total.copy()
+        return
+    node.parents = node.vjp = None
+    if slots is None or parents is None:
+        return
+    dys = [None if slot is None else slot[0] for slot in slots]
+    del slots
+    grads = [None if g is None else np.asarray(g) for g in vjp(*dys)]
+    if len(grads) != len(parents):
+        raise RuntimeError(f"vjp: expected {len(parents)} gradients, got {len(grads)}")
+    taken = [_memory(a) for a in dys + grads if a is not None]
+    for source, g in zip(parents, grads):
+        if source is not None and g is not None:
+            parent, i = source
+            at = pending.setdefault(parent, [None] * parent.outputs)
+            at[i] = _add(at[i], g, taken.count(_memory(g)) == 1 and g.flags.writeable)
+
+
+def _memory(a: np.ndarray) -> int:
+    """Identify the array that `a` is, or is a view of."""
+    while isinstance(a.base, np.ndarray):
+        a = a.base
+    return id(a)
+
+
+def _add(slot: Slot | None, grad: np.ndarray, owned: bool) -> Slot:
+    if slot is None:
+        return grad, owned
+    total, total_owned = slot
+    if total_owned:
+        return np.add(total, grad, out=total), True
+    if owned:
+        return np.add(total, grad, out=grad), True
+    return np.asarray(total + grad), True
+
+
+class Tensor:
+    """An array and its place on the tape.
+
+    Parameters
+    ----------
+    data : array_like
+        Arrays keep their dtype and share memory; Python numbers and lists become the default dtype.
+    requires_grad : bool
+        Make a leaf whose `.grad` backward fills; the dtype must be float32 or float64.
+    dtype : dtype, optional
+        Convert to float32, float64, an integer dtype or bool.
+
+    Raises
+    ------
+    TypeError
+        For other dtypes, and for a gradient of integers.
+    """
+
+    __slots__ = ("__weakref__", "_source", "data")
+    __array_ufunc__ = None
+    data: np.ndarray
+    _source: tuple[Node, int] | None
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        if isinstance(data, Tensor):
+            data = data.data
+        if dtype is None and not isinstance(data, np.generic):
+            if isinstance(data, (int, float, complex, list, tuple, range)):
+                dtype = _default_dtype
+        array = np.asarray(data, dtype=dtype)
+        if array.dtype.kind not in "biu" and array.dtype not in _FLOATS:
+            if array.dtype.newbyteorder("=") not in _FLOATS:
+                raise TypeError(
+                    f"data: expected float32, float64, integers or bool, got {array.dtype}"
+                )
+        self.data = array.astype(array.dtype.newbyteorder("="), copy=False)
+        self._source = None
+        if requires_grad:
+            self.requires_grad = True
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether backward reaches this tensor; can be set on leaves."""
+        return self._source is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not self.is_leaf:
+            raise RuntimeError("requires_grad: only a leaf's can be set; use detach()")
+        if value and self.data.dtype.kind != "f":
+            raise TypeError(f"requires_grad: expected float32 or float64, got {self.data.dtype}")
+        if value != self.requires_grad:
+            self._source = (Node(), 0) if value else None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` and return self."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no op made this tensor on the tape."""
+        if self._source is None:
+            return True
+        node = self._source[0]
+        return node.vjp is None and node.parents is not None
+
+    @property
+    def grad(self) -> np.ndarray | None:
+        """The gradient that backward has accumulated in this leaf, or None."""
+        return None if self._source is None else self._source[0].grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            value = value.data if isinstance(value, Tensor) else np.asarray(value)
+            if self._source is None or not self.is_leaf:
+                raise RuntimeError("grad: can be set only on a leaf that requires a gradient")
+            if value.shape != self.shape:
+                raise ValueError(f"grad: expected shape {self.shape}, got {value.shape}")
+            if value.dtype != self.dtype:
+                raise TypeError(f"grad: expected {self.dtype}, got {value.dtype}")
+        if self._source is not None:
+            self._source[0].grad = value
+
+    def backward(self, grad: Any = None) -> None:
+        """Add d(self)/d(leaf), weighted by `grad`, to every leaf's `.grad`, and free the tape.
+
+        Parameters
+        ----------
+        grad : array_like of self's shape, optional
+            Ones if self has one element; needed otherwise.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing is recorded, if the tape was freed by an earlier backward, or if `grad` is
+            missing.
+        ValueError
+            If `grad` has another shape.
+        """
+        if self._source is None:
+            raise RuntimeError("backward: this tensor does not require a gradient")
+        if grad is None:
+            if self.size != 1:
+                raise RuntimeError(f"backward: grad is needed for a tensor of shape {self.shape}")
+            grad = np.ones(self.shape, self.dtype)
+        grad = grad.data if isinstance(grad, Tensor) else np.asarray(grad, self.dtype)
+        if grad.shape != self.shape:
+            raise ValueError(f"grad: expected shape {self.shape}, got {grad.shape}")
+        if grad.dtype != self.dtype:
+            raise TypeError(f"grad: expected {self.dtype}, got {grad.dtype}")
+        _backward(*self._source, grad)
+
+    def detach(self) -> Tensor:
+        """Return a tensor of the same memory that is not on the tape."""
+        return _result(self.data, self.data.dtype, None, 0)
+
+    def numpy(self) -> np.ndarray:
+        """Return the array itself."""
+        return self.data
+
+    def item(self) -> Any:
+        """Return the only element as a Python number."""
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """Return nested lists of Python numbers."""
+        return self.data.tolist()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size along every axis."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the elements."""
+        return self.data.dtype
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.data.size
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy or (dtype is not None and dtype != self.data.dtype):
+            if copy is False:
+                raise ValueError(f"copy: a conversion from {self.dtype} to {dtype} needs a copy")
+            return self.data.astype(dtype or self.data.dtype)
+        return self.data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self.data)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __int__(self) -> int:
+        return int(self.data.item())
+
+    def __float__(self) -> float:
+        return float(self.data.item())
+
+    def __index__(self) -> int:
+        return self.data.__index__()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.data.item(), spec) if spec and self.size == 1 else repr(self)
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        dtype = "" if self.dtype == _default_dtype else f", dtype={self.dtype}"
+        return f"Tensor({text}{dtype}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not self.is_leaf:
+            raise RuntimeError("copy and pickle: only leaves can be copied; use detach()")
+        return _rebuild, (type(self), self.data, self.requires_grad, self.grad)
+
+    if TYPE_CHECKING:  # pydl.functional attaches these
+
+        def __getattr__(self, name: str) -> Any: ...
+
+        __getitem__: Callable[[Tensor, Any], Tensor]
+        __add__: Callable[[Tensor, Any], Tensor]
+        __radd__: Callable[[Tensor, Any], Tensor]
+        __sub__: Callable[[Tensor, Any], Tensor]
+        __rsub__: Callable[[Tensor, Any], Tensor]
+        __mul__: Callable[[Tensor, Any], Tensor]
+        __rmul__: Callable[[Tensor, Any], Tensor]
+        __truediv__: Callable[[Tensor, Any], Tensor]
+        __rtruediv__: Callable[[Tensor, Any], Tensor]
+        __pow__: Callable[[Tensor, Any], Tensor]
+        __matmul__: Callable[[Tensor, Any], Tensor]
+        __neg__: Callable[[Tensor], Tensor]
+
+
+def _rebuild(cls: type, data: np.ndarray, requires_grad: bool, grad: np.ndarray | None) -> Tensor:
+    tensor = cls.__new__(cls)
+    Tensor.__init__(tensor, data, requires_grad)
+    tensor.grad = grad
+    return tensor

@@ -1,0 +1,209 @@
+"""Elementwise arithmetic of two operands, with broadcasting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pydl.autograd import Tensor, differentiable
+
+from .shape import raw, sum_to
+
+__all__ = [
+    "abs",
+    "add",
+    "clamp",
+    "clip",
+    "div",
+    "maximum",
+    "minimum",
+    "mul",
+    "neg",
+    "pow",
+    "power",
+    "sub",
+    "where",
+]
+
+
+@differentiable
+def _add(needs, a, b):
+    a_shape, b_shape = a.shape, b.shape
+
+    def vjp(dy):
+        return (
+            sum_to(dy, a_shape) if needs[0] else None,
+            sum_to(dy, b_shape) if needs[1] else None,
+        )
+
+    return a + b, vjp
+
+
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """y = input + alpha * other."""
+    return _add(input, other if alpha == 1 else mul(other, alpha))
+
+
+@differentiable
+def _sub(needs, a, b):
+    a_shape, b_shape = a.shape, b.shape
+
+    def vjp(dy):
+        return (
+            sum_to(dy, a_shape) if needs[0] else None,
+            sum_to(-dy, b_shape) if needs[1] else None,
+        )
+
+    return a - b, vjp
+
+
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """y = input - alpha * other."""
+    return _sub(input, other if alpha == 1 else mul(other, alpha))
+
+
+@differentiable
+def mul(needs, input, other):
+    """y = input * other."""
+
+    def vjp(dy):
+        return (
+            sum_to(dy * other, input.shape) if needs[0] else None,
+            sum_to(dy * input, other.shape) if needs[1] else None,
+        )
+
+    return input * other, vjp
+
+
+@differentiable
+def div(needs, input, other):
+    """y = input / other."""
+    y = input / other
+
+    def vjp(dy):
+        return (
+            sum_to(dy / other, input.shape) if needs[0] else None,
+            sum_to(-dy * y / other, other.shape) if needs[1] else None,
+        )
+
+    return y, vjp
+
+
+@differentiable
+def neg(needs, input):
+    """y = -input."""
+    return -input, lambda dy: (-dy,)
+
+
+@differentiable
+def _power_number(needs, x, *, exponent):
+    def vjp(dy):
+        if exponent == 0:
+            return (np.zeros_like(x),)
+        return (dy * (exponent * x ** (exponent - 1)),)
+
+    return x**exponent, vjp
+
+
+@differentiable
+def _power(needs, x, exponent):
+    y = np.power(x, exponent)
+
+    def vjp(dy):
+        dx = de = None
+        if needs[0]:
+            slope = exponent * np.power(x, np.where(exponent == 0, 1, exponent - 1))
+            dx = sum_to(dy * slope, x.shape)
+        if needs[1]:
+            log = np.log(np.where((x == 0) & (exponent >= 0), 1, x))
+            de = sum_to(dy * y * log, exponent.shape)
+        return dx, de
+
+    return y, vjp
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """y = input ** exponent, elementwise."""
+    if isinstance(exponent, (int, float)):
+        return _power_number(input, exponent=exponent)
+    return _power(input, exponent)
+
+
+power = pow
+
+
+@differentiable
+def abs(needs, input):
+    """y = |input|; the gradient at 0 is 0."""
+    return np.absolute(input), lambda dy: (dy * np.sign(input),)
+
+
+def _extremum(choose, before):
+    def op(needs, a, b):
+        def vjp(dy):
+            half = np.where(a == b, dy / 2, 0)
+            first = before(a, b)
+            return (
+                sum_to(np.where(first, dy, half), a.shape) if needs[0] else None,
+                sum_to(np.where(first | (a == b), half, dy), b.shape) if needs[1] else None,
+            )
+
+        return choose(a, b), vjp
+
+    return differentiable(op)
+
+
+_maximum, _minimum = _extremum(np.maximum, np.greater), _extremum(np.minimum, np.less)
+
+
+def maximum(input: Any, other: Any) -> Tensor:
+    """y = max(input, other), elementwise; equal elements share the gradient."""
+    return _maximum(input, other)
+
+
+def minimum(input: Any, other: Any) -> Tensor:
+    """y = min(input, other), elementwise; equal elements share the gradient."""
+    return _minimum(input, other)
+
+
+@differentiable
+def _clamp(needs, x, *, low, high):
+    def vjp(dy):
+        inside = np.ones(x.shape, bool) if low is None else x >= low
+        return (np.where(inside if high is None else inside & (x <= high), dy, 0),)
+
+    return np.clip(x, low, high), vjp
+
+
+def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
+    """y = min(max(input, min), max); the bounds are constants, and the gradient is 0 outside."""
+    if min is None and max is None:
+        raise ValueError("min, max: expected at least one bound, got None for both")
+    dtype = input.dtype if hasattr(input, "dtype") else None
+    low, high = (
+        bound if bound is None or isinstance(bound, (int, float)) else np.asarray(raw(bound), dtype)
+        for bound in (min, max)
+    )
+    return _clamp(input, low=low, high=high)
+
+
+clip = clamp
+
+
+@differentiable
+def _where(needs, a, b, *, condition):
+    a_shape, b_shape = a.shape, b.shape
+
+    def vjp(dy):
+        return (
+            sum_to(np.where(condition, dy, 0), a_shape) if needs[0] else None,
+            sum_to(np.where(condition, 0, dy), b_shape) if needs[1] else None,
+        )
+
+    return np.where(condition, a, b), vjp
+
+
+def where(condition: Any, input: Any, other: Any) -> Tensor:
+    """y = input where condition else other."""
+    return _where(input, other, condition=np.asarray(raw(condition), dtype=bool))

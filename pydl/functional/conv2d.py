@@ -1,0 +1,137 @@
+"""Convolution over images and sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pydl import kernels
+from pydl.autograd import Tensor, differentiable
+
+from .shape import ndim_of, pad, raw, squeeze, unsqueeze
+
+__all__ = ["conv1d", "conv2d"]
+
+
+@differentiable
+def _conv2d(needs, x, w, b, *, stride, padding, dilation, groups):
+    x_shape, w_shape = x.shape, w.shape
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+    def vjp(dy):
+        return (
+            kernels.conv2d_backward_input(dy, w, x_shape, **options) if needs[0] else None,
+            kernels.conv2d_backward_weight(dy, x, w_shape, **options) if needs[1] else None,
+            kernels.conv2d_backward_bias(dy) if needs[2] else None,
+        )
+
+    return kernels.conv2d_forward(x, w, b, **options), vjp
+
+
+def as_tuple(value: Any, count: int) -> tuple[Any, ...]:
+    """Repeat a number `count` times; a sequence stays as it is."""
+    return (value,) * count if isinstance(value, (int, np.integer)) else tuple(value)
+
+
+def _same(input: Any, weight: Any, stride: Any, dilation: Any) -> tuple[Any, tuple[int, ...]]:
+    """Pad where padding="same" is asymmetric, and return the symmetric padding that remains."""
+    kernel = np.shape(raw(weight))[2:]
+    if any(s != 1 for s in as_tuple(stride, len(kernel))):
+        raise ValueError(f'padding: "same" needs stride 1, got {stride}')
+    totals = [d * (k - 1) for d, k in zip(as_tuple(dilation, len(kernel)), kernel)]
+    if any(total % 2 for total in totals):
+        input = pad(input, [width for total in totals[::-1] for width in (0, total % 2)])
+    return input, tuple(total // 2 for total in totals)
+
+
+def conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlate images with filters.
+
+    Parameters
+    ----------
+    input : (N, C, H, W), or (C, H, W) for one image
+    weight : (OC, C / groups, KH, KW)
+    bias : (OC,), optional
+    stride, dilation : int or (h, w)
+    padding : int, (h, w), "valid" or "same"
+        "same" keeps H and W, needs stride 1, and pads an odd total more at the end.
+    groups : int
+
+    Returns
+    -------
+    Tensor, (N, OC, OH, OW) or (OC, OH, OW)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, an option is out of range or the output would be empty.
+    TypeError
+        If dtypes differ.
+    """
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f'padding: expected numbers, "same" or "valid", got {padding!r}')
+        if padding == "same":
+            input, padding = _same(input, weight, stride, dilation)
+        else:
+            padding = 0
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    if ndim_of(input) == 3:
+        return squeeze(_conv2d(unsqueeze(input, 0), weight, bias, **options), 0)
+    return _conv2d(input, weight, bias, **options)
+
+
+def row_pair(value: Any, name: str, of_height: int) -> tuple[int, int]:
+    """Turn an option of a sequence, an int or a 1-tuple, into that of an image of one row."""
+    values = as_tuple(value, 1)
+    if len(values) != 1:
+        raise ValueError(f"{name}: expected an int or a sequence of 1, got {value}")
+    return of_height, values[0]
+
+
+def conv1d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlate sequences with filters: `conv2d` on images of one row.
+
+    Parameters
+    ----------
+    input : (N, C, L), or (C, L) for one sequence
+    weight : (OC, C / groups, K)
+    bias : (OC,), optional
+    stride, padding, dilation, groups : as for `conv2d`
+
+    Returns
+    -------
+    Tensor, (N, OC, OL) or (OC, OL)
+    """
+    if ndim_of(weight) != 3:
+        raise ValueError(f"weight: expected 3 axes, got {ndim_of(weight)}")
+    if ndim_of(input) not in (2, 3):
+        raise ValueError(f"input: expected 2 or 3 axes, got {ndim_of(input)}")
+    y = conv2d(
+        unsqueeze(input, -2),
+        unsqueeze(weight, -2),
+        bias,
+        row_pair(stride, "stride", 1),
+        padding if isinstance(padding, str) else row_pair(padding, "padding", 0),
+        row_pair(dilation, "dilation", 1),
+        groups,
+    )
+    return squeeze(y, -2)

@@ -1,0 +1,39 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pydl import kernels, random
+from pydl.autograd import Tensor, differentiable
+
+__all__ = ["dropout"]
+
+
+@differentiable
+def _dropout(needs, x, *, p, rng):
+    y, mask = kernels.dropout_forward(x, p, rng)
+    return y, lambda dy: (kernels.dropout_backward(dy, mask, p),)
+
+
+def dropout(
+    input: Any,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    rng: np.random.Generator | None = None,
+) -> Tensor:
+    """Set elements to 0 with probability `p` and divide the others by 1 - p; nothing if not training.
+
+    The mask comes from `rng`, or from the generator that `pydl.manual_seed` seeds.
+
+    Source: Srivastava et al. 2014, Dropout.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p: expected 0 to 1, got {p}")
+    if not training or p == 0:
+        return input if isinstance(input, Tensor) else Tensor(input)
+    return _dropout(input, p=p, rng=random.default_generator if rng is None else rng)

@@ -1,0 +1,48 @@
+"""The affine map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pydl import kernels
+from pydl.autograd import Tensor, differentiable
+
+from .shape import raw, reshape
+
+__all__ = ["linear"]
+
+
+@differentiable
+def _linear(needs, x, w, b):
+    def vjp(dy):
+        return (
+            kernels.linear_backward_input(dy, w) if needs[0] else None,
+            kernels.linear_backward_weight(dy, x) if needs[1] else None,
+            kernels.linear_backward_bias(dy) if needs[2] else None,
+        )
+
+    return kernels.linear_forward(x, w, b), vjp
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
+    """y = x wᵀ + b.
+
+    Parameters
+    ----------
+    input : (..., I)
+    weight : (O, I)
+    bias : (O,), optional
+
+    Returns
+    -------
+    Tensor, (..., O)
+    """
+    shape = np.shape(raw(input))
+    if len(shape) == 2:
+        return _linear(input, weight, bias)
+    if not shape:
+        raise ValueError("input: expected at least 1 axis, got a scalar")
+    y = _linear(reshape(input, (int(np.prod(shape[:-1])), shape[-1])), weight, bias)
+    return reshape(y, (*shape[:-1], y.shape[1]))

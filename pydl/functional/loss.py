@@ -1,0 +1,355 @@
+"""Losses. `reduction` is "mean", "sum" or "none" (one loss per element or row)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pydl import kernels
+from pydl.autograd import Tensor, differentiable
+
+from .arithmetic import mul
+from .reduction import mean, sum
+from .shape import raw, reshape
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "one_hot",
+    "smooth_l1_loss",
+]
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "mean":
+        return mean(loss)
+    if reduction == "sum":
+        return sum(loss)
+    if reduction == "none":
+        return loss
+    raise ValueError(f'reduction: expected "mean", "sum" or "none", got {reduction!r}')
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> np.ndarray:
+    """Return labels (...) of integers as int64 rows (..., num_classes) with a 1 at the label.
+
+    `num_classes` -1 means one more than the largest label.
+    """
+    labels = np.asarray(raw(tensor))
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"tensor: expected integers, got {labels.dtype}")
+    if num_classes == -1:
+        if not labels.size:
+            raise ValueError("num_classes: needed for an empty tensor")
+        num_classes = int(labels.max()) + 1
+    if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+        raise ValueError(f"tensor: expected labels in 0..{num_classes - 1}, got {labels}")
+    return (labels[..., None] == np.arange(num_classes)).astype(np.int64)
+
+
+def _rows(input: Any, target: Any) -> tuple[Any, np.ndarray, tuple[int, ...]]:
+    """Make logits (N, C, d1, ...) or (C,) to rows (B, C), and the target likewise.
+
+    Returns the rows, the labels (B,) or probabilities (B, C), and the shape of a loss per row.
+    """
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    if isinstance(target, Tensor) and target.requires_grad:
+        raise ValueError("target: no gradient is computed for it; pass target.detach()")
+    t = np.asarray(raw(target))
+    if x.ndim == 0:
+        raise ValueError("input: expected (C,) or (N, C, ...), got a scalar")
+    axis = 0 if x.ndim == 1 else 1
+    classes, shape = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
+    last = (*(i for i in range(x.ndim) if i != axis), axis)
+    if t.shape == x.shape and t.dtype.kind == "f":
+        t = t.transpose(last).reshape(-1, classes).astype(x.dtype, copy=False)
+    elif t.dtype.kind not in "iu":
+        if t.shape == shape:
+            raise TypeError(f"target: expected integer labels for shape {shape}, got {t.dtype}")
+        raise ValueError(
+            f"target: expected labels {shape} or probabilities {x.shape}, got {t.shape}"
+        )
+    elif t.shape != shape:
+        raise ValueError(f"target: expected labels of shape {shape}, got {t.shape}")
+    else:
+        t = t.reshape(-1)
+    if x.ndim != 2:
+        x = reshape(x if x.ndim == 1 else x.permute(last), (-1, classes))
+    return x, t, shape
+
+
+def _class_weight(weight: Any, x: Tensor) -> np.ndarray | None:
+    if weight is None:
+        return None
+    w = np.asarray(raw(weight), x.dtype)
+    if w.shape != x.shape[1:]:
+        raise ValueError(f"weight: expected shape {x.shape[1:]}, got {w.shape}")
+    return w
+
+
+def _checked_labels(labels: np.ndarray, classes: int, ignore_index: int) -> np.ndarray:
+    """Return the mask of the rows that count."""
+    valid = labels != ignore_index
+    wrong = valid & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        raise ValueError(
+            f"target: expected labels in 0..{classes - 1} or {ignore_index}, "
+            f"got {labels[wrong][0]}"
+        )
+    return valid
+
+
+@differentiable
+def _softmax_cross_entropy(needs, logits, *, target, ignore_index):
+    loss, probs = kernels.softmax_cross_entropy_forward(logits, target, ignore_index=ignore_index)
+
+    def vjp(dloss):
+        return (
+            kernels.softmax_cross_entropy_backward(
+                dloss, probs, target, ignore_index=ignore_index
+            ),
+        )
+
+    return loss, vjp
+
+
+def _per_row(loss: Tensor, reduction: str, count: Any, shape: tuple[int, ...]) -> Tensor:
+    """Reduce losses (B,): the mean divides their sum by `count`, the weight of the rows."""
+    if reduction == "mean":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return sum(loss) / count
+    loss = _reduced(loss, reduction)
+    return loss if reduction == "sum" or loss.shape == shape else reshape(loss, shape)
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """L = -sum_c weight_c t_c ln softmax(input)_c, with t the target's distribution.
+
+    Parameters
+    ----------
+    input : (N, C), (N, C, d1, ...) or (C,)
+        Logits.
+    target : integers (N,), (N, d1, ...) or (); or probabilities of input's shape
+    weight : (C,), optional
+        A weight per class.
+    ignore_index : int
+        Rows with this label have loss 0, gradient 0 and no part in the mean.
+    reduction : {"mean", "sum", "none"}
+        The mean of labels divides by the sum of their weights; of probabilities, by the rows.
+    label_smoothing : float in 0..1
+        The share of t that is spread evenly over the classes.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, labels out of range and options out of range.
+    TypeError
+        If labels are not integers.
+    """
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction: expected "mean", "sum" or "none", got {reduction!r}')
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
+    x, t, shape = _rows(input, target)
+    w, classes = _class_weight(weight, x), x.shape[1]
+    ignored: int | None = None
+    if t.ndim == 1:
+        count: Any = len(t)
+        if w is None and not label_smoothing:
+            ignored = ignore_index
+            count -= int(np.count_nonzero(t == ignore_index))
+        else:
+            valid = _checked_labels(t, classes, ignore_index)
+            chosen = np.where(valid, t, 0)
+            count = np.count_nonzero(valid) if w is None else float(w[chosen][valid].sum())
+            t = (chosen[:, None] == np.arange(classes)) & valid[:, None]
+            t = (1 - label_smoothing) * t + label_smoothing / classes * valid[:, None]
+    else:
+        count = len(t)
+        t = (1 - label_smoothing) * t + label_smoothing / classes
+    if t.ndim == 2:
+        t = np.asarray(t if w is None else t * w, x.dtype)
+    loss = _softmax_cross_entropy(x, target=t, ignore_index=ignored)
+    return _per_row(loss, reduction, count, shape)
+
+
+@differentiable
+def _nll(needs, x, *, labels, scale):
+    shape, rows = x.shape, np.arange(len(labels))
+
+    def vjp(dy):
+        dx = np.zeros(shape, x.dtype)
+        dx[rows, labels] = -dy * scale
+        return (dx,)
+
+    return np.where(scale == 0, 0, -x[rows, labels] * scale), vjp
+
+
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """L = -weight[target] * input[target], for log-probabilities.
+
+    Parameters
+    ----------
+    input : (N, C), (N, C, d1, ...) or (C,)
+        Log-probabilities, as from `log_softmax`.
+    target : integers (N,), (N, d1, ...) or ()
+    weight, ignore_index, reduction : as for `cross_entropy`
+    """
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction: expected "mean", "sum" or "none", got {reduction!r}')
+    x, t, shape = _rows(input, target)
+    if t.ndim != 1:
+        raise TypeError(f"target: expected integer labels, got {t.dtype}")
+    w = _class_weight(weight, x)
+    valid = _checked_labels(t, x.shape[1], ignore_index)
+    labels = np.where(valid, t, 0)
+    scale = (valid if w is None else w[labels] * valid).astype(x.dtype)
+    return _per_row(_nll(x, labels=labels, scale=scale), reduction, float(scale.sum()), shape)
+
+
+def _same_shape(input: Any, target: Any) -> None:
+    if np.shape(raw(input)) != np.shape(raw(target)):
+        raise ValueError(
+            f"target: expected input's shape {np.shape(raw(input))}, got {np.shape(raw(target))}"
+        )
+
+
+def _weighted(loss: Tensor, weight: Any) -> Tensor:
+    return loss if weight is None else mul(loss, weight)
+
+
+@differentiable
+def _square(needs, x, t):
+    d = x - t
+
+    def vjp(dy):
+        slope = 2 * d * dy
+        return slope, -slope if needs[1] else None
+
+    return d * d, vjp
+
+
+def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+    """L = (input - target)^2, for equal shapes."""
+    _same_shape(input, target)
+    return _reduced(_square(input, target), reduction)
+
+
+@differentiable
+def _absolute(needs, x, t):
+    d = x - t
+
+    def vjp(dy):
+        slope = np.sign(d) * dy
+        return slope, -slope if needs[1] else None
+
+    return np.absolute(d), vjp
+
+
+def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+    """L = |input - target|, for equal shapes."""
+    _same_shape(input, target)
+    return _reduced(_absolute(input, target), reduction)
+
+
+@differentiable
+def _smooth_absolute(needs, x, t, *, beta):
+    d = x - t
+    near = np.absolute(d) < beta
+
+    def vjp(dy):
+        slope = np.where(near, d / beta, np.sign(d)) * dy
+        return slope, -slope if needs[1] else None
+
+    return np.where(near, d * d / (2 * beta), np.absolute(d) - beta / 2), vjp
+
+
+def smooth_l1_loss(
+    input: Any, target: Any, *, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """L = d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, with d = input - target."""
+    _same_shape(input, target)
+    if beta < 0:
+        raise ValueError(f"beta: expected at least 0, got {beta}")
+    if beta == 0:
+        return l1_loss(input, target, reduction=reduction)
+    return _reduced(_smooth_absolute(input, target, beta=beta), reduction)
+
+
+@differentiable
+def _bce(needs, x, t):
+    with np.errstate(divide="ignore"):
+        log, log_not = np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
+
+    def vjp(dy):
+        dx = dy * (x - t) / np.maximum((1 - x) * x, 1e-12) if needs[0] else None
+        return dx, dy * (log_not - log) if needs[1] else None
+
+    return (t - 1) * log_not - t * log, vjp
+
+
+def binary_cross_entropy(
+    input: Any, target: Any, weight: Any = None, *, reduction: str = "mean"
+) -> Tensor:
+    """L = -weight (t ln x + (1 - t) ln(1 - x)), the logarithms at least -100.
+
+    `input` holds probabilities; `target` has its shape, `weight` is broadcast to it.
+    """
+    _same_shape(input, target)
+    x = np.asarray(raw(input))
+    if x.size and (x.min() < 0 or x.max() > 1):
+        raise ValueError(f"input: expected probabilities, got {x.min()} to {x.max()}")
+    return _reduced(_weighted(_bce(input, target), weight), reduction)
+
+
+@differentiable
+def _bce_with_logits(needs, x, t, *, pos_weight):
+    s = kernels.sigmoid_forward(x)
+    log_s = -np.logaddexp(0, -x).astype(x.dtype, copy=False)
+    scale = 1 + (pos_weight - 1) * t
+
+    def vjp(dy):
+        dx = dy * ((1 - t) - scale * (1 - s)) if needs[0] else None
+        return dx, dy * (-x - (pos_weight - 1) * log_s) if needs[1] else None
+
+    return (1 - t) * x - scale * log_s, vjp
+
+
+def binary_cross_entropy_with_logits(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    reduction: str = "mean",
+    pos_weight: Any = None,
+) -> Tensor:
+    """L = -weight (pos_weight t ln σ(x) + (1 - t) ln(1 - σ(x))), without overflow.
+
+    `input` holds logits; `target` has its shape, `weight` and `pos_weight` are broadcast to it.
+    """
+    _same_shape(input, target)
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    positive = np.asarray(1 if pos_weight is None else raw(pos_weight), x.dtype)
+    if np.broadcast_shapes(positive.shape, x.shape) != x.shape:
+        raise ValueError(f"pos_weight: expected broadcastable to {x.shape}, got {positive.shape}")
+    return _reduced(_weighted(_bce_with_logits(x, target, pos_weight=positive), weight), reduction)
