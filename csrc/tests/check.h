@@ -23,7 +23,7 @@ typedef struct {
 } array;
 
 /* The circumstances of the kernels that are being checked. */
-extern const char *isa_now;
+extern const pydl_table *table_now;
 extern pydl_dtype dtype_now;
 extern int passed, failed;
 
@@ -53,13 +53,16 @@ enum {
 extern int kernel_runs[KERNELS];
 
 /* Calls a kernel of the current table and dtype. */
-#define RUN(name, ...) (kernel_runs[KERNEL_##name]++, pydl_##name(dtype_now, __VA_ARGS__))
+#define RUN(name, ...)                                                                             \
+    (kernel_runs[KERNEL_##name]++,                                                                 \
+     dtype_now == PYDL_F64 ? table_now->f64.name(__VA_ARGS__) : table_now->f32.name(__VA_ARGS__))
 #define RUN_OK(name, ...) check(RUN(name, __VA_ARGS__) == PYDL_OK, #name ": status")
 
 void test_conv2d(void);
 void test_im2col(void);
 void test_matmul(void);
 void test_linear(void);
+void test_activation(void);
 
 void test_same_bits(void);
 void test_thread_pool(int may_fork);

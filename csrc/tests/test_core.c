@@ -16,6 +16,7 @@ static void test_kernels(void)
     test_linear();
     test_im2col();
     test_conv2d();
+    test_activation();
 }
 
 static void test_selection(void)
@@ -27,28 +28,45 @@ static void test_selection(void)
         check(pydl_use_isa(*isa), "pydl_use_isa");
         check(pydl_active() == pydl_find(*isa), "pydl_use_isa makes the table active");
         check(!strcmp(pydl_active()->isa, *isa), "a table knows its name");
+        const double x[3] = {-1, 0, 2};
+        double y[3];
+        check(pydl_relu_forward(PYDL_F64, 3, x, y) == PYDL_OK && y[0] == 0 && y[2] == 2,
+              "a public function calls the active table");
     }
 }
+
+/* Every kernel of one table. */
+static void test_table(const pydl_table *table)
+{
+    for (int dtype = PYDL_F32; dtype <= PYDL_F64; dtype++)
+        for (int threads = 1; threads <= 2; threads++) {
+            table_now = table;
+            dtype_now = (pydl_dtype)dtype;
+            pydl_set_num_threads(threads);
+            const int before = passed + failed;
+            test_kernels();
+            if (threads == 2)
+                test_same_bits();
+            printf("%-8s %s, %d thread%s: %d checks\n", table->isa, dtype ? "float64" : "float32",
+                   threads, threads > 1 ? "s" : "", passed + failed - before);
+            fflush(stdout);
+        }
+}
+
+#ifdef HAS_WIDE
+extern const pydl_table pydl_table_wide;
+#endif
 
 int main(int argc, char **argv)
 {
     const int may_fork = argc < 2 || strcmp(argv[1], "--no-fork");
     test_selection();
     for (const char *const *isa = pydl_isas(); *isa; isa++)
-        for (int dtype = PYDL_F32; dtype <= PYDL_F64; dtype++)
-            for (int threads = 1; threads <= 2; threads++) {
-                isa_now = *isa;
-                dtype_now = (pydl_dtype)dtype;
-                pydl_use_isa(*isa);
-                pydl_set_num_threads(threads);
-                const int before = passed + failed;
-                test_kernels();
-                if (threads == 2)
-                    test_same_bits();
-                printf("%-8s %s, %d thread%s: %d checks\n", *isa, dtype ? "float64" : "float32",
-                       threads, threads > 1 ? "s" : "", passed + failed - before);
-                fflush(stdout);
-            }
+        test_table(pydl_find(*isa));
+#ifdef HAS_WIDE
+    if (pydl_find("avx2"))
+        test_table(&pydl_table_wide);
+#endif
     for (int i = 0; i < KERNELS; i++)
         if (!kernel_runs[i]) {
             printf("FAILED %s: no test calls this kernel\n", kernel_names[i]);

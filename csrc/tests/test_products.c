@@ -28,10 +28,10 @@ static void test_matmul_layout(idx batch, idx m, idx n, idx k, int a_layout, int
                     add(&want, (g * m + i) * n + j,
                         a.value[g * m * k + a_start + at_a] * b.value[g * k * n + b_start + at_b]);
                 }
-    char *ta = typed(a), *tb = typed(b), *got = blank(want.count);
-    const idx a_bytes = a_start * (idx)item_size(), b_bytes = b_start * (idx)item_size();
-    RUN_OK(matmul, batch, m, n, k, ta + a_bytes, a_strides, m * k, tb + b_bytes, b_strides, k * n,
-           got);
+    void *ta = typed(a), *tb = typed(b), *got = blank(want.count);
+    const void *from_a = (char *)ta + a_start * (idx)item_size();
+    const void *from_b = (char *)tb + b_start * (idx)item_size();
+    RUN_OK(matmul, batch, m, n, k, from_a, a_strides, m * k, from_b, b_strides, k * n, got);
     expect("matmul", got, want, 1);
     release(a), release(b), release(want);
     free(ta), free(tb), free(got);
