@@ -1,4 +1,4 @@
-"""Use the installed package; the argument is the environment in which it must be found."""
+"""Use the package that is installed in the environment of the Python that runs this."""
 
 import importlib.util
 import pathlib
@@ -10,9 +10,9 @@ import pydl
 from pydl import kernels
 
 
-def main(environment: str) -> None:
+def main() -> None:
     found = pathlib.Path(pydl.__file__).resolve()
-    assert pathlib.Path(environment).resolve() in found.parents, found
+    assert pathlib.Path(sys.prefix).resolve() in found.parents, found
     assert importlib.util.find_spec("Cython") is None, "Cython is in the environment"
 
     rng = np.random.default_rng(0)
@@ -32,4 +32,4 @@ def main(environment: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
