@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import pydl
-from pydl import _pydl_core
+from pydl import _pydl_core, runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
@@ -121,8 +120,8 @@ def test_the_built_module_holds_every_set():
 
 
 def test_the_sets_of_this_machine():
-    isas = pydl.available_isas()
+    isas = runtime.available_isas()
     assert isas[-1] == "baseline"
     assert set(isas) <= set(ISAS or isas)
-    if pydl.isa() != os.environ.get("PYDL_ISA"):
-        assert pydl.isa() == isas[0]
+    if runtime.isa() != os.environ.get("PYDL_ISA"):
+        assert runtime.isa() == isas[0]

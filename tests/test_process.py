@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pydl
-from pydl import kernels
+from pydl import kernels, runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 linux_only = pytest.mark.skipif(
@@ -137,14 +137,14 @@ def test_the_environment_sets_the_number_of_threads():
 
 
 def test_the_environment_sets_the_instruction_set():
-    script = "import pydl; print(pydl.isa())"
-    for name in pydl.available_isas():
+    script = "from pydl import runtime; print(runtime.isa())"
+    for name in runtime.available_isas():
         assert run_script(script, PYDL_ISA=name).strip() == name
 
 
 CONV_MEMORY = """
 import numpy as np
-from pydl import kernels
+from pydl import kernels, runtime
 
 def status(field):
     with open("/proc/self/status") as lines:
