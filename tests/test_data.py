@@ -55,6 +55,7 @@ def test_subset_of_subset_and_bad_indices():
     part = data.Subset(data.Subset(numbered(), np.arange(5, 15)), [0, -1])
     np.testing.assert_array_equal(part.take(np.array([1, 0]))[0][:, 0], [14, 5])
     assert part[1][0] == 14
+    np.testing.assert_array_equal(part[:][1], np.array([5, 14]) % 3)
     with pytest.raises(ValueError, match="indices: expected -23 to 22, got 0 to 23"):
         data.Subset(numbered(), [0, 23])
     with pytest.raises(TypeError, match="integers"):

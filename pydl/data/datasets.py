@@ -84,7 +84,9 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return take(self.dataset, self.indices[index])
         return self.dataset[int(self.indices[index])]
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
