@@ -1,0 +1,11 @@
+#undef vec
+#undef loose_vec
+#undef VLEN
+#undef INLINE
+#undef NR
+#undef sink
+#undef matrix
+#undef gemm_pass
+#undef conv_job
+#undef weight_job
+#undef patches

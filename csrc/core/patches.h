@@ -1,0 +1,197 @@
+/* The patch matrix of a convolution, never stored whole (implicit im2col): row r = (channel, tap), column q = (image n, grid
+ * row i, grid column j), element = src[n][channel][i*step_h + tap_h][j*step_w + tap_w], 0 outside the source. */
+typedef struct {
+    const REAL *src;
+    idx image, h, w;        /* stride between images; size of a channel's plane, and its stride h*w */
+    idx step_h, step_w;
+    idx grid_h, grid_w;
+    idx taps;
+    const idx *tap_h, *tap_w;
+} FN(patches);
+#define patches FN(patches)
+
+enum { FN(MOST_COLUMNS) = 512 };
+
+/* A piece of a block's columns that lies in one grid row. */
+#if REAL_IS_FLOAT
+typedef struct {
+    idx image, row, first, count;
+} segment;
+
+static inline idx ceil_div(idx a, idx b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+#endif
+
+INLINE void FN(copy_run)(REAL *dst, const REAL *src, idx count)
+{
+    if (count >= VLEN) {
+        idx j = 0;
+        for (; j + VLEN <= count; j += VLEN)
+            FN(store)(dst + j, FN(load)(src + j));
+        if (j < count)
+            FN(store)(dst + count - VLEN, FN(load)(src + count - VLEN));
+        return;
+    }
+    for (idx j = 0; j < count; j++)
+        dst[j] = src[j];
+}
+
+INLINE void FN(zero_run)(REAL *dst, idx count)
+{
+    for (idx j = 0; j < count; j++)
+        dst[j] = 0;
+}
+
+/* Rows of a plane (h,w) with zeros around it, the columns dealt out by their residue modulo step, so that a row of taps step apart
+ * is contiguous: dst[r][phase][q] = src[first_h + r][first_w + q*step + phase], r < rows, q < length. */
+static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx rows, idx first_w, idx length, idx step, REAL *dst)
+{
+    for (idx r = 0; r < rows; r++) {
+        const idx ih = first_h + r;
+        if (ih < 0 || ih >= h) {
+            FN(zero_run)(dst, step * length);
+            dst += step * length;
+            continue;
+        }
+        for (idx phase = 0; phase < step; phase++, dst += length) {
+            const idx shift = first_w + phase;
+            const idx begin = FN(min)(FN(max)(ceil_div(-shift, step), 0), length);
+            const idx end = FN(max)(FN(min)(ceil_div(w - shift, step), length), begin);
+            const REAL *row = src + ih * w + shift;
+            FN(zero_run)(dst, begin);
+            if (step == 1)
+                FN(copy_run)(dst + begin, row + begin, end - begin);
+            else if (step == 2)
+                for (idx q = begin; q < end; q++)
+                    dst[q] = row[2 * q];
+            else
+                for (idx q = begin; q < end; q++)
+                    dst[q] = row[step * q];
+            FN(zero_run)(dst + end, length - end);
+        }
+    }
+}
+
+/* Grid rows that follow one another in memory are one row: a 1x1 kernel without stride or padding. */
+static void FN(merge_rows)(patches *from)
+{
+    if (from->taps == 1 && !from->tap_h[0] && !from->tap_w[0] && from->step_h == 1 && from->step_w == 1 &&
+        from->grid_w == from->w && from->grid_h == from->h) {
+        from->grid_w *= from->grid_h;
+        from->w = from->grid_w;
+        from->grid_h = from->h = 1;
+    }
+}
+
+static int FN(segments_of)(const patches *from, idx column, idx columns, segment *list)
+{
+    int count = 0;
+    const idx pixels = from->grid_h * from->grid_w;
+    while (columns) {
+        const idx pixel = column % pixels, first = pixel % from->grid_w;
+        const idx length = FN(min)(columns, from->grid_w - first);
+        list[count++] = (segment){column / pixels, pixel / from->grid_w, first, length};
+        column += length;
+        columns -= length;
+    }
+    return count;
+}
+
+/* The smallest and the largest tap, and how long a padded row of one residue is. */
+typedef struct {
+    idx low_h, high_h, low_w, length;
+} FN(reach);
+
+static FN(reach) FN(reach_of)(const patches *from)
+{
+    FN(reach) reach = {0};
+    idx high_w = 0;
+    for (idx tap = 0; tap < from->taps; tap++) {
+        const idx h = from->tap_h[tap], w = from->tap_w[tap];
+        reach.low_h = tap ? FN(min)(reach.low_h, h) : h;
+        reach.high_h = tap ? FN(max)(reach.high_h, h) : h;
+        reach.low_w = tap ? FN(min)(reach.low_w, w) : w;
+        high_w = tap ? FN(max)(high_w, w) : w;
+    }
+    reach.length = from->grid_w + (high_w - reach.low_w) / from->step_w;
+    return reach;
+}
+
+/* Elements of scratch that pack_patches needs for a block of so many columns. */
+static idx FN(patch_scratch)(const patches *from, idx columns)
+{
+    const FN(reach) reach = FN(reach_of)(from);
+    const idx grid_rows = FN(min)(columns / from->grid_w + 2, from->grid_h);
+    return ((grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1) * from->step_w * reach.length + VLEN;
+}
+
+/* block (rows, row stride stride) = rows first_row .. of the patch matrix, columns column .. column + columns (at most
+ * MOST_COLUMNS), filled with zeros up to the column padded. Unless exact, up to VLEN elements behind the block are overwritten. */
+static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx column, idx columns, idx padded,
+                             REAL *block, idx stride, REAL *scratch, int exact)
+{
+    segment list[FN(MOST_COLUMNS)];
+    const int segments = FN(segments_of)(from, column, columns, list);
+    const FN(reach) reach = FN(reach_of)(from);
+    const idx row_length = from->step_w * reach.length;
+    for (idx r = 0; r < rows;) {
+        const idx channel = (first_row + r) / from->taps, first_tap = (first_row + r) % from->taps;
+        const idx taps = FN(min)(from->taps - first_tap, rows - r);
+        REAL *dst = block + r * stride;
+        for (int s = 0, next; s < segments; s = next) {
+            idx total = 0;
+            for (next = s; next < segments && list[next].image == list[s].image; next++)
+                total += list[next].count;
+            const REAL *plane = from->src + list[s].image * from->image + channel * from->h * from->w;
+            const idx row_step = from->step_h * row_length;
+            const idx rows_here = (list[next - 1].row - list[s].row) * from->step_h + reach.high_h - reach.low_h + 1;
+            FN(pad_rows)(plane, from->h, from->w, list[s].row * from->step_h + reach.low_h, rows_here, reach.low_w, reach.length,
+                         from->step_w, scratch);
+            for (idx tap = 0; tap < taps; tap++) {
+                const idx shift_w = from->tap_w[first_tap + tap] - reach.low_w;
+                const REAL *src = scratch + (from->tap_h[first_tap + tap] - reach.low_h) * row_length +
+                                  shift_w % from->step_w * reach.length + shift_w / from->step_w;
+                REAL *to = dst + tap * stride;
+                for (int t = s; t < next; t++) {
+                    const idx count = list[t].count;
+                    if (exact)
+                        FN(copy_run)(to, src + list[t].first, count);
+                    else
+                        for (idx q = 0; q < count; q += VLEN)
+                            FN(store)(to + q, FN(load)(src + list[t].first + q));
+                    to += count;
+                    src += row_step;
+                }
+            }
+            dst += total;
+        }
+        if (padded > columns)
+            for (idx tap = 0; tap < taps; tap++)
+                FN(zero_run)(block + (r + tap) * stride + columns, padded - columns);
+        r += taps;
+    }
+}
+
+/* The same where the patch matrix is the source itself: one tap, no step, no padding. */
+static void FN(pack_rows)(const patches *from, idx first_row, idx rows, idx column, idx columns, idx padded, REAL *block,
+                          idx stride)
+{
+    for (idx done = 0; done < columns;) {
+        const idx at = column + done, pixel = at % from->grid_w, count = FN(min)(columns - done, from->grid_w - pixel);
+        const REAL *src = from->src + at / from->grid_w * from->image + first_row * from->w + pixel;
+        for (idx r = 0; r < rows; r++)
+            FN(copy_run)(block + r * stride + done, src + r * from->w, count);
+        done += count;
+    }
+    for (idx r = 0; r < rows; r++)
+        FN(zero_run)(block + r * stride + columns, padded - columns);
+}
+
+static void FN(pack_columns)(const patches *from, idx first_row, idx rows, idx column, idx columns, idx padded, REAL *block,
+                             idx stride, REAL *scratch)
+{
+    if (from->taps == 1 && from->grid_h == 1 && from->h == 1 && from->grid_w == from->w && from->step_w == 1 &&
+        !from->tap_h[0] && !from->tap_w[0])
+        FN(pack_rows)(from, first_row, rows, column, columns, padded, block, stride);
+    else
+        FN(pack_patches)(from, first_row, rows, column, columns, padded, block, stride, scratch, 0);
+}

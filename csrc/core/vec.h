@@ -1,0 +1,96 @@
+/* Vectors of VECTOR_BYTES for one REAL, in GNU vector extensions. */
+#define vec FN(vec)
+#define loose_vec FN(loose_vec)
+#define VLEN ((idx)(VECTOR_BYTES / sizeof(REAL)))
+
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef REAL loose_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec FN(load)(const REAL *p) { return *(const loose_vec *)p; }
+INLINE void FN(store)(REAL *p, vec v) { *(loose_vec *)p = v; }
+INLINE vec FN(splat)(REAL value) { return value - (vec){0}; }
+
+INLINE REAL FN(sum_lanes)(vec v)
+{
+    REAL sum = 0;
+    for (idx i = 0; i < VLEN; i++)
+        sum += v[i];
+    return sum;
+}
+
+/* Interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ... */
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (FN(lanes)){__VA_ARGS__})
+#endif
+#if REAL_IS_FLOAT
+typedef int32_t FN(lanes) __attribute__((vector_size(VECTOR_BYTES)));
+#define LANES (VECTOR_BYTES / 4)
+#else
+typedef int64_t FN(lanes) __attribute__((vector_size(VECTOR_BYTES)));
+#define LANES (VECTOR_BYTES / 8)
+#endif
+
+#if LANES == 2
+#define ZIP_LOW 0, 2
+#define ZIP_HIGH 1, 3
+#elif LANES == 4
+#define ZIP_LOW 0, 4, 1, 5
+#define ZIP_HIGH 2, 6, 3, 7
+#elif LANES == 8
+#define ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#endif
+INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
+INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
+#undef ZIP_LOW
+#undef ZIP_HIGH
+#undef LANES
+#undef SHUFFLE
+
+/* Transposes a block of VLEN x VLEN: dst[j*dst_stride + i] = src[i*src_stride + j]. Each round of zips of the vectors
+ * i and i + VLEN/2 moves one bit of the lane number into the vector number. */
+INLINE void FN(transpose_block)(const REAL *src, idx src_stride, REAL *dst, idx dst_stride)
+{
+    vec rows[VECTOR_BYTES / sizeof(REAL)], zipped[VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+    for (idx i = 0; i < VLEN; i++)
+        rows[i] = FN(load)(src + i * src_stride);
+#pragma GCC unroll 4
+    for (idx round = 1; round < VLEN; round *= 2) {
+#pragma GCC unroll 8
+        for (idx i = 0; i < VLEN / 2; i++) {
+            zipped[2 * i] = FN(zip_low)(rows[i], rows[i + VLEN / 2]);
+            zipped[2 * i + 1] = FN(zip_high)(rows[i], rows[i + VLEN / 2]);
+        }
+#pragma GCC unroll 16
+        for (idx i = 0; i < VLEN; i++)
+            rows[i] = zipped[i];
+    }
+#pragma GCC unroll 16
+    for (idx i = 0; i < VLEN; i++)
+        FN(store)(dst + i * dst_stride, rows[i]);
+}
+
+/* dst (columns, rows; row stride dst_stride) = src (rows, columns; row stride src_stride) transposed. */
+static void FN(transpose)(idx rows, idx columns, const REAL *src, idx src_stride, REAL *dst, idx dst_stride)
+{
+    idx i = 0;
+    for (; i + VLEN <= rows; i += VLEN) {
+        idx j = 0;
+        for (; j + VLEN <= columns; j += VLEN)
+            FN(transpose_block)(src + i * src_stride + j, src_stride, dst + j * dst_stride + i, dst_stride);
+        for (; j < columns; j++)
+            for (idx lane = 0; lane < VLEN; lane++)
+                dst[j * dst_stride + i + lane] = src[(i + lane) * src_stride + j];
+    }
+    for (; i < rows; i++)
+        for (idx j = 0; j < columns; j++)
+            dst[j * dst_stride + i] = src[i * src_stride + j];
+}

@@ -1,0 +1,458 @@
+/* 2-D convolution as implicit GEMM, by groups of channels.
+ *
+ *   forward          y  (n,oc,oh,ow)     = W (oc, c*kh*kw) . patches of x (c*kh*kw, oh*ow) + b
+ *   backward_input   dx (n,c,h,w)        = W^T . patches of dy; for each residue of the pixel modulo the stride, the taps that
+ *                                          reach it, so that no product with an inserted zero is computed
+ *   backward_weight  dw (oc,c/g,kh,kw)^T = patches of x . dy^T, summed over fixed chunks of the pixels, then over the chunks
+ */
+enum {
+    FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
+    FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
+    FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2 */
+};
+
+/* ---- rows (m) of a packed matrix times the patch matrix, scattered into the result's pixels ---- */
+typedef struct {
+    patches from;             /* group 0 */
+    idx group_channels;       /* of the patch matrix; its depth is group_channels * taps */
+    const REAL *weight;       /* element (row, channel, tap) at weight[row*row_step + channel*channel_step + tap_offset[tap]];
+                                 tap_offset NULL: plain rows */
+    idx row_step, channel_step, group_step;
+    const idx *tap_offset;
+    idx images, groups, group_rows;
+    const REAL *bias;
+    REAL *dst;                /* pixel (i, j) of channel m at dst[m*plane + (i*step_h + first_h)*w + j*step_w + first_w] */
+    idx dst_image, dst_h, dst_w, step_h, step_w, first_h, first_w;
+    /* the current pass */
+    idx group, row, rows, depth;
+    REAL *packed;
+    idx columns, column_blocks, task_rows;
+    int flat;                 /* a block's columns run over all images */
+    int failed;
+} FN(conv_job);
+#define conv_job FN(conv_job)
+
+static void FN(conv_pack_weight)(void *context, idx panel)
+{
+    const conv_job *job = context;
+    const idx i0 = panel * MR, rows = FN(min)(MR, job->rows - i0), taps = job->from.taps;
+    const REAL *w = job->weight + job->group * job->group_step + (job->row + i0) * job->row_step;
+    REAL *dst = job->packed + i0 * job->depth;
+    if (!job->tap_offset) {
+        FN(pack_panel)(rows, job->depth, w, job->row_step, 1, dst);
+        return;
+    }
+    for (idx channel = 0; channel < job->group_channels; channel++)
+        for (idx tap = 0; tap < taps; tap++, dst += MR) {
+            const REAL *src = w + channel * job->channel_step + job->tap_offset[tap];
+            for (idx i = 0; i < rows; i++)
+                dst[i] = src[i * job->row_step];
+            for (idx i = rows; i < MR; i++)
+                dst[i] = 0;
+        }
+}
+
+/* Copies the rows of a block (row stride stride), whose columns begin at column, to their pixels. */
+static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride, idx rows, idx row, idx column, idx columns)
+{
+    const idx pixels = job->from.grid_h * job->from.grid_w, plane = job->dst_h * job->dst_w;
+    while (columns) {
+        const idx pixel = column % pixels, i = pixel / job->from.grid_w, j = pixel % job->from.grid_w;
+        const idx count = FN(min)(columns, job->from.grid_w - j);
+        REAL *dst = job->dst + column / pixels * job->dst_image + row * plane +
+                    (i * job->step_h + job->first_h) * job->dst_w + j * job->step_w + job->first_w;
+        for (idx r = 0; r < rows; r++) {
+            const REAL *src = block + r * stride;
+            if (job->step_w == 1)
+                FN(copy_run)(dst + r * plane, src, count);
+            else
+                for (idx q = 0; q < count; q++)
+                    dst[r * plane + q * job->step_w] = src[q];
+        }
+        block += count;
+        column += count;
+        columns -= count;
+    }
+}
+
+static void FN(conv_block)(void *context, idx task)
+{
+    conv_job *job = context;
+    const idx pixels = job->from.grid_h * job->from.grid_w;
+    const idx row = task / job->column_blocks * job->task_rows, rows = FN(min)(job->task_rows, job->rows - row);
+    idx block_of = task % job->column_blocks, base = 0, end = job->images * pixels;
+    if (!job->flat) {
+        const idx per_image = job->column_blocks / job->images;
+        base = block_of / per_image * pixels;
+        end = base + pixels;
+        block_of %= per_image;
+    }
+    const idx column = base + block_of * job->columns, columns = FN(min)(job->columns, end - column);
+    const idx padded = FN(round_up)(columns, NR), stride = FN(block_stride)(columns);
+    const idx depth = FN(even_piece)(job->depth, FN(KC), 1);
+    const idx channel_row = job->group * job->group_rows + job->row + row;
+    const int direct = !job->flat && job->step_h == 1 && job->step_w == 1 && job->from.grid_h * job->from.grid_w == job->dst_h * job->dst_w;
+    const idx block_size = depth * stride + VLEN, out_size = direct ? 0 : rows * stride, edge_size = MR * depth;
+    REAL *block = pydl_block_alloc(
+        (size_t)(out_size + block_size + edge_size + FN(patch_scratch)(&job->from, columns)) * sizeof(REAL));
+    if (!block) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    patches from = job->from;
+    from.src += job->group * job->group_channels * from.h * from.w;
+    REAL *edge = block + block_size, *scratch = edge + edge_size + out_size;
+    sink to = {.c = edge + edge_size, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
+    if (direct) {
+        to.c = job->dst + column / pixels * job->dst_image + channel_row * pixels + column % pixels;
+        to.row = pixels;
+    }
+    idx k = 0;
+    do { /* once where no tap reaches these pixels, too: their result is 0 */
+        const idx count = FN(min)(depth, job->depth - k);
+        FN(pack_columns)(&from, k, count, column, columns, padded, block, stride, scratch);
+        if (job->packed) {
+            FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR, job->depth, block, stride, &to);
+        } else {
+            const REAL *w = job->weight + channel_row * job->depth + k;
+            const idx tail = rows % MR;
+            if (tail)
+                FN(pack_panel)(tail, count, w + (rows - tail) * job->depth, job->depth, 1, edge);
+            FN(multiply_rows)(rows, columns, count, w, job->depth, edge, block, stride, &to);
+        }
+        to.accumulate = 1;
+        k += depth;
+    } while (k < job->depth);
+    if (!direct)
+        FN(conv_scatter)(job, to.c, stride, rows, channel_row, column, columns);
+    pydl_block_free(block);
+}
+
+/* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share; then blocks of rows. */
+static void FN(conv_grid)(conv_job *job)
+{
+    const idx pixels = job->from.grid_h * job->from.grid_w, most = 8;
+    job->flat = job->images > 1 && pixels % NR && pixels < 64 * NR;
+    const idx span = job->flat ? job->images * pixels : pixels, spans = job->flat ? 1 : job->images;
+    idx columns = FN(even_piece)(span, FN(WIDEST), NR);
+    const idx per_span = (most + spans - 1) / spans, evened = FN(round_up)((span + per_span - 1) / per_span, NR);
+    if (evened < columns)
+        columns = FN(max)(evened, FN(min)(columns, 3 * NR));
+    job->columns = columns;
+    job->column_blocks = spans * ((span + columns - 1) / columns);
+}
+
+static int FN(conv_product)(conv_job *job)
+{
+    FN(merge_rows)(&job->from);
+    job->depth = job->group_channels * job->from.taps;
+    FN(conv_grid)(job);
+    const idx all_columns = job->images * job->from.grid_h * job->from.grid_w;
+    const double columns = (double)all_columns;
+    /* Weights that lie in rows already and are used for few columns are not worth packing. */
+    const int pack = job->tap_offset || all_columns > FN(PACK_COLUMNS);
+    const idx fit = (idx)(FN(PACKED_WEIGHT_BYTES) / sizeof(REAL)) / FN(max)(job->depth, 1) / MR * MR;
+    const idx rows = FN(even_piece)(job->group_rows, pack ? FN(max)(fit, MR) : job->group_rows, MR);
+    job->packed = NULL;
+    if (pack && !(job->packed = pydl_block_alloc((size_t)(rows * job->depth) * sizeof(REAL))))
+        return PYDL_NO_MEMORY;
+    for (job->group = 0; job->group < job->groups; job->group++)
+        for (job->row = 0; job->row < job->group_rows; job->row += rows) {
+            job->rows = FN(min)(rows, job->group_rows - job->row);
+            const idx wanted = job->column_blocks < 4 ? (8 + job->column_blocks - 1) / job->column_blocks : 1;
+            job->task_rows = FN(max)(FN(round_up)((job->rows + wanted - 1) / wanted, MR), 8 * MR);
+            if (pack)
+                pydl_parallel_for((job->rows + MR - 1) / MR, (double)job->rows * (double)job->depth, FN(conv_pack_weight), job);
+            pydl_parallel_for(job->column_blocks * ((job->rows + job->task_rows - 1) / job->task_rows),
+                              2.0 * columns * (double)job->rows * (double)job->depth, FN(conv_block), job);
+        }
+    pydl_block_free(job->packed);
+    return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
+}
+
+static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w, const REAL *b, REAL *y)
+{
+    const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
+    if (!s->n)
+        return PYDL_OK;
+    idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
+    if (!tap_h)
+        return PYDL_NO_MEMORY;
+    FN(forward_taps)(s, tap_h, tap_w);
+    conv_job job = {
+        .from = {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps, tap_h, tap_w},
+        .group_channels = channels, .weight = w, .row_step = channels * taps, .channel_step = taps,
+        .group_step = rows * channels * taps, .images = s->n, .groups = s->groups, .group_rows = rows, .bias = b,
+        .dst = y, .dst_image = s->oc * s->oh * s->ow, .dst_h = s->oh, .dst_w = s->ow, .step_h = 1, .step_w = 1,
+    };
+    const int status = FN(conv_product)(&job);
+    pydl_block_free(tap_h);
+    return status;
+}
+
+/* The taps that reach the input pixels first + step * (0, 1, ...) along one axis, and where in dy they read. */
+static idx FN(taps_of_residue)(idx first, idx kernel, idx stride, idx pad, idx dilation, idx *tap, idx *shift)
+{
+    idx count = 0;
+    for (idx k = 0; k < kernel; k++)
+        if ((first + pad - k * dilation) % stride == 0) {
+            tap[count] = k;
+            shift[count++] = (first + pad - k * dilation) / stride;
+        }
+    return count;
+}
+
+/* Few input channels: the patches of dx, W^T dy, are computed for some output rows at a time and added up (col2im). */
+typedef struct {
+    const pydl_conv2d_shape *s;
+    const REAL *dy, *w;
+    REAL *dx;
+    idx piece;                /* channels of a task */
+    int failed;
+} FN(adjoint_job);
+
+static void FN(adjoint_task)(void *context, idx task)
+{
+    FN(adjoint_job) *job = context;
+    const pydl_conv2d_shape *s = job->s;
+    const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups, pixels = s->oh * s->ow;
+    const idx pieces = (channels + job->piece - 1) / job->piece;
+    const idx n = task / (s->groups * pieces), group = task / pieces % s->groups, channel = task % pieces * job->piece;
+    const idx count = FN(min)(job->piece, channels - channel), m = count * taps;
+    const idx lines = FN(max)(FN(WIDEST) / s->ow, 1), columns = FN(min)(lines, s->oh) * s->ow;
+    const idx stride = FN(block_stride)(columns), depth = FN(even_piece)(rows, FN(KC), 1), panels = FN(round_up)(m, MR);
+    REAL *block = pydl_block_alloc((size_t)((depth + m) * stride + panels * rows) * sizeof(REAL));
+    if (!block) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    REAL *patch = block + depth * stride, *packed = patch + m * stride;
+    const REAL *w = job->w + (group * rows * channels + channel) * taps, *dy = job->dy + (n * s->oc + group * rows) * pixels;
+    REAL *plane = job->dx + (n * s->c + group * channels + channel) * s->h * s->w;
+    for (idx i = 0; i < m; i += MR)
+        FN(pack_panel)(FN(min)(MR, m - i), rows, w + i, 1, channels * taps, packed + i * rows);
+    FN(zero_run)(plane, count * s->h * s->w);
+    for (idx line = 0; line < s->oh; line += lines) {
+        const idx here = FN(min)(lines, s->oh - line), width = here * s->ow;
+        sink to = {.c = patch, .row = stride};
+        for (idx k = 0; k < rows; k += depth) {
+            const idx deep = FN(min)(depth, rows - k);
+            FN(pack_block)(deep, width, dy + k * pixels + line * s->ow, pixels, 1, block, stride);
+            FN(multiply_panels)(m, width, deep, packed + k * MR, rows, block, stride, &to);
+            to.accumulate = 1;
+        }
+        for (idx c = 0; c < count; c++)
+            FN(add_patches)(s, line, here, patch + c * taps * stride, stride, plane + c * s->h * s->w);
+    }
+    pydl_block_free(block);
+}
+
+static int FN(backward_input_adjoint)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w, REAL *dx)
+{
+    const idx taps = s->kh * s->kw, channels = s->c / s->groups;
+    FN(adjoint_job) job = {.s = s, .dy = dy, .w = w, .dx = dx};
+    job.piece = FN(even_piece)(channels, FN(max)(FN(MC) / taps, 1), 1);
+    const idx pieces = (channels + job.piece - 1) / job.piece;
+    pydl_parallel_for(s->n * s->groups * pieces,
+                      2.0 * (double)(s->n * s->oh * s->ow) * (double)(s->oc * channels * taps), FN(adjoint_task), &job);
+    return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
+}
+
+/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, and packing a patch or adding one up. */
+static int FN(adjoint_is_cheaper)(const pydl_conv2d_shape *s)
+{
+    const double channels = (double)(s->c / s->groups), rows = (double)(s->oc / s->groups);
+    const double tile = 1.0 / (double)(2 * VLEN), padded = (double)FN(round_up)(s->c / s->groups, MR);
+    return s->kh * s->kw > 1 && s->ow <= FN(WIDEST) &&
+           channels * (rows * tile + 1.0) < rows * (padded * tile + 0.5);
+}
+
+static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w, REAL *dx)
+{
+    const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
+    if (!s->n)
+        return PYDL_OK;
+    if (FN(adjoint_is_cheaper)(s))
+        return FN(backward_input_adjoint)(s, dy, w, dx);
+    idx *lists = pydl_block_alloc((size_t)(3 * taps + 2 * s->kh + 2 * s->kw) * sizeof(idx));
+    if (!lists)
+        return PYDL_NO_MEMORY;
+    idx *tap_h = lists, *tap_w = tap_h + taps, *offset = tap_w + taps;
+    idx *kh = offset + taps, *shift_h = kh + s->kh, *kw = shift_h + s->kh, *shift_w = kw + s->kw;
+    int status = PYDL_OK;
+    for (idx first_h = 0; first_h < FN(min)(s->stride_h, s->h) && status == PYDL_OK; first_h++)
+        for (idx first_w = 0; first_w < FN(min)(s->stride_w, s->w) && status == PYDL_OK; first_w++) {
+            const idx count_h = FN(taps_of_residue)(first_h, s->kh, s->stride_h, s->pad_h, s->dilation_h, kh, shift_h);
+            const idx count_w = FN(taps_of_residue)(first_w, s->kw, s->stride_w, s->pad_w, s->dilation_w, kw, shift_w);
+            for (idx i = 0; i < count_h; i++)
+                for (idx j = 0; j < count_w; j++) {
+                    tap_h[i * count_w + j] = shift_h[i];
+                    tap_w[i * count_w + j] = shift_w[j];
+                    offset[i * count_w + j] = kh[i] * s->kw + kw[j];
+                }
+            const idx grid_h = ceil_div(s->h - first_h, s->stride_h), grid_w = ceil_div(s->w - first_w, s->stride_w);
+            conv_job job = {
+                .from = {dy, s->oc * s->oh * s->ow, s->oh, s->ow, 1, 1, grid_h, grid_w, count_h * count_w, tap_h, tap_w},
+                .group_channels = rows, .weight = w, .row_step = taps, .channel_step = channels * taps,
+                .group_step = rows * channels * taps, .tap_offset = offset,
+                .images = s->n, .groups = s->groups, .group_rows = channels,
+                .dst = dx, .dst_image = s->c * s->h * s->w, .dst_h = s->h, .dst_w = s->w,
+                .step_h = s->stride_h, .step_w = s->stride_w, .first_h = first_h, .first_w = first_w,
+            };
+            status = FN(conv_product)(&job);
+        }
+    pydl_block_free(lists);
+    return status;
+}
+
+/* ---- backward_weight ---- */
+typedef struct {
+    patches from;
+    const REAL *dy;
+    REAL *dw, *partial;       /* partial (chunks, depth, rows) for one group */
+    idx images, group_channels, group_rows, depth, all_rows;
+    idx group, chunks, chunk_columns, depth_blocks, depth_piece;
+    int failed;
+} FN(weight_job);
+#define weight_job FN(weight_job)
+
+/* dst (columns, rows of the group; row stride stride) = dy^T of the columns column .. */
+static void FN(pack_dy)(const weight_job *job, idx column, idx columns, REAL *dst, idx stride)
+{
+    const idx pixels = job->from.grid_h * job->from.grid_w;
+    const idx padded = FN(round_up)(job->group_rows, NR);
+    for (idx done = 0; done < columns;) {
+        const idx at = column + done, pixel = at % pixels, count = FN(min)(columns - done, pixels - pixel);
+        FN(transpose)(job->group_rows, count,
+                      job->dy + (at / pixels * job->all_rows + job->group * job->group_rows) * pixels + pixel, pixels,
+                      dst + done * stride, stride);
+        done += count;
+    }
+    if (padded > job->group_rows)
+        for (idx q = 0; q < columns; q++)
+            FN(zero_run)(dst + q * stride + job->group_rows, padded - job->group_rows);
+}
+
+static void FN(weight_chunk)(void *context, idx task)
+{
+    weight_job *job = context;
+    const idx all = job->images * job->from.grid_h * job->from.grid_w, rows = job->group_rows;
+    const idx chunk = task / job->depth_blocks, first = task % job->depth_blocks * job->depth_piece;
+    const idx depth = FN(min)(job->depth_piece, job->depth - first);
+    const idx begin = chunk * job->chunk_columns, end = FN(min)(begin + job->chunk_columns, all);
+    const idx most = FN(even_piece)(end - begin, FN(KC), VLEN), stride = FN(block_stride)(most);
+    const idx dy_stride = FN(block_stride)(rows), piece = FN(MC);
+    REAL *block = pydl_block_alloc((size_t)(piece * stride + VLEN + most * dy_stride + MR * most +
+                                            FN(patch_scratch)(&job->from, most)) * sizeof(REAL));
+    if (!block) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    REAL *dy = block + piece * stride + VLEN, *edge = dy + most * dy_stride, *scratch = edge + MR * most;
+    patches from = job->from;
+    from.src += job->group * job->group_channels * from.h * from.w;
+    sink to = {.row = rows};
+    for (idx column = begin; column < end; column += most) {
+        const idx columns = FN(min)(most, end - column);
+        FN(pack_dy)(job, column, columns, dy, dy_stride);
+        for (idx k = 0; k < depth; k += piece) {
+            const idx count = FN(min)(piece, depth - k), tail = count % MR;
+            FN(pack_columns)(&from, first + k, count, column, columns, columns, block, stride, scratch);
+            if (tail)
+                FN(pack_panel)(tail, columns, block + (count - tail) * stride, stride, 1, edge);
+            to.c = job->partial + (chunk * job->depth + first + k) * rows;
+            FN(multiply_rows)(count, rows, columns, block, stride, edge, dy, dy_stride, &to);
+        }
+        to.accumulate = 1;
+    }
+    pydl_block_free(block);
+}
+
+enum { FN(REDUCE_ROWS) = 8 * VECTOR_BYTES / sizeof(REAL) };
+
+/* dw (rows, depth) = the sum of the chunks (depth, rows), transposed: REDUCE_ROWS of depth. */
+static void FN(weight_reduce)(void *context, idx task)
+{
+    const weight_job *job = context;
+    const idx first = task * FN(REDUCE_ROWS), count = FN(min)(FN(REDUCE_ROWS), job->depth - first), rows = job->group_rows;
+    REAL *sum = job->partial + first * rows;
+    for (idx chunk = 1; chunk < job->chunks; chunk++) {
+        const REAL *other = sum + chunk * job->depth * rows;
+        for (idx i = 0; i < count * rows; i++)
+            sum[i] += other[i];
+    }
+    FN(transpose)(count, rows, sum, rows, job->dw + job->group * rows * job->depth + first, job->depth);
+}
+
+static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x, REAL *dw)
+{
+    const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
+    if (!s->n) {
+        FN(zero_run)(dw, s->oc * channels * taps);
+        return PYDL_OK;
+    }
+    idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
+    if (!tap_h)
+        return PYDL_NO_MEMORY;
+    FN(forward_taps)(s, tap_h, tap_w);
+    weight_job job = {
+        .from = {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps, tap_h, tap_w},
+        .dy = dy, .dw = dw, .images = s->n, .group_channels = channels, .group_rows = rows, .depth = channels * taps,
+        .all_rows = s->oc,
+    };
+    FN(merge_rows)(&job.from);
+    /* Chunks of pixels while their partial sums stay small, then pieces of the depth: eight tasks at least if possible. */
+    const idx columns = s->n * s->oh * s->ow, most = 8, affordable = ((idx)1 << 20) / FN(max)(job.depth * rows, 1);
+    const idx blocks = (columns + FN(KC) - 1) / FN(KC);
+    job.chunks = FN(max)(FN(min)(FN(min)(blocks, affordable), most), 1);
+    job.chunk_columns = FN(round_up)((columns + job.chunks - 1) / job.chunks, VLEN);
+    job.chunks = (columns + job.chunk_columns - 1) / job.chunk_columns;
+    job.depth_blocks = FN(max)(FN(min)((most + job.chunks - 1) / job.chunks, job.depth / FN(MC)), 1);
+    job.depth_piece = FN(round_up)((job.depth + job.depth_blocks - 1) / job.depth_blocks, MR);
+    job.depth_blocks = (job.depth + job.depth_piece - 1) / job.depth_piece;
+    job.partial = pydl_block_alloc((size_t)(job.chunks * job.depth * rows) * sizeof(REAL));
+    if (!job.partial) {
+        pydl_block_free(tap_h);
+        return PYDL_NO_MEMORY;
+    }
+    for (job.group = 0; job.group < s->groups; job.group++) {
+        pydl_parallel_for(job.chunks * job.depth_blocks, 2.0 * (double)columns * (double)rows * (double)job.depth,
+                          FN(weight_chunk), &job);
+        pydl_parallel_for((job.depth + FN(REDUCE_ROWS) - 1) / FN(REDUCE_ROWS),
+                          (double)job.chunks * (double)rows * (double)job.depth, FN(weight_reduce), &job);
+    }
+    pydl_block_free(job.partial);
+    pydl_block_free(tap_h);
+    return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
+}
+
+/* ---- backward_bias: db (oc,) = sum of dy (n,oc,pixels) ---- */
+typedef struct {
+    idx n, oc, pixels;
+    const REAL *dy;
+    REAL *db;
+} FN(bias_job);
+
+static void FN(bias_channel)(void *context, idx channel)
+{
+    const FN(bias_job) *job = context;
+    vec sum[4] = {{0}};
+    REAL rest = 0;
+    for (idx n = 0; n < job->n; n++) {
+        const REAL *p = job->dy + (n * job->oc + channel) * job->pixels;
+        idx i = 0;
+        for (; i + 4 * VLEN <= job->pixels; i += 4 * VLEN)
+            for (int j = 0; j < 4; j++)
+                sum[j] += FN(load)(p + i + j * VLEN);
+        for (; i < job->pixels; i++)
+            rest += p[i];
+    }
+    job->db[channel] = FN(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
+}
+
+static int FN(conv2d_backward_bias)(idx n, idx oc, idx pixels, const REAL *dy, REAL *db)
+{
+    FN(bias_job) job = {n, oc, pixels, dy, db};
+    pydl_parallel_for(oc, (double)n * (double)oc * (double)pixels, FN(bias_channel), &job);
+    return PYDL_OK;
+}
