@@ -174,7 +174,9 @@ def _forward(function: Kernel, x: np.ndarray, out: np.ndarray | None) -> np.ndar
     return function(x, out=out)
 
 
-def _backward(function: Kernel, dy: np.ndarray, y: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+def _backward(
+    function: Kernel, dy: np.ndarray, y: np.ndarray, out: np.ndarray | None
+) -> np.ndarray:
     dy = shapes.real("dy", dy)
     y = shapes.real("y", y, None, dy)
     shapes.same_shape("y", y, dy.shape)

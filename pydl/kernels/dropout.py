@@ -9,7 +9,9 @@ from pydl.kernels.registry import active, kernel
 
 
 @kernel
-def dropout_forward(x: np.ndarray, p_drop: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def dropout_forward(
+    x: np.ndarray, p_drop: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Set elements to 0 at random and scale the others up.
 
     y = x (mask / (1 - p_drop)), or x 0 if p_drop = 1; mask[i] = (word_i >= floor(p_drop 2^32)), where word_i is

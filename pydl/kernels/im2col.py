@@ -88,8 +88,12 @@ def col2im(
     stride = shapes.pair("stride", stride, 1)
     padding = shapes.pair("padding", padding, 0)
     dilation = shapes.pair("dilation", dilation, 1)
-    shapes.same_shape("cols", cols, _columns_shape(image_shape, kernel_size, stride, padding, dilation))
-    return active("col2im")(cols, image_shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
+    shapes.same_shape(
+        "cols", cols, _columns_shape(image_shape, kernel_size, stride, padding, dilation)
+    )
+    return active("col2im")(
+        cols, image_shape, kernel_size, stride=stride, padding=padding, dilation=dilation
+    )
 
 
 def _columns_shape(

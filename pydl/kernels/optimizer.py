@@ -178,7 +178,9 @@ def rmsprop_step(
         shapes.in_place("velocity", velocity, param)
     if grad_avg is not None:
         shapes.in_place("grad_avg", grad_avg, param)
-    shapes.disjoint(param=param, grad=grad, square_avg=square_avg, velocity=velocity, grad_avg=grad_avg)
+    shapes.disjoint(
+        param=param, grad=grad, square_avg=square_avg, velocity=velocity, grad_avg=grad_avg
+    )
     momentum = shapes.number("momentum", momentum, 0.0)
     if momentum != 0.0 and velocity is None:
         raise ValueError(f"velocity: expected an array with momentum {momentum}, got None")

@@ -60,7 +60,9 @@ def max_pool2d_forward(
     shapes.filled("x", x)
     n, c, h, w = x.shape
     if h * w > _LARGEST_PLANE:
-        raise ValueError(f"x: expected planes of at most {_LARGEST_PLANE} elements, got shape {x.shape}")
+        raise ValueError(
+            f"x: expected planes of at most {_LARGEST_PLANE} elements, got shape {x.shape}"
+        )
     positions = _positions(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     if dilation != _ONE:
         shapes.windows_hold_elements((h, w), kernel_size, stride, padding, dilation, positions)
@@ -76,7 +78,9 @@ def max_pool2d_forward(
 
 
 @kernel
-def max_pool2d_backward(dy: np.ndarray, argmax: np.ndarray, x_shape: tuple[int, int, int, int]) -> np.ndarray:
+def max_pool2d_backward(
+    dy: np.ndarray, argmax: np.ndarray, x_shape: tuple[int, int, int, int]
+) -> np.ndarray:
     """Gradient of `max_pool2d_forward`.
 
     dx[n, c, i] = sum of dy[n, c, oh, ow] over the windows with argmax[n, c, oh, ow] = i = h W + w
@@ -275,7 +279,9 @@ def _positions(
     x_shape: Shape, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> Pair:
     if 2 * padding[0] > kernel_size[0] or 2 * padding[1] > kernel_size[1]:
-        raise ValueError(f"padding: expected at most half of kernel_size {kernel_size}, got {padding}")
+        raise ValueError(
+            f"padding: expected at most half of kernel_size {kernel_size}, got {padding}"
+        )
     n, c, h, w = x_shape
     oh, ow = shapes.pool_positions((h, w), kernel_size, stride, padding, dilation, ceil_mode)
     shapes.countable("output", n, c, oh, ow)

@@ -103,7 +103,9 @@ def use(name: str, strict: bool = False) -> contextlib.AbstractContextManager[No
     table = _resolve("use", name)
     lacking = [k for k in _public if k not in table.own]
     if strict and lacking:
-        raise ValueError(f"use: expected a backend with every kernel, got {name!r} without {', '.join(lacking)}")
+        raise ValueError(
+            f"use: expected a backend with every kernel, got {name!r} without {', '.join(lacking)}"
+        )
     return _scoped({}, table)
 
 
@@ -134,11 +136,15 @@ def register(name: str, backend: Mapping[str, Kernel] | Loader) -> None:
     if not isinstance(name, str) or not name:
         raise TypeError(f"register: expected the backend's name as a str, got {name!r}")
     if name in _BUILT_IN:
-        raise ValueError(f"register: expected a name other than {', '.join(_BUILT_IN)}, got {name!r}")
+        raise ValueError(
+            f"register: expected a name other than {', '.join(_BUILT_IN)}, got {name!r}"
+        )
     if isinstance(backend, Mapping):
         _check_functions("register", backend)
     elif not callable(backend):
-        raise TypeError(f"register: expected a mapping of kernel names to functions, got {type(backend).__name__}")
+        raise TypeError(
+            f"register: expected a mapping of kernel names to functions, got {type(backend).__name__}"
+        )
     _sources[name] = backend
     _tables.pop(name, None)
     if _default is not None and _default.name == name:
@@ -188,7 +194,9 @@ def _load(caller: str, name: str) -> Mapping[str, Kernel]:
     if not isinstance(source, Mapping):
         source = source()
     if not isinstance(source, Mapping):
-        raise TypeError(f"{name}: expected a mapping of kernel names to functions, got {type(source).__name__}")
+        raise TypeError(
+            f"{name}: expected a mapping of kernel names to functions, got {type(source).__name__}"
+        )
     _check_functions(name, source)
     return dict(source)
 
@@ -223,7 +231,9 @@ def _check_functions(caller: str, functions: Mapping[str, Kernel]) -> None:
 def _check_kernel_names(caller: str, given: Iterable[str]) -> None:
     unknown = [name for name in given if name not in _public]
     if unknown:
-        raise ValueError(f"{caller}: expected kernels of {', '.join(_public)}, got {', '.join(map(str, unknown))}")
+        raise ValueError(
+            f"{caller}: expected kernels of {', '.join(_public)}, got {', '.join(map(str, unknown))}"
+        )
 
 
 def _check_signature(name: str, function: Kernel) -> None:

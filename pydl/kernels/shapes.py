@@ -44,17 +44,23 @@ _LARGEST_COUNT = sys.maxsize // 8
 # Arrays
 
 
-def real(name: str, value: Any, axes: Axes | None = None, like: np.ndarray | None = None) -> np.ndarray:
+def real(
+    name: str, value: Any, axes: Axes | None = None, like: np.ndarray | None = None
+) -> np.ndarray:
     """`value` as a float32 or float64 array with the given axes and the dtype of `like`.
 
     Arrays keep their dtype and are not copied; sequences of Python numbers become float32, or the dtype of `like`.
     """
     dtype = getattr(value, "dtype", None)
-    if type(value) is not np.ndarray or (dtype is not _FLOAT32 and dtype is not _FLOAT64) or not value.flags.aligned:
+    if (
+        type(value) is not np.ndarray
+        or (dtype is not _FLOAT32 and dtype is not _FLOAT64)
+        or not value.flags.aligned
+    ):
         value = _as_real(name, value, like)
     if axes is not None and value.ndim != len(axes):
         raise ValueError(f"{name}: expected shape ({', '.join(axes)}), got {value.shape}")
-    if like is not None and value.dtype is not like.dtype:
+    if like is not None and value.dtype is not like.dtype and value.dtype != like.dtype:
         raise TypeError(f"{name}: expected {like.dtype} as the other arrays, got {value.dtype}")
     return value
 
@@ -107,7 +113,11 @@ def in_place(name: str, value: Any, like: np.ndarray | None = None) -> np.ndarra
         if value.shape != like.shape:
             raise ValueError(f"{name}: expected shape {like.shape}, got {value.shape}")
     if not value.flags.carray:
-        lack = "read-only" if not value.flags.writeable else f"strides {value.strides} for shape {value.shape}"
+        lack = (
+            "read-only"
+            if not value.flags.writeable
+            else f"strides {value.strides} for shape {value.shape}"
+        )
         raise ValueError(f"{name}: expected a writable C-contiguous array, got {lack}")
     return value
 
@@ -125,7 +135,9 @@ def output(out: Any, shape: Shape, *inputs: np.ndarray, elementwise: bool) -> No
         if elementwise and (out is x or _same_memory(out, x)):
             continue
         if overlap(out, x):
-            raise ValueError("out: expected memory apart from the inputs, got an array that overlaps one")
+            raise ValueError(
+                "out: expected memory apart from the inputs, got an array that overlaps one"
+            )
 
 
 def disjoint(**arrays: np.ndarray | None) -> None:
@@ -134,7 +146,9 @@ def disjoint(**arrays: np.ndarray | None) -> None:
     for i, (name, array) in enumerate(given):
         for other, earlier in given[:i]:
             if overlap(array, earlier):
-                raise ValueError(f"{name}: expected memory apart from {other}, got an array that overlaps it")
+                raise ValueError(
+                    f"{name}: expected memory apart from {other}, got an array that overlaps it"
+                )
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
@@ -155,7 +169,9 @@ def same_shape(name: str, array: np.ndarray, shape: Shape) -> None:
 def filled(name: str, array: np.ndarray) -> None:
     """Check that only the first axis may be empty."""
     if 0 in array.shape[1:]:
-        raise ValueError(f"{name}: expected sizes of at least 1 after the first axis, got shape {array.shape}")
+        raise ValueError(
+            f"{name}: expected sizes of at least 1 after the first axis, got shape {array.shape}"
+        )
 
 
 def not_empty(name: str, array: np.ndarray) -> None:
@@ -167,7 +183,9 @@ def not_empty(name: str, array: np.ndarray) -> None:
 def same_size(name: str, array: np.ndarray, axis: int, other: str, size: int) -> None:
     """Check the size of one axis against that of another argument."""
     if array.shape[axis] != size:
-        raise ValueError(f"{name}: expected size {size} on axis {axis} as in {other}, got shape {array.shape}")
+        raise ValueError(
+            f"{name}: expected size {size} on axis {axis} as in {other}, got shape {array.shape}"
+        )
 
 
 def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
@@ -178,13 +196,19 @@ def _as_real(name: str, value: Any, like: np.ndarray | None) -> np.ndarray:
     array = _as_array(name, value)
     if isinstance(value, (int, float, list, tuple)) and not isinstance(value, (bool, np.generic)):
         leaf = _first_leaf(value)
-        if isinstance(leaf, (int, float)) and not isinstance(leaf, np.generic) and array.dtype.kind in "if":
+        if (
+            isinstance(leaf, (int, float))
+            and not isinstance(leaf, np.generic)
+            and array.dtype.kind in "if"
+        ):
             return array.astype(like.dtype if like is not None else _FLOAT32)
     if array.dtype.newbyteorder("=") not in (_FLOAT32, _FLOAT64):
         raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
     array = _native_layout(array)
     if array.dtype is not _FLOAT32 and array.dtype is not _FLOAT64:
-        array = array.view(_FLOAT32 if array.dtype == _FLOAT32 else _FLOAT64)  # a dtype with metadata
+        array = array.view(
+            _FLOAT32 if array.dtype == _FLOAT32 else _FLOAT64
+        )  # a dtype with metadata
     return array
 
 
@@ -233,7 +257,12 @@ def pair(name: str, value: Any, least: int) -> Pair:
             return value, value
     elif type(value) is tuple and len(value) == 2:
         h, w = value
-        if type(h) is int and type(w) is int and least <= h <= _LARGEST_STEP and least <= w <= _LARGEST_STEP:
+        if (
+            type(h) is int
+            and type(w) is int
+            and least <= h <= _LARGEST_STEP
+            and least <= w <= _LARGEST_STEP
+        ):
             return value
     return _slow_pair(name, value, least)
 
@@ -315,7 +344,9 @@ def axis(name: str, value: Any, ndim: int) -> int:
 def countable(name: str, a: int, b: int, c: int = 1, d: int = 1) -> None:
     """Check that an array of these sizes has a number of bytes that an index can hold."""
     if (a or 1) * (b or 1) * (c or 1) * (d or 1) > _LARGEST_COUNT:
-        raise ValueError(f"{name}: expected at most {_LARGEST_COUNT} elements, got the sizes {(a, b, c, d)}")
+        raise ValueError(
+            f"{name}: expected at most {_LARGEST_COUNT} elements, got the sizes {(a, b, c, d)}"
+        )
 
 
 def _index(name: str, value: Any, expected: str, whole: Any) -> int:
@@ -331,7 +362,11 @@ def _index(name: str, value: Any, expected: str, whole: Any) -> int:
 
 
 def conv_output_size(
-    size: PairLike, kernel_size: PairLike, stride: PairLike = 1, padding: PairLike = 0, dilation: PairLike = 1
+    size: PairLike,
+    kernel_size: PairLike,
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    dilation: PairLike = 1,
 ) -> PairLike:
     """Number of positions of a window over an axis, or the two of an (h, w) pair.
 
@@ -367,7 +402,9 @@ def conv_output_size(
     return both if any(isinstance(v, (tuple, list)) for v in given) else both[0]
 
 
-def window_positions(size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
+def window_positions(
+    size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> Pair:
     """The output size (OH, OW) of windows over `size` (H, W)."""
     oh = (size[0] + 2 * padding[0] - dilation[0] * (kernel_size[0] - 1) - 1) // stride[0] + 1
     ow = (size[1] + 2 * padding[1] - dilation[1] * (kernel_size[1] - 1) - 1) // stride[1] + 1
@@ -413,7 +450,9 @@ def conv_positions(
     oc, per_group, kh, kw = w_shape
     channels = x_shape[1]
     if channels % groups or oc % groups:
-        raise ValueError(f"groups: expected a divisor of the channels {channels} and {oc}, got {groups}")
+        raise ValueError(
+            f"groups: expected a divisor of the channels {channels} and {oc}, got {groups}"
+        )
     if per_group * groups != channels:
         raise ValueError(
             f"w: expected {channels // groups} channels per group for {channels} channels in {groups} groups, "

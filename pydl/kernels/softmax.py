@@ -202,10 +202,14 @@ def _backward(function: Kernel, dy: np.ndarray, y: np.ndarray, axis: int) -> np.
     return function(dy, y, axis=axis)
 
 
-def _labels(labels: np.ndarray, ignore_index: int | None, rows: np.ndarray) -> tuple[np.ndarray, int | None]:
+def _labels(
+    labels: np.ndarray, ignore_index: int | None, rows: np.ndarray
+) -> tuple[np.ndarray, int | None]:
     labels = shapes.targets("labels", labels, rows)
     if ignore_index is not None:
         ignore_index = shapes.integer("ignore_index", ignore_index, -(2**63))
         if labels.ndim == 2:
-            raise ValueError(f"ignore_index: expected None with probabilities as labels, got {ignore_index}")
+            raise ValueError(
+                f"ignore_index: expected None with probabilities as labels, got {ignore_index}"
+            )
     return labels, ignore_index

@@ -48,7 +48,9 @@ def conv2d_backward_input(
         # (N,OC,OH,OW) x (OC,C,KH,KW) -> (N,OH,OW,C,KH,KW)
         dpatches = np.tensordot(dy[:, outputs], w[outputs], axes=((1,), (0,)))
         shape = (x_shape[0], w.shape[1], *x_shape[2:])
-        dx[:, inputs] = add_windows(dpatches.transpose(0, 3, 1, 2, 4, 5), shape, stride, padding, dilation)
+        dx[:, inputs] = add_windows(
+            dpatches.transpose(0, 3, 1, 2, 4, 5), shape, stride, padding, dilation
+        )
     return dx
 
 
@@ -77,7 +79,9 @@ def conv2d_backward_bias(dy: np.ndarray) -> np.ndarray:
     return dy.sum(axis=(0, 2, 3))
 
 
-def _patches(x: np.ndarray, w_shape: Shape, stride: Pair, padding: Pair, dilation: Pair) -> np.ndarray:
+def _patches(
+    x: np.ndarray, w_shape: Shape, stride: Pair, padding: Pair, dilation: Pair
+) -> np.ndarray:
     kernel_size = (w_shape[2], w_shape[3])
     positions = window_positions((x.shape[2], x.shape[3]), kernel_size, stride, padding, dilation)
     return windows(x, kernel_size, positions, stride, padding, dilation)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def dropout_forward(x: np.ndarray, p_drop: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def dropout_forward(
+    x: np.ndarray, p_drop: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """x -> y = x (mask / (1 - p_drop)), mask."""
     key = int(rng.integers(0, 2**64, dtype=np.uint64))
     words = philox4x32(np.arange(-(-x.size // 4), dtype=np.uint64), key).reshape(-1)[: x.size]

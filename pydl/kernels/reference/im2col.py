@@ -8,13 +8,17 @@ from pydl.kernels.reference.windows import add_windows, windows
 from pydl.kernels.shapes import Pair, window_positions
 
 
-def im2col(x: np.ndarray, kernel_size: Pair, *, stride: Pair, padding: Pair, dilation: Pair) -> np.ndarray:
+def im2col(
+    x: np.ndarray, kernel_size: Pair, *, stride: Pair, padding: Pair, dilation: Pair
+) -> np.ndarray:
     """x (N,C,H,W) -> cols (N, C*KH*KW, OH*OW)."""
     n, c, h, w = x.shape
     kh, kw = kernel_size
     oh, ow = window_positions((h, w), kernel_size, stride, padding, dilation)
     patches = windows(x, kernel_size, (oh, ow), stride, padding, dilation)
-    return np.ascontiguousarray(patches.transpose(0, 1, 4, 5, 2, 3)).reshape(n, c * kh * kw, oh * ow)
+    return np.ascontiguousarray(patches.transpose(0, 1, 4, 5, 2, 3)).reshape(
+        n, c * kh * kw, oh * ow
+    )
 
 
 def col2im(

@@ -80,7 +80,13 @@ def rmsprop_step(
 
 
 def adagrad_step(
-    param: np.ndarray, grad: np.ndarray, square_sum: np.ndarray, *, lr: float, eps: float, weight_decay: float
+    param: np.ndarray,
+    grad: np.ndarray,
+    square_sum: np.ndarray,
+    *,
+    lr: float,
+    eps: float,
+    weight_decay: float,
 ) -> None:
     """s = s + g^2;  param -= lr g / (sqrt(s) + eps)."""
     g = _decayed(param, grad, weight_decay)

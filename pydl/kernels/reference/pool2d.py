@@ -22,7 +22,9 @@ def max_pool2d_forward(
     n, c, h, w = x.shape
     positions = pool_positions((h, w), kernel_size, stride, padding, dilation, ceil_mode)
     over = (kernel_size, positions, stride, padding, dilation)
-    values = windows(x, *over, fill=-np.inf).reshape(n, c, *positions, kernel_size[0] * kernel_size[1])
+    values = windows(x, *over, fill=-np.inf).reshape(
+        n, c, *positions, kernel_size[0] * kernel_size[1]
+    )
     y = values.max(axis=4)
     if not return_argmax:
         return y, None
@@ -32,11 +34,15 @@ def max_pool2d_forward(
     first = is_max.argmax(axis=4)
     last = is_max.shape[4] - 1 - is_max[..., ::-1].argmax(axis=4)
     chosen = np.where(np.isnan(y), last, first)
-    argmax = np.take_along_axis(np.broadcast_to(places, is_max.shape), chosen[..., None], axis=4)[..., 0]
+    argmax = np.take_along_axis(np.broadcast_to(places, is_max.shape), chosen[..., None], axis=4)[
+        ..., 0
+    ]
     return y, np.ascontiguousarray(argmax)
 
 
-def max_pool2d_backward(dy: np.ndarray, argmax: np.ndarray, x_shape: tuple[int, int, int, int]) -> np.ndarray:
+def max_pool2d_backward(
+    dy: np.ndarray, argmax: np.ndarray, x_shape: tuple[int, int, int, int]
+) -> np.ndarray:
     """dy, argmax (N,C,OH,OW) -> dx (N,C,H,W)."""
     n, c, h, w = x_shape
     if ((argmax < 0) | (argmax >= h * w)).any():

@@ -50,7 +50,9 @@ def softmax_cross_entropy_backward(
 ) -> np.ndarray:
     """dloss (B,), probs (B,C), labels (B,) or (B,C) -> dlogits (B,C)."""
     if labels.ndim == 2:
-        return np.ascontiguousarray(dloss[:, None] * (probs * labels.sum(axis=1, keepdims=True) - labels))
+        return np.ascontiguousarray(
+            dloss[:, None] * (probs * labels.sum(axis=1, keepdims=True) - labels)
+        )
     rows = _counted_rows("softmax_cross_entropy_backward", labels, ignore_index, probs.shape[1])
     one_hot = np.zeros(probs.shape, probs.dtype)
     one_hot[rows, labels[rows]] = 1
@@ -59,7 +61,9 @@ def softmax_cross_entropy_backward(
     return dlogits
 
 
-def _counted_rows(kernel: str, labels: np.ndarray, ignore_index: int | None, classes: int) -> np.ndarray:
+def _counted_rows(
+    kernel: str, labels: np.ndarray, ignore_index: int | None, classes: int
+) -> np.ndarray:
     """The rows whose label is not `ignore_index`."""
     counted = np.ones(len(labels), bool) if ignore_index is None else labels != ignore_index
     if ((labels[counted] < 0) | (labels[counted] >= classes)).any():

@@ -19,7 +19,8 @@ def windows(
 ) -> np.ndarray:
     """The elements under every position of a window: x (N,C,H,W) -> (N,C,OH,OW,KH,KW), `fill` outside of x."""
     (rows, height), (columns, width) = (
-        _reach(x.shape[2 + i], kernel_size[i], positions[i], stride[i], padding[i], dilation[i]) for i in (0, 1)
+        _reach(x.shape[2 + i], kernel_size[i], positions[i], stride[i], padding[i], dilation[i])
+        for i in (0, 1)
     )
     padded = np.pad(x, ((0, 0), (0, 0), rows, columns), constant_values=fill)
     view = sliding_window_view(padded, (height, width), axis=(2, 3))
@@ -29,7 +30,11 @@ def windows(
 
 
 def add_windows(
-    values: np.ndarray, x_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair = (1, 1)
+    values: np.ndarray,
+    x_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair = (1, 1),
 ) -> np.ndarray:
     """Add the elements of windows (N,C,OH,OW,KH,KW) up at their places in an image (N,C,H,W)."""
     n, c, h, w = x_shape

@@ -1,0 +1,659 @@
+"""The cases that kernels are tested on, and which kernel is the gradient of which.
+
+A Case builds the arguments of one kernel call from a generator and a dtype. Sizes are small, not
+square, and on both sides of one and two vectors of 16 elements.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pydl.kernels import conv_output_size, shapes
+
+Arguments = tuple[list[Any], dict[str, Any]]
+Make = Callable[[np.random.Generator, np.dtype], Arguments]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a kernel.
+
+    kernel, name : what is called, and what the case is for
+    make : builds the positional arguments and the options
+    terms : rounded operations behind one element of the result, for the tolerance; 0 if it is exact
+    smooth : whether the kernel has a derivative at these arguments
+    """
+
+    kernel: str
+    name: str
+    make: Make
+    terms: int
+    smooth: bool = True
+
+    def arguments(self, dtype: Any) -> Arguments:
+        """The arguments in `dtype`: the same values at every call, fresh arrays and generators."""
+        seed = zlib.crc32(f"{self.kernel} {self.name}".encode())
+        return self.make(np.random.default_rng(seed), np.dtype(dtype))
+
+    def __str__(self) -> str:
+        return f"{self.kernel}[{self.name}]"
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """How `backward` differentiates `forward` with respect to its positional argument `argument`.
+
+    call : (dy, positional arguments of forward, its results, its options) -> arguments of backward
+    """
+
+    backward: str
+    forward: str
+    argument: int
+    call: Callable[[np.ndarray, list[Any], tuple[Any, ...], dict[str, Any]], Arguments]
+
+
+GRADIENTS = (
+    Gradient("col2im", "im2col", 0, lambda dy, a, y, o: ([dy, a[0].shape, a[1]], o)),
+    Gradient("im2col", "col2im", 0, lambda dy, a, y, o: ([dy, a[2]], o)),
+    Gradient(
+        "conv2d_backward_input",
+        "conv2d_forward",
+        0,
+        lambda dy, a, y, o: ([dy, a[1], a[0].shape], o),
+    ),
+    Gradient(
+        "conv2d_backward_weight",
+        "conv2d_forward",
+        1,
+        lambda dy, a, y, o: ([dy, a[0], a[1].shape], o),
+    ),
+    Gradient("conv2d_backward_bias", "conv2d_forward", 2, lambda dy, a, y, o: ([dy], {})),
+    Gradient(
+        "max_pool2d_backward",
+        "max_pool2d_forward",
+        0,
+        lambda dy, a, y, o: ([dy, y[1], a[0].shape], {}),
+    ),
+    Gradient(
+        "avg_pool2d_backward",
+        "avg_pool2d_forward",
+        0,
+        lambda dy, a, y, o: ([dy, a[0].shape, a[1]], o),
+    ),
+    Gradient(
+        "global_avg_pool2d_backward",
+        "global_avg_pool2d_forward",
+        0,
+        lambda dy, a, y, o: ([dy, a[0].shape], {}),
+    ),
+    Gradient("linear_backward_input", "linear_forward", 0, lambda dy, a, y, o: ([dy, a[1]], {})),
+    Gradient("linear_backward_weight", "linear_forward", 1, lambda dy, a, y, o: ([dy, a[0]], {})),
+    Gradient("linear_backward_bias", "linear_forward", 2, lambda dy, a, y, o: ([dy], {})),
+    Gradient("relu_backward", "relu_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
+    Gradient("sigmoid_backward", "sigmoid_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
+    Gradient("tanh_backward", "tanh_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
+    Gradient("softmax_backward", "softmax_forward", 0, lambda dy, a, y, o: ([dy, y[0]], o)),
+    Gradient("log_softmax_backward", "log_softmax_forward", 0, lambda dy, a, y, o: ([dy, y[0]], o)),
+    Gradient(
+        "softmax_cross_entropy_backward",
+        "softmax_cross_entropy_forward",
+        0,
+        lambda dy, a, y, o: ([dy, y[1], a[1]], o),
+    ),
+    Gradient("dropout_backward", "dropout_forward", 0, lambda dy, a, y, o: ([dy, y[1], a[1]], {})),
+)
+
+CHANGED = {
+    "sgd_step": (0, 2),
+    "adam_step": (0, 2, 3),
+    "rmsprop_step": (0, 2, 3, 4),
+    "adagrad_step": (0, 2),
+}
+"""Positions of the arguments that a kernel changes in place."""
+
+
+def cases_of(kernel: str | None = None) -> list[Case]:
+    """The cases of one kernel, or all."""
+    return [case for case in CASES if kernel is None or case.kernel == kernel]
+
+
+def _normal(rng: np.random.Generator, dtype: np.dtype, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def _apart(rng: np.random.Generator, dtype: np.dtype, *shape: int) -> np.ndarray:
+    """Values in (-2, 2) that differ from each other and from 0, in random order."""
+    size = max(1, int(np.prod(shape)))
+    values = (np.arange(size) + 0.5) * 4 / size - 2 + 0.5 / size
+    return rng.permutation(values)[: int(np.prod(shape))].reshape(shape).astype(dtype)
+
+
+# Convolution: (name, x, w, options)
+_CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ("1x1", (2, 3, 5, 4), (5, 3, 1, 1), {}),
+    ("1x1 stride 2", (2, 17, 5, 8), (16, 17, 1, 1), {"stride": 2}),
+    ("one pixel", (4, 33, 1, 1), (17, 33, 1, 1), {}),
+    ("3x3 padding 1", (2, 17, 9, 7), (33, 17, 3, 3), {"padding": 1}),
+    ("3x3 wide", (1, 2, 4, 35), (15, 2, 3, 3), {"padding": (0, 1)}),
+    ("5x3 stride (2, 3)", (1, 4, 11, 13), (6, 4, 5, 3), {"stride": (2, 3), "padding": (2, 1)}),
+    ("7x7 stride 2", (1, 3, 23, 19), (16, 3, 7, 7), {"stride": 2, "padding": 3}),
+    ("1x3 on a row", (1, 1, 1, 70), (2, 1, 1, 3), {"padding": (0, 1)}),
+    ("whole image", (3, 5, 6, 4), (8, 5, 6, 4), {}),
+    ("dilation (2, 3)", (2, 3, 11, 12), (7, 3, 3, 2), {"dilation": (2, 3), "padding": (1, 2)}),
+    ("dilation and stride", (2, 4, 13, 9), (5, 4, 3, 3), {"dilation": (1, 2), "stride": (3, 2)}),
+    ("gaps between windows", (1, 2, 9, 11), (3, 2, 2, 2), {"stride": (3, 4)}),
+    ("windows in the padding", (1, 2, 3, 4), (3, 2, 2, 3), {"padding": (4, 3)}),
+    ("groups 2", (2, 6, 6, 5), (10, 3, 3, 3), {"groups": 2, "padding": 1}),
+    (
+        "groups 3, all options",
+        (2, 6, 10, 9),
+        (9, 2, 3, 2),
+        {"groups": 3, "padding": (2, 1), "stride": (1, 2), "dilation": (2, 1)},
+    ),
+    ("groups 2, one pixel", (2, 34, 1, 1), (32, 17, 1, 1), {"groups": 2}),
+    ("depthwise", (2, 17, 8, 9), (17, 1, 3, 3), {"groups": 17, "padding": 1}),
+    (
+        "depthwise stride 2",
+        (1, 16, 9, 20),
+        (16, 1, 3, 3),
+        {"groups": 16, "stride": 2, "padding": 1},
+    ),
+    ("depthwise 5x5", (1, 3, 7, 35), (3, 1, 5, 5), {"groups": 3, "padding": 2}),
+    (
+        "depthwise dilated",
+        (1, 3, 9, 8),
+        (3, 1, 3, 2),
+        {"groups": 3, "dilation": (2, 3), "padding": 1},
+    ),
+    ("depthwise doubling", (1, 3, 6, 7), (6, 1, 3, 3), {"groups": 3}),
+    ("direct", (1, 5, 8, 6), (9, 5, 3, 3), {"padding": 1, "algorithm": "direct"}),
+    ("empty batch", (0, 3, 5, 6), (4, 3, 3, 3), {"padding": 1}),
+]
+
+
+def _convolution_cases(
+    name: str, x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any]
+) -> list[Case]:
+    geometry = {k: v for k, v in options.items() if k not in ("groups", "algorithm")}
+    oh, ow = conv_output_size(x[2:], w[2:], **geometry)  # type: ignore[misc, arg-type]
+    dy = (x[0], w[0], oh, ow)
+    per_input = w[0] // options.get("groups", 1) * w[2] * w[3]
+    per_output = w[1] * w[2] * w[3] + 1
+    found = [
+        Case(
+            "conv2d_forward",
+            name,
+            lambda r, d: ([_normal(r, d, *x), _normal(r, d, *w), _normal(r, d, w[0])], options),
+            per_output,
+        ),
+        Case(
+            "conv2d_forward",
+            name + ", no bias",
+            lambda r, d: ([_normal(r, d, *x), _normal(r, d, *w), None], options),
+            per_output,
+        ),
+        Case(
+            "conv2d_backward_input",
+            name,
+            lambda r, d: ([_normal(r, d, *dy), _normal(r, d, *w), x], options),
+            per_input,
+        ),
+        Case(
+            "conv2d_backward_weight",
+            name,
+            lambda r, d: ([_normal(r, d, *dy), _normal(r, d, *x), w], options),
+            x[0] * oh * ow,
+        ),
+        Case("conv2d_backward_bias", name, lambda r, d: ([_normal(r, d, *dy)], {}), x[0] * oh * ow),
+    ]
+    if options.get("groups", 1) == 1 and "algorithm" not in options:
+        cols = (x[0], x[1] * w[2] * w[3], oh * ow)
+        found += [
+            Case("im2col", name, lambda r, d: ([_normal(r, d, *x), w[2:]], geometry), 0),
+            Case(
+                "col2im",
+                name,
+                lambda r, d: ([_normal(r, d, *cols), x, w[2:]], geometry),
+                w[2] * w[3],
+            ),
+        ]
+    return found
+
+
+# Pooling: (name, x, kernel_size, options)
+_POOLINGS: list[tuple[str, tuple[int, ...], Any, dict[str, Any]]] = [
+    ("2x2", (2, 3, 6, 8), 2, {}),
+    ("2x2, one left over", (1, 17, 7, 35), (2, 2), {}),
+    ("2x2 ceil", (1, 2, 7, 9), 2, {"ceil_mode": True}),
+    ("3x3 stride 2 padding 1", (2, 3, 9, 34), 3, {"stride": 2, "padding": 1}),
+    ("3x3 stride 1 padding 1", (1, 2, 7, 33), 3, {"stride": 1, "padding": 1}),
+    ("3x2 stride (2, 1)", (2, 3, 9, 7), (3, 2), {"stride": (2, 1), "padding": (1, 0)}),
+    ("3x3 stride 2 ceil", (1, 4, 8, 6), 3, {"stride": 2, "padding": 1, "ceil_mode": True}),
+    (
+        "5x4 padding (2, 1) ceil",
+        (1, 2, 9, 8),
+        (5, 4),
+        {"stride": (3, 2), "padding": (2, 1), "ceil_mode": True},
+    ),
+    ("gaps between windows", (1, 2, 9, 11), (2, 1), {"stride": (3, 4)}),
+    ("over the edge alone", (1, 2, 1, 3), (2, 4), {"ceil_mode": True}),
+    ("whole image", (2, 3, 5, 4), (5, 4), {}),
+    ("1x1", (1, 2, 3, 5), 1, {}),
+    ("empty batch", (0, 2, 5, 4), 2, {}),
+]
+
+
+def _pooling_cases(name: str, x: tuple[int, ...], k: Any, options: dict[str, Any]) -> list[Case]:
+    kernel_size = shapes.pair("kernel_size", k, 1)
+    full = {"stride": kernel_size, "padding": 0, "dilation": 1, "ceil_mode": False, **options}
+    stride, padding, dilation = (
+        shapes.pair(p, full[p], int(p != "padding")) for p in ("stride", "padding", "dilation")
+    )
+    oh, ow = shapes.pool_positions(
+        (x[2], x[3]), kernel_size, stride, padding, dilation, full["ceil_mode"]
+    )
+    dy = (*x[:2], oh, ow)
+    overlapping = kernel_size[0] * kernel_size[1]
+
+    def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+        argmax = r.integers(0, x[2] * x[3], dy, dtype=np.int32)
+        return [_normal(r, d, *dy), argmax, x], {}
+
+    found = [
+        Case("max_pool2d_forward", name, lambda r, d: ([_apart(r, d, *x), k], options), 0),
+        Case(
+            "max_pool2d_forward",
+            name + ", ties",
+            lambda r, d: ([_normal(r, d, *x).round(), k], options),
+            0,
+            smooth=False,
+        ),
+        Case("max_pool2d_backward", name, backward, oh * ow),
+    ]
+    if dilation != (1, 1):
+        return found
+    for include in (True, False):
+        suffix, o = (
+            ("", options) if include else (", inner count", {**options, "count_include_pad": False})
+        )
+        found += [
+            Case(
+                "avg_pool2d_forward",
+                name + suffix,
+                lambda r, d, o=o: ([_normal(r, d, *x), k], o),
+                overlapping,
+            ),
+            Case(
+                "avg_pool2d_backward",
+                name + suffix,
+                lambda r, d, o=o: ([_normal(r, d, *dy), x, k], o),
+                overlapping,
+            ),
+        ]
+    return found
+
+
+def _pooling_only_cases() -> list[Case]:
+    found = [
+        Case(
+            "max_pool2d_forward",
+            "no argmax",
+            lambda r, d: ([_apart(r, d, 2, 3, 7, 6), 2], {"stride": 1, "return_argmax": False}),
+            0,
+            smooth=False,
+        ),
+        *_pooling_cases(
+            "dilation (2, 1)",
+            (2, 3, 9, 8),
+            (3, 2),
+            {"stride": (2, 1), "padding": (1, 0), "dilation": (2, 1)},
+        ),
+        *_pooling_cases(
+            "dilation ceil", (1, 2, 10, 8), 3, {"stride": 2, "dilation": 2, "ceil_mode": True}
+        ),
+    ]
+    for name, x in (
+        ("1x1", (2, 3, 1, 1)),
+        ("7x5", (3, 17, 7, 5)),
+        ("33 columns", (1, 2, 3, 33)),
+        ("empty batch", (0, 3, 4, 5)),
+    ):
+        plane = x[2] * x[3]
+        found += [
+            Case(
+                "global_avg_pool2d_forward",
+                name,
+                lambda r, d, x=x: ([_normal(r, d, *x)], {}),
+                plane + 1,
+            ),
+            Case(
+                "global_avg_pool2d_backward",
+                name,
+                lambda r, d, x=x: ([_normal(r, d, *x[:2]), x], {}),
+                1,
+            ),
+        ]
+    return found
+
+
+def _linear_cases() -> list[Case]:
+    found = []
+    for n, i, o in (
+        (1, 1, 1),
+        (3, 5, 4),
+        (17, 33, 16),
+        (2, 130, 35),
+        (33, 1, 17),
+        (7, 300, 1),
+        (0, 4, 3),
+    ):
+        x, w, dy = (n, i), (o, i), (n, o)
+        name = f"{n}x{i} to {o}"
+        found += [
+            Case(
+                "linear_forward",
+                name,
+                lambda r, d, x=x, w=w: (
+                    [_normal(r, d, *x), _normal(r, d, *w), _normal(r, d, w[0])],
+                    {},
+                ),
+                i + 1,
+            ),
+            Case(
+                "linear_forward",
+                name + ", no bias",
+                lambda r, d, x=x, w=w: ([_normal(r, d, *x), _normal(r, d, *w), None], {}),
+                i,
+            ),
+            Case(
+                "linear_backward_input",
+                name,
+                lambda r, d, w=w, dy=dy: ([_normal(r, d, *dy), _normal(r, d, *w)], {}),
+                o,
+            ),
+            Case(
+                "linear_backward_weight",
+                name,
+                lambda r, d, x=x, dy=dy: ([_normal(r, d, *dy), _normal(r, d, *x)], {}),
+                n,
+            ),
+            Case("linear_backward_bias", name, lambda r, d, dy=dy: ([_normal(r, d, *dy)], {}), n),
+        ]
+    return found
+
+
+def _matmul_cases() -> list[Case]:
+    sizes: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+        ((1, 1), (1, 1)),
+        ((5, 7), (7, 3)),
+        ((33, 17), (17, 35)),
+        ((2, 300), (300, 16)),
+        ((65, 3), (3, 130)),
+        ((1, 40), (40, 1)),
+        ((3, 5, 7), (3, 7, 4)),
+        ((2, 17, 33), (2, 33, 18)),
+        ((0, 4), (4, 3)),
+        ((3, 0), (0, 2)),
+        ((0, 2, 3), (0, 3, 2)),
+    ]
+    return [
+        Case(
+            "matmul",
+            f"{a} by {b}",
+            lambda r, d, a=a, b=b: ([_normal(r, d, *a), _normal(r, d, *b)], {}),
+            a[-1],
+        )
+        for a, b in sizes
+    ]
+
+
+def _activation_cases() -> list[Case]:
+    found = []
+    for shape in ((), (1,), (33,), (3, 5, 7), (2, 3, 4, 17), (0, 3), (1000,)):
+        for stem, terms in (("relu", 0), ("sigmoid", 4), ("tanh", 4)):
+            found += [
+                Case(
+                    f"{stem}_forward",
+                    f"{shape}",
+                    lambda r, d, s=shape: ([3 * _apart(r, d, *s)], {}),
+                    terms,
+                ),
+                Case(
+                    f"{stem}_backward",
+                    f"{shape}",
+                    lambda r, d, s=shape: ([_normal(r, d, *s), np.tanh(_apart(r, d, *s))], {}),
+                    terms,
+                ),
+            ]
+    extremes = [
+        0.0,
+        -0.0,
+        1e-30,
+        -1e-30,
+        1e-6,
+        -1e-6,
+        0.5,
+        -8.0,
+        9.0,
+        -17.0,
+        20.0,
+        88.0,
+        -89.0,
+        1e4,
+        -1e30,
+    ]
+    extremes += [np.inf, -np.inf, np.nan]
+    for stem, terms in (("relu", 0), ("sigmoid", 4), ("tanh", 4)):
+        found.append(
+            Case(
+                f"{stem}_forward",
+                "extremes",
+                lambda r, d: ([np.array(extremes, d)], {}),
+                terms,
+                smooth=False,
+            )
+        )
+    return found
+
+
+def _softmax_cases() -> list[Case]:
+    found = []
+    shapes_and_axes: list[tuple[tuple[int, ...], int]] = [
+        ((1,), 0),
+        ((5, 10), -1),
+        ((3, 17), 1),
+        ((4, 33), 0),
+        ((2, 3, 5), 1),
+        ((2, 3, 4, 5), -4),
+        ((2, 1000), 1),
+        ((0, 4), 1),
+    ]
+    for shape, axis in shapes_and_axes:
+        for stem in ("softmax", "log_softmax"):
+
+            def backward(
+                r: np.random.Generator,
+                d: np.dtype,
+                s: Any = shape,
+                a: int = axis,
+                log: bool = stem != "softmax",
+            ) -> Arguments:
+                y = np.exp(_normal(r, d, *s))
+                y /= y.sum(axis=a, keepdims=True)
+                return [_normal(r, d, *s), np.log(y) if log else y], {"axis": a}
+
+            terms = shape[axis] + 8
+            found += [
+                Case(
+                    f"{stem}_forward",
+                    f"{shape} axis {axis}",
+                    lambda r, d, s=shape, a=axis: ([3 * _normal(r, d, *s)], {"axis": a}),
+                    terms,
+                ),
+                Case(f"{stem}_backward", f"{shape} axis {axis}", backward, terms),
+            ]
+    for stem in ("softmax", "log_softmax"):
+        rows = [
+            [1e4, -1e4, 0.0],
+            [-np.inf, 0.0, 1.0],
+            [np.inf, 0.0, 1.0],
+            [np.nan, 0.0, 1.0],
+            [-np.inf] * 3,
+        ]
+        found.append(
+            Case(
+                f"{stem}_forward",
+                "extremes",
+                lambda r, d, v=rows: ([np.array(v, d)], {}),
+                11,
+                smooth=False,
+            )
+        )
+    return found
+
+
+def _cross_entropy_cases() -> list[Case]:
+    found = []
+
+    def add(
+        name: str, rows: int, classes: int, labels: Callable[..., Any], options: dict[str, Any]
+    ) -> None:
+        def forward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            return [3 * _normal(r, d, rows, classes), labels(r, d)], options
+
+        def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            p = np.exp(_normal(r, d, rows, classes))
+            return [_normal(r, d, rows), p / p.sum(axis=1, keepdims=True), labels(r, d)], options
+
+        found.append(Case("softmax_cross_entropy_forward", name, forward, classes + 8))
+        found.append(Case("softmax_cross_entropy_backward", name, backward, classes + 8))
+
+    def classes_of(rows: int, classes: int, dtype: Any) -> Callable[..., Any]:
+        return lambda r, d: r.integers(0, classes, rows).astype(dtype)
+
+    def probabilities(r: np.random.Generator, d: np.dtype) -> np.ndarray:
+        return r.uniform(0.1, 1, (5, 7)).astype(d)
+
+    for rows, classes, dtype in (
+        (1, 1, np.int64),
+        (6, 10, np.int64),
+        (9, 33, np.int32),
+        (4, 17, np.uint8),
+        (3, 5, np.int16),
+        (3, 300, np.uint64),
+        (0, 3, np.int64),
+    ):
+        name = f"({rows}, {classes}) {np.dtype(dtype).name}"
+        add(name, rows, classes, classes_of(rows, classes, dtype), {})
+    add("ignore -100", 5, 4, lambda r, d: np.array([3, -100, 0, -100, 1]), {"ignore_index": -100})
+    add("ignore a class", 5, 4, lambda r, d: np.array([3, 1, 0, 2, 1]), {"ignore_index": 1})
+    add("probabilities", 5, 7, probabilities, {})
+    return found
+
+
+def _dropout_cases() -> list[Case]:
+    found = []
+    for shape in ((), (3,), (5, 7), (2, 3, 4, 17), (1001,), (0, 2)):
+        for p in (0.0, 0.3, 0.5, 1.0):
+            found += [
+                Case(
+                    "dropout_forward",
+                    f"{shape} p {p}",
+                    lambda r, d, s=shape, p=p: (
+                        [_normal(r, d, *s), p, np.random.default_rng(7)],
+                        {},
+                    ),
+                    1,
+                ),
+                Case(
+                    "dropout_backward",
+                    f"{shape} p {p}",
+                    lambda r, d, s=shape, p=p: ([_normal(r, d, *s), r.random(s) >= p, p], {}),
+                    1,
+                ),
+            ]
+    return found
+
+
+def _optimizer_cases() -> list[Case]:
+    found = []
+
+    def add(
+        kernel: str, name: str, states: Callable[..., list[Any]], options: dict[str, Any]
+    ) -> None:
+        for shape in ((33,), (3, 5, 7), (0, 2)):
+            found.append(
+                Case(
+                    kernel,
+                    f"{name} {shape}",
+                    lambda r, d, s=shape: (
+                        [_normal(r, d, *s), _normal(r, d, *s), *states(r, d, s)],
+                        options,
+                    ),
+                    8,
+                )
+            )
+
+    def none(r: Any, d: Any, s: Any) -> list[Any]:
+        return [None]
+
+    def velocity(r: Any, d: Any, s: Any) -> list[Any]:
+        return [_normal(r, d, *s)]
+
+    def square(r: Any, d: Any, s: Any) -> list[Any]:
+        return [r.uniform(1, 2, s).astype(d)]
+
+    def both(r: Any, d: Any, s: Any) -> list[Any]:
+        return velocity(r, d, s) + square(r, d, s)
+
+    def square_velocity(r: Any, d: Any, s: Any) -> list[Any]:
+        return square(r, d, s) + velocity(r, d, s)
+
+    def centered(r: Any, d: Any, s: Any) -> list[Any]:
+        return square(r, d, s) + [None, r.uniform(-0.5, 0.5, s).astype(d)]
+
+    def centered_velocity(r: Any, d: Any, s: Any) -> list[Any]:
+        return square_velocity(r, d, s) + [r.uniform(-0.5, 0.5, s).astype(d)]
+
+    momentum = {"lr": 0.1, "momentum": 0.9}
+    add("sgd_step", "plain", none, {"lr": 0.1})
+    add("sgd_step", "weight decay", none, {"lr": 0.1, "weight_decay": 0.2})
+    add("sgd_step", "velocity unused", velocity, {"lr": 0.1})
+    add("sgd_step", "momentum", velocity, {**momentum, "dampening": 0.3, "weight_decay": 0.2})
+    add("sgd_step", "nesterov", velocity, {**momentum, "nesterov": True, "weight_decay": 0.2})
+    add("sgd_step", "first", velocity, {**momentum, "dampening": 0.3, "initialize": True})
+    add("adam_step", "first", both, {"step": 1})
+    add("adam_step", "L2", both, {"step": 3, "lr": 0.1, "weight_decay": 0.2})
+    add(
+        "adam_step",
+        "decoupled",
+        both,
+        {"step": 7, "weight_decay": 0.2, "decoupled": True, "lr": 0.1},
+    )
+    add("adam_step", "betas", both, {"step": 2, "beta1": 0.0, "beta2": 0.5, "eps": 0.1})
+    add("rmsprop_step", "plain", square, {"lr": 0.1})
+    add("rmsprop_step", "momentum", square_velocity, {"momentum": 0.9, "weight_decay": 0.2})
+    add("rmsprop_step", "centered", centered, {"alpha": 0.9})
+    add("rmsprop_step", "centered momentum", centered_velocity, {"alpha": 0.9, "momentum": 0.5})
+    add("adagrad_step", "plain", square, {"lr": 0.1})
+    add("adagrad_step", "weight decay", square, {"lr": 0.1, "weight_decay": 0.2, "eps": 0.01})
+    return found
+
+
+CASES: tuple[Case, ...] = (
+    *(case for row in _CONVOLUTIONS for case in _convolution_cases(*row)),
+    *(case for row in _POOLINGS for case in _pooling_cases(*row)),
+    *_pooling_only_cases(),
+    *_linear_cases(),
+    *_matmul_cases(),
+    *_activation_cases(),
+    *_softmax_cases(),
+    *_cross_entropy_cases(),
+    *_dropout_cases(),
+    *_optimizer_cases(),
+)

@@ -1,0 +1,335 @@
+"""Every kernel, on every case, instruction set, dtype and thread count, equals its reference."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import ALL_CASES, LINKS, SMALL_CASES, Case, Gradient
+from conftest import HAS_NATIVE, available_isas
+
+from pydl import kernels
+from pydl.kernels import reference, registry
+from pydl.testing import check_case, check_gradient, check_kernel, check_link, compare, run
+from pydl.testing_cases import CASES, CHANGED, cases_of
+
+KERNELS = kernels.kernels()
+DTYPES = ["float32", "float64"]
+ISAS = [pytest.param(isa, id=isa) for isa in available_isas()] or [
+    pytest.param(None, marks=pytest.mark.skip("the compiled core is not built"))
+]
+
+
+def native(name: str):
+    with kernels.use("native"):
+        return registry.active(name)
+
+
+def on(isa: str, threads: int) -> ExitStack:
+    from pydl import runtime
+
+    stack = ExitStack()
+    stack.enter_context(runtime.use_isa(isa))
+    stack.enter_context(runtime.threads(threads))
+    return stack
+
+
+def bits(results) -> list[bytes | None]:
+    return [None if r is None else r.tobytes() for r in results]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", ALL_CASES)
+def test_native_equals_reference_with_the_same_bits_at_any_thread_count(
+    case: Case, dtype: str, isa: str
+) -> None:
+    function = native(case.kernel)
+    results = []
+    for threads in (1, 2):
+        with on(isa, threads):
+            check_case(case, function, np.dtype(dtype))
+            results.append(bits(run(case.kernel, function, *case.arguments(dtype))))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", ALL_CASES)
+def test_reference_in_float32_is_near_its_float64(case: Case, dtype: str) -> None:
+    check_case(case, getattr(reference, case.kernel), np.dtype(dtype))
+
+
+@pytest.mark.parametrize(("link", "case"), LINKS)
+def test_reference_gradient_is_the_numeric_one(link: Gradient, case: Case) -> None:
+    check_link(link, case)
+
+
+def test_every_kernel_is_named_the_same_everywhere() -> None:
+    source = (Path(__file__).parents[1] / "csrc" / "kernels.def").read_text()
+    assert set(re.findall(r"^KERNEL\((\w+)", source, re.MULTILINE)) == set(KERNELS)
+    assert set(reference.__all__) == set(KERNELS)
+    assert set(KERNELS) <= set(kernels.__all__)
+    assert {case.kernel for case in CASES} == set(KERNELS)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_every_backend_has_the_public_signature(name: str, backend: str) -> None:
+    with kernels.use(backend):
+        function = registry.active(name)
+    public = inspect.signature(getattr(kernels, name)).parameters.values()
+    own = inspect.signature(function).parameters.values()
+    assert [(p.name, p.kind) for p in own] == [(p.name, p.kind) for p in public]
+
+
+@pytest.mark.parametrize(
+    "name", [k for k in KERNELS if k.endswith("_backward") or "_backward_" in k]
+)
+def test_every_backward_is_linked_to_its_forward(name: str) -> None:
+    assert name in {link.values[0].backward for link in LINKS}
+
+
+def sliced(a: np.ndarray) -> np.ndarray:
+    wide = np.zeros([2 * n + 1 for n in a.shape], a.dtype)
+    view = wide[tuple(slice(1, 2 * n + 1, 2) for n in a.shape)]
+    view[...] = a
+    return view
+
+
+def transposed(a: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(a.T).T
+
+
+def reversed_axes(a: np.ndarray) -> np.ndarray:
+    backward = (slice(None, None, -1),) * a.ndim
+    return np.ascontiguousarray(a[backward])[backward]
+
+
+def fortran(a: np.ndarray) -> np.ndarray:
+    return np.asfortranarray(a)
+
+
+def channels_last(a: np.ndarray) -> np.ndarray:
+    if a.ndim < 3:
+        return a.copy()
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
+
+
+def read_only(a: np.ndarray) -> np.ndarray:
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def byte_swapped(a: np.ndarray) -> np.ndarray:
+    return a.astype(a.dtype.newbyteorder())
+
+
+def misaligned(a: np.ndarray) -> np.ndarray:
+    view = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+FORMS = [
+    sliced, transposed, reversed_axes, fortran, channels_last, read_only, byte_swapped, misaligned,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+@pytest.mark.parametrize("name", KERNELS)
+def test_arrays_of_any_form_give_the_same_result(name: str, form, backend: str) -> None:
+    case = SMALL_CASES[name]
+    with kernels.use(backend):
+        function = registry.active(name)
+    args, options = case.arguments("float32")
+    expected = run(name, function, copy.deepcopy(args), options)
+    changed = CHANGED.get(name, ())
+    formed = [
+        form(a) if isinstance(a, np.ndarray) and i not in changed else a for i, a in enumerate(args)
+    ]
+    before = copy.deepcopy(formed)
+    got = run(name, function, formed, options)
+    for i, (a, b) in enumerate(zip(formed, before, strict=True)):
+        assert i in changed or not isinstance(a, np.ndarray) or np.array_equal(a, b)
+    exact = tuple(r if r is None or r.dtype.kind != "f" else r.astype(np.float64) for r in expected)
+    compare(f"{case}, {form.__name__}", got, exact, np.dtype("float32"), case.terms)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_broadcast_views_are_read_like_their_copies(name: str, backend: str) -> None:
+    case = SMALL_CASES[name]
+    args, options = case.arguments("float64")
+    changed = CHANGED.get(name, ())
+    views = list(args)
+    for i, a in enumerate(args):
+        if isinstance(a, np.ndarray) and a.ndim and i not in changed:
+            views[i] = np.broadcast_to(a[:1], a.shape)
+    copies = [np.array(a) if isinstance(a, np.ndarray) else a for a in views]
+    with kernels.use(backend):
+        function = registry.active(name)
+    got = run(name, function, [v if i not in changed else np.array(v) if v is not None else v
+                               for i, v in enumerate(views)], options)  # fmt: skip
+    expected = run(name, getattr(reference, name), copies, options)
+    compare(f"{case}, broadcast", got, expected, np.dtype("float64"), case.terms)
+
+
+@pytest.mark.parametrize("name", [k for k in KERNELS if k not in CHANGED])
+def test_lists_are_float32_arrays(name: str, backend: str) -> None:
+    case = SMALL_CASES[name]
+    args, options = case.arguments("float32")
+    lists = [a.tolist() if isinstance(a, np.ndarray) and a.size and a.ndim else a for a in args]
+    with kernels.use(backend):
+        function = registry.active(name)
+        expected = run(name, function, args, options)
+        assert bits(run(name, function, lists, options)) == bits(expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [k for k in KERNELS])
+def test_nan_and_infinity_propagate_as_in_the_reference(
+    name: str, dtype: str, backend: str
+) -> None:
+    case = SMALL_CASES[name]
+    args, options = case.arguments(dtype)
+    array = args[1] if name in CHANGED else args[0]
+    if array.size < 3:
+        case = next(c for c in cases_of(name) if c.arguments(dtype)[0][0].size > 8)
+        args, options = case.arguments(dtype)
+        array = args[0]
+    flat = array.reshape(-1)
+    flat[1], flat[array.size // 2], flat[-1] = np.nan, np.inf, -np.inf
+    with kernels.use(backend):
+        function = registry.active(name)
+    with np.errstate(invalid="ignore"):
+        got = run(name, function, copy.deepcopy(args), options)
+        widened = [
+            a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
+            for a in args
+        ]
+        exact = run(name, getattr(reference, name), widened, options)
+    assert any(r is not None and not np.isfinite(r).all() for r in exact)
+    compare(f"{case}, {dtype}", got, exact, np.dtype(dtype), case.terms)
+
+
+@pytest.mark.parametrize("name", [k for k in KERNELS if k not in CHANGED])
+def test_results_are_new_contiguous_arrays(name: str, backend: str) -> None:
+    for case in cases_of(name):
+        args, options = case.arguments("float32")
+        with kernels.use(backend):
+            for result in run(name, registry.active(name), args, options):
+                if result is None:
+                    continue
+                assert type(result) is np.ndarray
+                assert result.flags.carray and result.flags.aligned
+                for a in args:
+                    assert not (isinstance(a, np.ndarray) and np.shares_memory(a, result))
+
+
+OUT = [k for k in KERNELS if "out" in inspect.signature(getattr(kernels, k)).parameters]
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_out_receives_the_result(name: str, backend: str) -> None:
+    with kernels.use(backend):
+        for case in cases_of(name):
+            args, _ = case.arguments("float32")
+            kernel = getattr(kernels, name)
+            expected = kernel(*args)
+            out = np.full_like(expected, 7)
+            assert kernel(*args, out=out) is out
+            assert out.tobytes() == expected.tobytes()
+            if name != "matmul":
+                assert kernel(*args, out=args[0]) is args[0]
+                assert args[0].tobytes() == expected.tobytes()
+
+
+def test_max_pool_indices_are_pytorch_s(backend: str) -> None:
+    nan, inf = np.nan, np.inf
+    x = np.array([[1, 1, nan, nan], [0, 1, 2, nan], [-inf, -inf, 3, 3], [-inf, -inf, 3, 3]])
+    with kernels.use(backend):
+        y, argmax = kernels.max_pool2d_forward(x.reshape(1, 1, 4, 4), 2)
+        assert np.array_equal(y[0, 0], [[1, nan], [-inf, 3]], equal_nan=True)
+        assert argmax.dtype == np.int32
+        assert argmax[0, 0].tolist() == [[0, 7], [8, 10]]
+
+
+def test_philox_gives_the_published_words() -> None:
+    """The known answers that come with Random123, for counter and key 0 and for all bits set."""
+    from pydl.kernels.reference.dropout import philox4x32
+
+    words = philox4x32(np.zeros(1, np.uint64), 0)[0]
+    assert words.tolist() == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+
+
+def test_dropout_draws_one_key_and_keeps_the_expected_share(backend: str) -> None:
+    rng, other = np.random.default_rng(3), np.random.default_rng(3)
+    other.integers(0, 2**64, dtype=np.uint64)
+    with kernels.use(backend):
+        y, mask = kernels.dropout_forward(np.ones(100_000, np.float32), 0.3, rng)
+    assert rng.bit_generator.state == other.bit_generator.state
+    assert abs(mask.mean() - 0.7) < 5 * (0.3 * 0.7 / 100_000) ** 0.5
+    assert np.array_equal(y, np.where(mask, np.float32(1 / 0.7), np.float32(0)))
+
+
+def test_check_kernel_passes_a_right_kernel() -> None:
+    def forward(x, w, b):
+        return np.einsum("ni,oi->no", x, w) + (0 if b is None else b)
+
+    check_kernel("linear_forward", forward)
+    check_kernel("conv2d_backward_weight", reference.conv2d_backward_weight)
+
+
+WRONG = {
+    "an operand is dropped": ("linear_forward", lambda x, w, b: x @ w.T, "linear_forward"),
+    "one element is off": (
+        "relu_forward",
+        lambda x, *, out: np.where(x < 0, 0, x) + 1e-5 * (np.arange(x.size) == 2).reshape(x.shape),
+        "relu_forward",
+    ),
+    "another dtype": ("linear_backward_bias", lambda dy: dy.sum(0).astype("f8"), "float32"),
+    "another shape": ("linear_backward_bias", lambda dy: dy.sum(0)[None], "shape"),
+    "modifies its input": ("linear_backward_bias", lambda dy: np.cumsum(dy, 0, out=dy)[-1:].sum(0), "modified"),
+    "a NaN": ("linear_backward_bias", lambda dy: dy.sum(0) * np.nan, "nan"),
+    "a gradient of half the size": (
+        "tanh_backward",
+        lambda dy, y, *, out: reference.tanh_backward(dy / 2, y, out=out),
+        "tanh_backward",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_check_kernel_catches_a_wrong_kernel(fault: str) -> None:
+    name, function, message = WRONG[fault]
+    with pytest.raises(AssertionError, match=message):
+        check_kernel(name, function)
+
+
+def test_slopes_alone_catch_a_wrong_gradient() -> None:
+    with pytest.raises(AssertionError, match="slope"):
+        check_kernel("tanh_backward", lambda dy, y, *, out: dy * (1 - y), cases=(), gradients=True)
+
+
+def test_check_gradient_compares_the_tape_with_slopes() -> None:
+    from pydl.autograd import differentiable
+
+    @differentiable
+    def wrong_square(needs, x):
+        return x * x, lambda dy: (dy * x,)
+
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    check_gradient(lambda a, b: a * b + a, x, x[:1] + 1)
+    with pytest.raises(AssertionError, match="argument 0"):
+        check_gradient(wrong_square, x)
+    with pytest.raises(AssertionError, match="argument 0"):
+        check_gradient(wrong_square, np.ones((20, 20)))
+
+
+@pytest.mark.skipif(not HAS_NATIVE, reason="the compiled core is not built")
+def test_kernels_run_native_unless_told_otherwise() -> None:
+    assert {kernels.which(name).split()[0] for name in KERNELS} == {"native"}
