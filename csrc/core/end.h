@@ -8,4 +8,5 @@
 #undef gemm_pass
 #undef conv_job
 #undef weight_job
+#undef depthwise_job
 #undef patches

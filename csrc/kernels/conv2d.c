@@ -144,7 +144,8 @@ static void FN(conv_grid)(conv_job *job)
 
 static int FN(conv_product)(conv_job *job)
 {
-    FN(merge_rows)(&job->from);
+    if (job->step_h == 1 && job->step_w == 1 && job->from.grid_w == job->dst_w && job->from.grid_h == job->dst_h)
+        FN(merge_rows)(&job->from);
     job->depth = job->group_channels * job->from.taps;
     FN(conv_grid)(job);
     const idx all_columns = job->images * job->from.grid_h * job->from.grid_w;
@@ -175,6 +176,8 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
     const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
     if (!s->n)
         return PYDL_OK;
+    if (FN(is_depthwise)(s))
+        return FN(depthwise_forward)(s, x, w, b, y);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)
         return PYDL_NO_MEMORY;
@@ -272,6 +275,8 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
     const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
     if (!s->n)
         return PYDL_OK;
+    if (FN(is_depthwise)(s))
+        return FN(depthwise_backward_input)(s, dy, w, dx);
     if (FN(adjoint_is_cheaper)(s))
         return FN(backward_input_adjoint)(s, dy, w, dx);
     idx *lists = pydl_block_alloc((size_t)(3 * taps + 2 * s->kh + 2 * s->kw) * sizeof(idx));
@@ -391,6 +396,8 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
         FN(zero_run)(dw, s->oc * channels * taps);
         return PYDL_OK;
     }
+    if (FN(is_depthwise)(s))
+        return FN(depthwise_backward_weight)(s, dy, x, dw);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)
         return PYDL_NO_MEMORY;

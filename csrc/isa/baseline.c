@@ -1,0 +1,6 @@
+/* Any CPU of the architecture: 128-bit vectors, which x86-64 and arm64 always have. */
+#define ISA baseline
+#define VECTOR_BYTES 16
+#define MR 6
+#define NR_VECTORS 2
+#include "instantiate.h"

@@ -1,0 +1,110 @@
+/* pydl: CPU deep-learning kernels. Public C API.
+ *
+ * Arrays are C-contiguous and hold float (PYDL_F32) or double (PYDL_F64); shapes must be valid, sizes may be 0.
+ * Every kernel of kernels.def exists as
+ *     int pydl_<kernel>(pydl_dtype dtype, ...)
+ * in which REAL is void; it calls the table of the best instruction set of this CPU (or of PYDL_ISA). */
+#ifndef PYDL_H
+#define PYDL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PYDL_ABI_VERSION 1
+
+#if defined(__GNUC__)
+#define PYDL_EXPORT __attribute__((visibility("default")))
+#else
+#define PYDL_EXPORT
+#endif
+
+typedef ptrdiff_t pydl_idx;
+
+typedef enum { PYDL_F32 = 0, PYDL_F64 = 1 } pydl_dtype;
+
+typedef enum {
+    PYDL_OK = 0,
+    PYDL_NO_MEMORY = 1, /* scratch memory could not be had */
+    PYDL_BAD_INDEX = 2, /* a label or an argmax is out of range; the result is not to be used */
+} pydl_status;
+
+/* x (n,c,h,w), w (oc, c/groups, kh, kw), y (n,oc,oh,ow) */
+typedef struct {
+    pydl_idx n, c, h, w, oc, oh, ow, kh, kw;
+    pydl_idx stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
+} pydl_conv2d_shape;
+
+/* x (planes,h,w), y (planes,oh,ow); planes = N*C */
+typedef struct {
+    pydl_idx planes, h, w, oh, ow, kh, kw;
+    pydl_idx stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+} pydl_pool2d_shape;
+
+/* A matrix element (i, j) is data[i * row_stride + j * column_stride]; strides count elements, may be 0 or negative. */
+typedef struct {
+    pydl_idx row_stride, column_stride;
+} pydl_strides;
+
+#define PYDL_UNPACK(...) __VA_ARGS__
+
+#define REAL float
+#define KERNEL(name, parameters, arguments) int (*name) parameters;
+typedef struct {
+#include "kernels.def"
+} pydl_kernels_f32;
+#undef REAL
+#define REAL double
+typedef struct {
+#include "kernels.def"
+} pydl_kernels_f64;
+#undef KERNEL
+#undef REAL
+
+typedef struct {
+    const char *isa; /* "baseline", "avx2", "avx512", "neon" */
+    pydl_kernels_f32 f32;
+    pydl_kernels_f64 f64;
+    /* So many rounds of register-only multiply-adds; returns the floating-point operations, to be timed as this CPU's peak. */
+    double (*peak_f32)(pydl_idx rounds), (*peak_f64)(pydl_idx rounds);
+} pydl_table;
+
+/* The table in use; the table of a named ISA, NULL if this CPU or build lacks it; the names, best first, NULL at the end. */
+PYDL_EXPORT const pydl_table *pydl_active(void);
+PYDL_EXPORT const pydl_table *pydl_find(const char *isa);
+PYDL_EXPORT const char *const *pydl_isas(void);
+/* Choose a table for the process; 0 if there is no such ISA here. */
+PYDL_EXPORT int pydl_use_isa(const char *isa);
+
+/* Threads. The scoped count belongs to the calling thread and overrides the process's; 0 removes it. */
+PYDL_EXPORT int pydl_get_num_threads(void);
+PYDL_EXPORT void pydl_set_num_threads(int count);
+PYDL_EXPORT int pydl_get_scoped_threads(void);
+PYDL_EXPORT void pydl_set_scoped_threads(int count);
+PYDL_EXPORT int pydl_default_num_threads(void);
+
+/* Memory that is kept for reuse: 64-byte aligned blocks, NULL if there is none. */
+typedef struct {
+    size_t cached_bytes, used_bytes, limit_bytes;
+    uint64_t hits, misses;
+} pydl_cache_stats;
+PYDL_EXPORT void *pydl_block_alloc(size_t bytes);
+PYDL_EXPORT void pydl_block_free(void *block);
+PYDL_EXPORT void pydl_cache_empty(void);
+PYDL_EXPORT void pydl_cache_set_limit(size_t bytes);
+PYDL_EXPORT pydl_cache_stats pydl_cache_get_stats(void);
+
+#define REAL void
+#define KERNEL(name, parameters, arguments)                           \
+    PYDL_EXPORT int pydl_##name(pydl_dtype dtype, PYDL_UNPACK parameters);
+#include "kernels.def"
+#undef KERNEL
+#undef REAL
+
+#ifdef __cplusplus
+}
+#endif
+#endif

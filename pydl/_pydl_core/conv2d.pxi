@@ -1,0 +1,67 @@
+cdef extern from "pydl.h" nogil:
+    int pydl_conv2d_forward(int dtype, const conv2d_shape *s, const void *x, const void *w, const void *b, void *y)
+    int pydl_conv2d_backward_input(int dtype, const conv2d_shape *s, const void *dy, const void *w, void *dx)
+    int pydl_conv2d_backward_weight(int dtype, const conv2d_shape *s, const void *dy, const void *x, void *dw)
+    int pydl_conv2d_backward_bias(int dtype, idx n, idx oc, idx pixels, const void *dy, void *db)
+
+
+cdef conv2d_shape conv_shape(tuple x_shape, tuple w_shape, tuple stride, tuple padding, tuple dilation, idx groups):
+    cdef conv2d_shape s = patch_shape(x_shape, w_shape[2:], stride, padding, dilation)
+    s.oc, s.groups = w_shape[0], groups
+    return s
+
+
+def conv2d_forward(x, w, b=None, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto"):
+    x, w, b = contiguous(x), contiguous(w), contiguous(b)
+    cdef conv2d_shape s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
+    y = new_array((s.n, s.oc, s.oh, s.ow), x.dtype)
+    cdef int dtype = code_of(x), status
+    cdef void *px = address(x)
+    cdef void *pw = address(w)
+    cdef void *pb = address(b)
+    cdef void *py = address(y)
+    with nogil:
+        status = pydl_conv2d_forward(dtype, &s, px, pw, pb, py)
+    check(status, "conv2d_forward")
+    return y
+
+
+def conv2d_backward_input(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto"):
+    dy, w = contiguous(dy), contiguous(w)
+    cdef conv2d_shape s = conv_shape(x_shape, w.shape, stride, padding, dilation, groups)
+    dx = new_array(x_shape, dy.dtype)
+    cdef int dtype = code_of(dy), status
+    cdef void *pdy = address(dy)
+    cdef void *pw = address(w)
+    cdef void *pdx = address(dx)
+    with nogil:
+        status = pydl_conv2d_backward_input(dtype, &s, pdy, pw, pdx)
+    check(status, "conv2d_backward_input")
+    return dx
+
+
+def conv2d_backward_weight(dy, x, w_shape, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto"):
+    dy, x = contiguous(dy), contiguous(x)
+    cdef conv2d_shape s = conv_shape(x.shape, w_shape, stride, padding, dilation, groups)
+    dw = new_array(w_shape, dy.dtype)
+    cdef int dtype = code_of(dy), status
+    cdef void *pdy = address(dy)
+    cdef void *px = address(x)
+    cdef void *pdw = address(dw)
+    with nogil:
+        status = pydl_conv2d_backward_weight(dtype, &s, pdy, px, pdw)
+    check(status, "conv2d_backward_weight")
+    return dw
+
+
+def conv2d_backward_bias(dy):
+    dy = contiguous(dy)
+    cdef idx n = dy.shape[0], oc = dy.shape[1], pixels = dy.shape[2] * dy.shape[3]
+    db = new_array((oc,), dy.dtype)
+    cdef int dtype = code_of(dy), status
+    cdef void *pdy = address(dy)
+    cdef void *pdb = address(db)
+    with nogil:
+        status = pydl_conv2d_backward_bias(dtype, n, oc, pixels, pdy, pdb)
+    check(status, "conv2d_backward_bias")
+    return db

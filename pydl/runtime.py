@@ -1,0 +1,71 @@
+"""Control of the compiled core: threads, instruction set, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydl import _pydl_core as _core
+from pydl._pydl_core import empty, empty_cache, isa, memory_stats
+
+__all__ = [
+    "available_isas",
+    "empty",
+    "empty_cache",
+    "get_num_threads",
+    "isa",
+    "memory_stats",
+    "set_num_threads",
+    "threads",
+    "use_isa",
+]
+
+_MOST_THREADS = 1 << 16
+
+
+def _thread_count(n: object) -> int:
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"n: expected an int, got {type(n).__name__}")
+    count = n.__index__()
+    if not 1 <= count <= _MOST_THREADS:
+        raise ValueError(f"n: expected a number of threads from 1 to {_MOST_THREADS}, got {count}")
+    return count
+
+
+def get_num_threads() -> int:
+    """How many threads a kernel called here and now may use."""
+    return _core.get_num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Let every kernel of the process use up to n threads; n may exceed the number of CPUs."""
+    _core.set_num_threads(_thread_count(n))
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Within the block, and in the thread that entered it, kernels use up to n threads."""
+    count = _thread_count(n)
+    before = _core.get_scoped_threads()
+    _core.set_scoped_threads(count)
+    try:
+        yield
+    finally:
+        _core.set_scoped_threads(before)
+
+
+def available_isas() -> list[str]:
+    """The instruction sets that this CPU and build have, best first."""
+    return _core.isas()
+
+
+@contextmanager
+def use_isa(name: str) -> Iterator[None]:
+    """Within the block every thread's kernels use the named instruction set."""
+    before = isa()
+    if not _core.use_isa(name):
+        raise ValueError(f"name: expected one of {available_isas()}, got {name!r}")
+    try:
+        yield
+    finally:
+        _core.use_isa(before)
