@@ -20,7 +20,7 @@ INLINE REAL FN(sum_lanes)(vec v)
     return sum;
 }
 
-/* Interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ... */
+/* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ... */
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -37,22 +37,64 @@ typedef int64_t FN(lanes) __attribute__((vector_size(VECTOR_BYTES)));
 #if LANES == 2
 #define ZIP_LOW 0, 2
 #define ZIP_HIGH 1, 3
+#define EVEN 0, 2
 #elif LANES == 4
 #define ZIP_LOW 0, 4, 1, 5
 #define ZIP_HIGH 2, 6, 3, 7
+#define EVEN 0, 2, 4, 6
 #elif LANES == 8
 #define ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
 #else
 #define ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #endif
 INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
 INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
+INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
 #undef ZIP_LOW
 #undef ZIP_HIGH
+#undef EVEN
 #undef LANES
 #undef SHUFFLE
+
+#define lanes FN(lanes)
+INLINE vec FN(select)(lanes mask, vec a, vec b) { return (vec)((mask & (lanes)a) | (~mask & (lanes)b)); }
+
+/* 0 1 2 ...; all bits in the lanes below count */
+INLINE lanes FN(lane_numbers)(void)
+{
+    lanes numbers;
+    for (int i = 0; i < (int)VLEN; i++)
+        numbers[i] = i;
+    return numbers;
+}
+INLINE lanes FN(first_lanes)(idx count) { return (lanes)(FN(lane_numbers)() < ((lanes){0} + (int)count)); }
+
+/* The first count elements; fill, or nothing stored, in further lanes. */
+INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
+{
+    if (count >= VLEN)
+        return FN(load)(p);
+    REAL part[VECTOR_BYTES / sizeof(REAL)];
+    FN(store)(part, FN(splat)(fill));
+    for (idx i = 0; i < count; i++)
+        part[i] = p[i];
+    return FN(load)(part);
+}
+INLINE void FN(store_part)(REAL *p, idx count, vec v)
+{
+    if (count >= VLEN) {
+        FN(store)(p, v);
+        return;
+    }
+    REAL part[VECTOR_BYTES / sizeof(REAL)];
+    FN(store)(part, v);
+    for (idx i = 0; i < count; i++)
+        p[i] = part[i];
+}
 
 /* Transposes a block of VLEN x VLEN: dst[j*dst_stride + i] = src[i*src_stride + j]. Each round of zips of the vectors
  * i and i + VLEN/2 moves one bit of the lane number into the vector number. */

@@ -1,0 +1,28 @@
+/* y = x w^T + b.  x (n,in), w (out,in), b (out,) or NULL, y (n,out). */
+static int FN(linear_forward)(idx n, idx in, idx out, const REAL *x, const REAL *w, const REAL *b, REAL *y)
+{
+    return FN(gemm)(n, out, in, (matrix){x, in, 1}, (matrix){w, 1, in}, (sink){.c = y, .row = out, .bias_of_column = b});
+}
+
+/* dx = dy w */
+static int FN(linear_backward_input)(idx n, idx in, idx out, const REAL *dy, const REAL *w, REAL *dx)
+{
+    return FN(gemm)(n, in, out, (matrix){dy, out, 1}, (matrix){w, in, 1}, (sink){.c = dx, .row = in});
+}
+
+/* dw = dy^T x */
+static int FN(linear_backward_weight)(idx n, idx in, idx out, const REAL *dy, const REAL *x, REAL *dw)
+{
+    return FN(gemm)(out, in, n, (matrix){dy, 1, out}, (matrix){x, in, 1}, (sink){.c = dw, .row = in});
+}
+
+/* db = sum of dy over the rows */
+static int FN(linear_backward_bias)(idx n, idx out, const REAL *dy, REAL *db)
+{
+    for (idx j = 0; j < out; j++)
+        db[j] = 0;
+    for (idx i = 0; i < n; i++)
+        for (idx j = 0; j < out; j++)
+            db[j] += dy[i * out + j];
+    return PYDL_OK;
+}
