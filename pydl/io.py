@@ -22,6 +22,7 @@ import numpy as np
 PathLike = str | os.PathLike[str]
 
 _METADATA = "__metadata__"
+_NESTED = "pydl.nested"
 _SUFFIXES = (".safetensors", ".npz")
 _SAFETENSORS_DTYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -203,3 +204,84 @@ def _read_npz(path: Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[s
             OSError, RuntimeError, struct.error) as error:
         raise ValueError(f"{path}: damaged npz file: {error}") from None
     return arrays, texts
+
+
+def save_nested(path: PathLike, state: Mapping[str, Any]) -> None:
+    """Write a nested state, such as an optimizer's ``state_dict`` or a whole checkpoint.
+
+    Parameters
+    ----------
+    path : as in `save`, and written as safely.
+    state : dicts, lists and tuples of arrays, numbers, text and None. Arrays are stored under
+        their place (``optimizer.state.0.m``), the rest as JSON in the metadata.
+
+    Raises
+    ------
+    TypeError
+        Another type inside.
+    ValueError
+        Another suffix.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    tree = _pack(state, "", arrays)
+    save(path, arrays, metadata={_NESTED: json.dumps(tree)})
+
+
+def load_nested(path: PathLike) -> dict[str, Any]:
+    """Read what `save_nested` wrote; raises as `load` does."""
+    arrays, metadata = load_with_metadata(path)
+    if _NESTED not in metadata:
+        raise ValueError(f"{path}: expected a file of save_nested, got one of plain arrays")
+    try:
+        tree = _unpack(json.loads(metadata[_NESTED]), arrays)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged: {error!r}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected a dict, got {type(tree).__name__}")
+    return tree
+
+
+def require_format(path: PathLike) -> None:
+    """Check, before long work begins, that a file of this name can be written; raises as `save`."""
+    _check_suffix(Path(path))
+    if Path(path).suffix == ".safetensors":
+        _safetensors()
+
+
+def _pack(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return _pack(value.item(), place, arrays)
+    if isinstance(value, Mapping):
+        items = [(k, _pack(v, f"{place}.{k}" if place else str(k), arrays))
+                 for k, v in value.items()]
+        if all(isinstance(k, str) and not k.startswith("$") for k, _ in items):
+            return dict(items)
+        return {"$dict": [[_pack(k, place, arrays), v] for k, v in items]}
+    if isinstance(value, (list, tuple)):
+        parts = [_pack(v, f"{place}.{i}" if place else str(i), arrays)
+                 for i, v in enumerate(value)]
+        return {"$tuple": parts} if isinstance(value, tuple) else parts
+    if hasattr(value, "__array__"):
+        name = place
+        while name in arrays:
+            name += "'"
+        arrays[name] = np.asarray(value)
+        return {"$array": name}
+    raise TypeError(f"state: expected arrays, numbers, text, dicts and lists, got "
+                    f"{type(value).__name__} at {place!r}")
+
+
+def _unpack(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(tree, list):
+        return [_unpack(v, arrays) for v in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "$array" in tree:
+        return arrays[tree["$array"]]
+    if "$tuple" in tree:
+        return tuple(_unpack(v, arrays) for v in tree["$tuple"])
+    if "$dict" in tree:
+        return {_unpack(k, arrays): _unpack(v, arrays) for k, v in tree["$dict"]}
+    return {k: _unpack(v, arrays) for k, v in tree.items()}

@@ -166,3 +166,33 @@ def test_missing_safetensors_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pydl-kernels\[io\]"):
         io.save(tmp_path / "x.safetensors", {"x": np.zeros(2)})
     assert not os.listdir(tmp_path)
+
+
+def test_nested_state_comes_back(path):
+    state = {
+        "state": {0: {"m": np.arange(3.0), "step": np.int64(4)}, 1: {"m": np.zeros((2, 0))}},
+        "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999), "params": [0, 1], "nesterov": False}],
+        "rng": {"inc": 2**127 + 1, "key": np.arange(4, dtype=np.uint32)},
+        "a": {"b": np.ones(1)}, "a.b": np.zeros(1),
+        "nan": float("nan"), "inf": float("-inf"), "tiny": 5e-324, "third": 1 / 3,
+        "none": None, "text": "한글", "$odd": {"$array": "x"}, "empty": [],
+    }
+    io.save_nested(path, state)
+    back = io.load_nested(path)
+    assert repr(back["param_groups"]) == repr(state["param_groups"])
+    assert back["state"][0]["step"] == 4 and back["rng"]["inc"] == 2**127 + 1
+    np.testing.assert_array_equal(back["state"][0]["m"], np.arange(3.0))
+    assert back["state"][1]["m"].shape == (2, 0)
+    np.testing.assert_array_equal(back["rng"]["key"], state["rng"]["key"])
+    assert back["a"]["b"] == 1 and back["a.b"] == 0
+    assert np.isnan(back["nan"])
+    for name in ("inf", "tiny", "third", "none", "text", "$odd", "empty"):
+        assert back[name] == state[name], name
+
+
+def test_nested_state_rejects(path):
+    with pytest.raises(TypeError, match="got object at 'a.0'"):
+        io.save_nested(path, {"a": [object()]})
+    io.save(path, {"x": np.zeros(2)})
+    with pytest.raises(ValueError, match="plain arrays"):
+        io.load_nested(path)
