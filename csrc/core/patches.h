@@ -150,10 +150,11 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
                 const idx shift_w = from->tap_w[first_tap + tap] - reach.low_w;
                 const REAL *src = scratch + (from->tap_h[first_tap + tap] - reach.low_h) * row_length +
                                   shift_w % from->step_w * reach.length + shift_w / from->step_w;
-                REAL *to = dst + tap * stride;
+                REAL *to = dst + tap * stride, *const row_end = block + (r + tap + 1) * stride;
                 for (int t = s; t < next; t++) {
                     const idx count = list[t].count;
-                    if (exact)
+                    /* after the first image the next row's beginning is in place already */
+                    if (exact || (s && to + count + VLEN > row_end))
                         FN(copy_run)(to, src + list[t].first, count);
                     else
                         for (idx q = 0; q < count; q += VLEN)
