@@ -2,6 +2,7 @@
 
 const pydl_table *table_now;
 pydl_dtype dtype_now;
+char shape_now[120];
 int passed, failed;
 int kernel_runs[KERNELS];
 
@@ -12,9 +13,10 @@ static void report(int ok, const char *name, const char *detail)
         return;
     }
     failed++;
-    printf("FAILED %s: %s (isa %s, %s, %d threads)\n", name, detail,
+    printf("FAILED %s: %s (isa %s, %s, %d threads) %s\n", name, detail,
            table_now ? table_now->isa : "none",
-           dtype_now == PYDL_F64 ? "float64" : "float32", pydl_get_num_threads());
+           dtype_now == PYDL_F64 ? "float64" : "float32", pydl_get_num_threads(),
+           shape_now);
     fflush(stdout);
 }
 

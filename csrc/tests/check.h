@@ -25,6 +25,7 @@ typedef struct {
 /* The circumstances of the kernels that are being checked. */
 extern const pydl_table *table_now;
 extern pydl_dtype dtype_now;
+extern char shape_now[120]; /* printed with a failure */
 extern int passed, failed;
 
 void check(int ok, const char *name);

@@ -117,6 +117,15 @@ static const pydl_conv2d_shape conv_shapes[] = {
     SHAPE(3, 16, 17, 23, 24, 3, 3, 1, 1, 1, 1, 1, 1, 1),
     SHAPE(1, 3, 29, 31, 17, 11, 7, 4, 4, 2, 3, 1, 1, 1),
     SHAPE(1, 2, 4, 4, 3, 3, 3, 1, 1, 4, 5, 1, 1, 1),
+    SHAPE(7, 4, 3, 3, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1),
+    SHAPE(5, 3, 6, 5, 8, 3, 3, 2, 2, 1, 1, 1, 1, 1),
+    SHAPE(3, 9, 11, 10, 13, 1, 1, 2, 2, 0, 0, 1, 1, 1),
+    SHAPE(4, 2, 9, 13, 5, 2, 2, 3, 4, 0, 0, 1, 1, 1),
+    SHAPE(3, 7, 11, 40, 7, 3, 3, 2, 2, 1, 1, 1, 1, 7),
+    SHAPE(2, 4, 12, 19, 4, 3, 3, 1, 1, 2, 2, 2, 2, 4),
+    SHAPE(2, 4, 9, 70, 4, 5, 5, 1, 1, 2, 2, 1, 1, 4),
+    SHAPE(2, 45, 7, 9, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1),
+    SHAPE(1, 3, 40, 60, 8, 7, 7, 2, 2, 3, 3, 1, 1, 1),
 };
 enum { CONV_SHAPES = sizeof conv_shapes / sizeof conv_shapes[0] };
 
@@ -131,8 +140,11 @@ void test_conv2d(void)
 {
     for (int i = 0; i < CONV_SHAPES; i++) {
         const pydl_conv2d_shape s = with_output(conv_shapes[i]);
+        snprintf(shape_now, sizeof shape_now, "x (%td,%td,%td,%td) w (%td,%td,%td,%td) groups %td",
+                 s.n, s.c, s.h, s.w, s.oc, s.c / s.groups, s.kh, s.kw, s.groups);
         test_conv2d_shape(&s);
     }
+    shape_now[0] = 0;
 }
 
 void test_im2col(void)
