@@ -1,7 +1,8 @@
 """pydl: fast deep-learning kernels for CPUs, and the library on top of them.
 
-`pydl.kernels` maps arrays to arrays; `pydl.functional` knows their gradients; `pydl.nn`, `pydl.optim`,
-`pydl.data` and `pydl.train` hold parameters and train them. The parts are loaded when they are used.
+`pydl.kernels` maps arrays to arrays; `pydl.functional` knows their gradients; `pydl.nn`,
+`pydl.optim`, `pydl.data` and `pydl.train` hold parameters and train them. Heavy parts are loaded
+when they are used.
 """
 
 from __future__ import annotations

@@ -32,6 +32,11 @@ __all__ = [
     "set_default_dtype",
 ]
 
+Array = np.ndarray
+Needs = tuple[bool, ...]
+Gradients = Sequence[Array | None]
+OpResult = tuple[Any, Callable[..., Gradients]]
+
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _recording: ContextVar[bool] = ContextVar("pydl_recording", default=True)
 _default_dtype = _FLOATS[0]
@@ -87,7 +92,7 @@ class Node:
     def __init__(
         self,
         parents: tuple[tuple[Node, int] | None, ...] = (),
-        vjp: Callable[..., Sequence[np.ndarray | None]] | None = None,
+        vjp: Callable[..., Gradients] | None = None,
         outputs: int = 1,
     ):
         self.order = next(_order)
@@ -97,7 +102,7 @@ class Node:
         self.grad: np.ndarray | None = None
 
 
-def differentiable(op: Callable[..., tuple[Any, Callable]]) -> Callable[..., Any]:
+def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
     """Make ``op(needs, *arrays, **options) -> (y, vjp)`` a recorded function of Tensors.
 
     Positional arguments are Tensors, arrays, numbers or None, and reach `op` as arrays of one
@@ -223,7 +228,7 @@ def _visit(node: Node, pending: dict[Node, list[Slot | None]]) -> None:
     if len(grads) != len(parents):
         raise RuntimeError(f"vjp: expected {len(parents)} gradients, got {len(grads)}")
     taken = [_memory(a) for a in dys + grads if a is not None]
-    for source, g in zip(parents, grads):
+    for source, g in zip(parents, grads, strict=True):
         if source is not None and g is not None:
             parent, i = source
             at = pending.setdefault(parent, [None] * parent.outputs)
@@ -274,9 +279,9 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         if isinstance(data, Tensor):
             data = data.data
-        if dtype is None and not isinstance(data, np.generic):
-            if isinstance(data, (int, float, complex, list, tuple, range)):
-                dtype = _default_dtype
+        numbers = isinstance(data, (int, float, complex, list, tuple, range))
+        if dtype is None and numbers and not isinstance(data, np.generic):
+            dtype = _default_dtype
         array = np.asarray(data, dtype=dtype)
         if array.dtype.kind not in "biu" and array.dtype not in _FLOATS:
             if array.dtype.newbyteorder("=") not in _FLOATS:
@@ -454,7 +459,9 @@ class Tensor:
         __neg__: Callable[[Tensor], Tensor]
 
 
-def _rebuild(cls: type, data: np.ndarray, requires_grad: bool, grad: np.ndarray | None) -> Tensor:
+def _rebuild(
+    cls: type[Tensor], data: np.ndarray, requires_grad: bool, grad: np.ndarray | None
+) -> Tensor:
     tensor = cls.__new__(cls)
     Tensor.__init__(tensor, data, requires_grad)
     tensor.grad = grad

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 __all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
 
 
 @differentiable
-def _relu(needs, x):
+def _relu(needs: Needs, x: Array) -> OpResult:
     y = kernels.relu_forward(x)
     return y, lambda dy: (kernels.relu_backward(dy, y),)
 
@@ -28,21 +28,21 @@ def relu(input: Any, inplace: bool = False) -> Tensor:
 
 
 @differentiable
-def sigmoid(needs, input):
+def sigmoid(needs: Needs, input: Array) -> OpResult:
     """y = 1 / (1 + e ** -x)."""
     y = kernels.sigmoid_forward(input)
     return y, lambda dy: (kernels.sigmoid_backward(dy, y),)
 
 
 @differentiable
-def tanh(needs, input):
+def tanh(needs: Needs, input: Array) -> OpResult:
     """y = tanh(x)."""
     y = kernels.tanh_forward(input)
     return y, lambda dy: (kernels.tanh_backward(dy, y),)
 
 
 @differentiable
-def _leaky_relu(needs, x, *, slope):
+def _leaky_relu(needs: Needs, x: Array, *, slope: Any) -> OpResult:
     return np.where(x > 0, x, x * slope), lambda dy: (np.where(x > 0, dy, dy * slope),)
 
 
@@ -52,7 +52,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
 
 
 @differentiable
-def _elu(needs, x, *, alpha):
+def _elu(needs: Needs, x: Array, *, alpha: Any) -> OpResult:
     y = np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
     return y, lambda dy: (np.where(x > 0, dy, dy * (alpha * np.exp(np.minimum(x, 0)))),)
 
@@ -63,11 +63,11 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 @differentiable
-def _gelu(needs, x):
+def _gelu(needs: Needs, x: Array) -> OpResult:
     erf = np.frompyfunc(math.erf, 1, 1)
     cdf = (1 + np.asarray(erf(x * math.sqrt(0.5))).astype(x.dtype)) / 2
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
         return (dy * (cdf + x * density),)
 
@@ -75,11 +75,11 @@ def _gelu(needs, x):
 
 
 @differentiable
-def _gelu_tanh(needs, x):
+def _gelu_tanh(needs: Needs, x: Array) -> OpResult:
     scale = math.sqrt(2 / math.pi)
     t = np.tanh(scale * (x + 0.044715 * x**3))
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         inner = scale * (1 + 3 * 0.044715 * x * x)
         return (dy * ((1 + t) / 2 + x * (1 - t * t) * inner / 2),)
 
@@ -99,7 +99,7 @@ def gelu(input: Any, approximate: str = "none") -> Tensor:
 
 
 @differentiable
-def _silu(needs, x):
+def _silu(needs: Needs, x: Array) -> OpResult:
     s = kernels.sigmoid_forward(x)
     return x * s, lambda dy: (dy * (s * (1 + x * (1 - s))),)
 
@@ -110,12 +110,12 @@ def silu(input: Any, inplace: bool = False) -> Tensor:
 
 
 @differentiable
-def _softplus(needs, x, *, beta, threshold):
+def _softplus(needs: Needs, x: Array, *, beta: Any, threshold: Any) -> OpResult:
     straight = x * beta > threshold
     bent = np.where(straight, 0, x * beta)
     y = np.where(straight, x, np.logaddexp(0, bent).astype(x.dtype, copy=False) / beta)
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         return (np.where(straight, dy, dy * kernels.sigmoid_forward(bent)),)
 
     return y, vjp

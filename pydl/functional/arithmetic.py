@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .shape import raw, sum_to
 
@@ -28,10 +29,10 @@ __all__ = [
 
 
 @differentiable
-def _add(needs, a, b):
+def _add(needs: Needs, a: Array, b: Array) -> OpResult:
     a_shape, b_shape = a.shape, b.shape
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         return (
             sum_to(dy, a_shape) if needs[0] else None,
             sum_to(dy, b_shape) if needs[1] else None,
@@ -46,10 +47,10 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 
 
 @differentiable
-def _sub(needs, a, b):
+def _sub(needs: Needs, a: Array, b: Array) -> OpResult:
     a_shape, b_shape = a.shape, b.shape
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         return (
             sum_to(dy, a_shape) if needs[0] else None,
             sum_to(-dy, b_shape) if needs[1] else None,
@@ -64,10 +65,10 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 
 
 @differentiable
-def mul(needs, input, other):
+def mul(needs: Needs, input: Array, other: Array) -> OpResult:
     """y = input * other."""
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         return (
             sum_to(dy * other, input.shape) if needs[0] else None,
             sum_to(dy * input, other.shape) if needs[1] else None,
@@ -77,11 +78,11 @@ def mul(needs, input, other):
 
 
 @differentiable
-def div(needs, input, other):
+def div(needs: Needs, input: Array, other: Array) -> OpResult:
     """y = input / other."""
     y = input / other
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         return (
             sum_to(dy / other, input.shape) if needs[0] else None,
             sum_to(-dy * y / other, other.shape) if needs[1] else None,
@@ -91,14 +92,14 @@ def div(needs, input, other):
 
 
 @differentiable
-def neg(needs, input):
+def neg(needs: Needs, input: Array) -> OpResult:
     """y = -input."""
     return -input, lambda dy: (-dy,)
 
 
 @differentiable
-def _power_number(needs, x, *, exponent):
-    def vjp(dy):
+def _power_number(needs: Needs, x: Array, *, exponent: Any) -> OpResult:
+    def vjp(dy: Array) -> Gradients:
         if exponent == 0:
             return (np.zeros_like(x),)
         return (dy * (exponent * x ** (exponent - 1)),)
@@ -107,10 +108,10 @@ def _power_number(needs, x, *, exponent):
 
 
 @differentiable
-def _power(needs, x, exponent):
+def _power(needs: Needs, x: Array, exponent: Array) -> OpResult:
     y = np.power(x, exponent)
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         dx = de = None
         if needs[0]:
             slope = exponent * np.power(x, np.where(exponent == 0, 1, exponent - 1))
@@ -134,14 +135,14 @@ power = pow
 
 
 @differentiable
-def abs(needs, input):
+def abs(needs: Needs, input: Array) -> OpResult:
     """y = |input|; the gradient at 0 is 0."""
     return np.absolute(input), lambda dy: (dy * np.sign(input),)
 
 
-def _extremum(choose, before):
-    def op(needs, a, b):
-        def vjp(dy):
+def _extremum(choose: np.ufunc, before: np.ufunc) -> Callable[..., Any]:
+    def op(needs: Needs, a: Array, b: Array) -> OpResult:
+        def vjp(dy: Array) -> Gradients:
             half = np.where(a == b, dy / 2, 0)
             first = before(a, b)
             return (
@@ -168,8 +169,8 @@ def minimum(input: Any, other: Any) -> Tensor:
 
 
 @differentiable
-def _clamp(needs, x, *, low, high):
-    def vjp(dy):
+def _clamp(needs: Needs, x: Array, *, low: Any, high: Any) -> OpResult:
+    def vjp(dy: Array) -> Gradients:
         inside = np.ones(x.shape, bool) if low is None else x >= low
         return (np.where(inside if high is None else inside & (x <= high), dy, 0),)
 
@@ -192,10 +193,10 @@ clip = clamp
 
 
 @differentiable
-def _where(needs, a, b, *, condition):
+def _where(needs: Needs, a: Array, b: Array, *, condition: Any) -> OpResult:
     a_shape, b_shape = a.shape, b.shape
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         return (
             sum_to(np.where(condition, dy, 0), a_shape) if needs[0] else None,
             sum_to(np.where(condition, 0, dy), b_shape) if needs[1] else None,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .shape import ndim_of, pad, raw, squeeze, unsqueeze
 
@@ -16,11 +16,21 @@ __all__ = ["conv1d", "conv2d"]
 
 
 @differentiable
-def _conv2d(needs, x, w, b, *, stride, padding, dilation, groups):
+def _conv2d(
+    needs: Needs,
+    x: Array,
+    w: Array,
+    b: Array,
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> OpResult:
     x_shape, w_shape = x.shape, w.shape
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         return (
             kernels.conv2d_backward_input(dy, w, x_shape, **options) if needs[0] else None,
             kernels.conv2d_backward_weight(dy, x, w_shape, **options) if needs[1] else None,
@@ -40,7 +50,7 @@ def _same(input: Any, weight: Any, stride: Any, dilation: Any) -> tuple[Any, tup
     kernel = np.shape(raw(weight))[2:]
     if any(s != 1 for s in as_tuple(stride, len(kernel))):
         raise ValueError(f'padding: "same" needs stride 1, got {stride}')
-    totals = [d * (k - 1) for d, k in zip(as_tuple(dilation, len(kernel)), kernel)]
+    totals = [d * (k - 1) for d, k in zip(as_tuple(dilation, len(kernel)), kernel, strict=True)]
     if any(total % 2 for total in totals):
         input = pad(input, [width for total in totals[::-1] for width in (0, total % 2)])
     return input, tuple(total // 2 for total in totals)

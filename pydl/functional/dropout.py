@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels, random
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Needs, OpResult, Tensor, differentiable
 
 __all__ = ["dropout"]
 
 
 @differentiable
-def _dropout(needs, x, *, p, rng):
+def _dropout(needs: Needs, x: Array, *, p: Any, rng: Any) -> OpResult:
     y, mask = kernels.dropout_forward(x, p, rng)
     return y, lambda dy: (kernels.dropout_backward(dy, mask, p),)
 
@@ -26,7 +26,7 @@ def dropout(
     *,
     rng: np.random.Generator | None = None,
 ) -> Tensor:
-    """Set elements to 0 with probability `p` and divide the others by 1 - p; nothing if not training.
+    """Set elements to 0 with probability `p` and divide the others by 1 - p, in training only.
 
     The mask comes from `rng`, or from the generator that `pydl.manual_seed` seeds.
 

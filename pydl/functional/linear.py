@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .shape import raw, reshape
 
@@ -15,8 +15,8 @@ __all__ = ["linear"]
 
 
 @differentiable
-def _linear(needs, x, w, b):
-    def vjp(dy):
+def _linear(needs: Needs, x: Array, w: Array, b: Array) -> OpResult:
+    def vjp(dy: Array) -> Gradients:
         return (
             kernels.linear_backward_input(dy, w) if needs[0] else None,
             kernels.linear_backward_weight(dy, x) if needs[1] else None,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .arithmetic import mul
 from .reduction import mean, sum
@@ -98,21 +98,20 @@ def _checked_labels(labels: np.ndarray, classes: int, ignore_index: int) -> np.n
     wrong = valid & ((labels < 0) | (labels >= classes))
     if wrong.any():
         raise ValueError(
-            f"target: expected labels in 0..{classes - 1} or {ignore_index}, "
-            f"got {labels[wrong][0]}"
+            f"target: expected labels in 0..{classes - 1} or {ignore_index}, got {labels[wrong][0]}"
         )
     return valid
 
 
 @differentiable
-def _softmax_cross_entropy(needs, logits, *, target, ignore_index):
+def _softmax_cross_entropy(
+    needs: Needs, logits: Array, *, target: Any, ignore_index: Any
+) -> OpResult:
     loss, probs = kernels.softmax_cross_entropy_forward(logits, target, ignore_index=ignore_index)
 
-    def vjp(dloss):
+    def vjp(dloss: Array) -> Gradients:
         return (
-            kernels.softmax_cross_entropy_backward(
-                dloss, probs, target, ignore_index=ignore_index
-            ),
+            kernels.softmax_cross_entropy_backward(dloss, probs, target, ignore_index=ignore_index),
         )
 
     return loss, vjp
@@ -187,10 +186,10 @@ def cross_entropy(
 
 
 @differentiable
-def _nll(needs, x, *, labels, scale):
+def _nll(needs: Needs, x: Array, *, labels: Any, scale: Any) -> OpResult:
     shape, rows = x.shape, np.arange(len(labels))
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         dx = np.zeros(shape, x.dtype)
         dx[rows, labels] = -dy * scale
         return (dx,)
@@ -239,10 +238,10 @@ def _weighted(loss: Tensor, weight: Any) -> Tensor:
 
 
 @differentiable
-def _square(needs, x, t):
+def _square(needs: Needs, x: Array, t: Array) -> OpResult:
     d = x - t
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         slope = 2 * d * dy
         return slope, -slope if needs[1] else None
 
@@ -256,10 +255,10 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
 
 
 @differentiable
-def _absolute(needs, x, t):
+def _absolute(needs: Needs, x: Array, t: Array) -> OpResult:
     d = x - t
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         slope = np.sign(d) * dy
         return slope, -slope if needs[1] else None
 
@@ -273,11 +272,11 @@ def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
 
 
 @differentiable
-def _smooth_absolute(needs, x, t, *, beta):
+def _smooth_absolute(needs: Needs, x: Array, t: Array, *, beta: Any) -> OpResult:
     d = x - t
     near = np.absolute(d) < beta
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         slope = np.where(near, d / beta, np.sign(d)) * dy
         return slope, -slope if needs[1] else None
 
@@ -297,11 +296,11 @@ def smooth_l1_loss(
 
 
 @differentiable
-def _bce(needs, x, t):
+def _bce(needs: Needs, x: Array, t: Array) -> OpResult:
     with np.errstate(divide="ignore"):
         log, log_not = np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         dx = dy * (x - t) / np.maximum((1 - x) * x, 1e-12) if needs[0] else None
         return dx, dy * (log_not - log) if needs[1] else None
 
@@ -323,12 +322,12 @@ def binary_cross_entropy(
 
 
 @differentiable
-def _bce_with_logits(needs, x, t, *, pos_weight):
+def _bce_with_logits(needs: Needs, x: Array, t: Array, *, pos_weight: Any) -> OpResult:
     s = kernels.sigmoid_forward(x)
     log_s = -np.logaddexp(0, -x).astype(x.dtype, copy=False)
     scale = 1 + (pos_weight - 1) * t
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         dx = dy * ((1 - t) - scale * (1 - s)) if needs[0] else None
         return dx, dy * (-x - (pos_weight - 1) * log_s) if needs[1] else None
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .shape import ndim_of, squeeze, sum_to, unsqueeze
 
@@ -30,8 +30,8 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @differentiable
-def _matmul(needs, a, b):
-    def vjp(dy):
+def _matmul(needs: Needs, a: Array, b: Array) -> OpResult:
+    def vjp(dy: Array) -> Gradients:
         da = db = None
         if needs[0]:
             da = sum_to(_product(dy, b.swapaxes(-1, -2)), a.shape)

@@ -109,7 +109,9 @@ _METHODS: dict[str, Any] = {
     "type": shape.to,
     "float": lambda self: shape.to(self, np.float32),
     "double": lambda self: shape.to(self, np.float64),
-    "T": property(lambda self: shape.permute(self, range(self.ndim)[::-1]), doc="All axes reversed."),
+    "T": property(
+        lambda self: shape.permute(self, range(self.ndim)[::-1]), doc="All axes reversed."
+    ),
     "mT": property(lambda self: shape.transpose(self, -2, -1), doc="The last two axes exchanged."),
 }
 for _module, _names in (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Needs, OpResult, Tensor, differentiable
 
 from .arithmetic import mul
 from .conv2d import as_tuple, row_pair
@@ -26,7 +26,9 @@ Pair = int | Sequence[int]
 
 
 @differentiable
-def _max_pool2d(needs, x, *, kernel_size, return_argmax, **options):
+def _max_pool2d(
+    needs: Needs, x: Array, *, kernel_size: Any, return_argmax: Any, **options: Any
+) -> OpResult:
     shape = x.shape
     y, argmax = kernels.max_pool2d_forward(
         x, kernel_size, return_argmax=return_argmax or needs[0], **options
@@ -106,7 +108,7 @@ def _row(input: Any) -> Tensor:
 
 
 @differentiable
-def _avg_pool2d(needs, x, *, kernel_size, **options):
+def _avg_pool2d(needs: Needs, x: Array, *, kernel_size: Any, **options: Any) -> OpResult:
     shape = x.shape
     y = kernels.avg_pool2d_forward(x, kernel_size, **options)
     return y, lambda dy: (kernels.avg_pool2d_backward(dy, shape, kernel_size, **options),)
@@ -188,7 +190,7 @@ def avg_pool1d(
 
 
 @differentiable
-def _global_avg_pool2d(needs, x):
+def _global_avg_pool2d(needs: Needs, x: Array) -> OpResult:
     shape = x.shape
     y = kernels.global_avg_pool2d_forward(x)
     return y, lambda dy: (kernels.global_avg_pool2d_backward(dy, shape),)
@@ -204,7 +206,7 @@ def _averaging(size: int, output: int, dtype: np.dtype) -> np.ndarray:
 
 
 @differentiable
-def _adaptive_avg_pool2d(needs, x, *, output_size):
+def _adaptive_avg_pool2d(needs: Needs, x: Array, *, output_size: Any) -> OpResult:
     rows = _averaging(x.shape[2], output_size[0], x.dtype)
     columns = _averaging(x.shape[3], output_size[1], x.dtype)
     return rows @ x @ columns.T, lambda dy: (rows.T @ dy @ columns,)
@@ -232,7 +234,7 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     if len(wanted) != 2:
         raise ValueError(f"output_size: expected an int or a pair, got {output_size}")
     (height, width), images = shape[-2:], input if len(shape) == 4 else unsqueeze(input, 0)
-    oh, ow = (size if n is None else n for n, size in zip(wanted, (height, width)))
+    oh, ow = (size if n is None else n for n, size in zip(wanted, (height, width), strict=True))
     if oh < 1 or ow < 1 or height < 1 or width < 1:
         raise ValueError(f"output_size: expected at least 1 of {shape}, got {output_size}")
     if (oh, ow) == (1, 1):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .arithmetic import maximum, minimum
 from .shape import ndim_of, raw
@@ -51,7 +51,7 @@ def _kept(a: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.nd
 
 
 @differentiable
-def _sum(needs, x, *, axes, keepdim):
+def _sum(needs: Needs, x: Array, *, axes: Any, keepdim: Any) -> OpResult:
     shape = x.shape
     y = x.sum(axis=axes, keepdims=keepdim)
     return y, lambda dy: (np.broadcast_to(_kept(dy, shape, axes), shape),)
@@ -63,7 +63,7 @@ def sum(input: Any, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 @differentiable
-def _mean(needs, x, *, axes, keepdim):
+def _mean(needs: Needs, x: Array, *, axes: Any, keepdim: Any) -> OpResult:
     shape = x.shape
     count = math.prod(shape[i] for i in axes)
     with np.errstate(invalid="ignore"):
@@ -77,7 +77,9 @@ def mean(input: Any, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 @differentiable
-def _var(needs, x, *, axes, keepdim, correction, root):
+def _var(
+    needs: Needs, x: Array, *, axes: Any, keepdim: Any, correction: Any, root: Any
+) -> OpResult:
     count = math.prod(x.shape[i] for i in axes)
     centered = x - x.mean(axis=axes, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -85,7 +87,7 @@ def _var(needs, x, *, axes, keepdim, correction, root):
         y = y / np.maximum(y.dtype.type(count - correction), 0)
         y = np.sqrt(y) if root else y
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         with np.errstate(invalid="ignore", divide="ignore"):
             slope = np.where(y == 0, 0, dy / y) if root else 2 * dy
             slope = slope / np.maximum(centered.dtype.type(count - correction), 0)
@@ -107,9 +109,7 @@ def var(
     `correction` is 1 if `unbiased`, else 0, unless it is given.
     """
     correction = int(unbiased) if correction is None else correction
-    return _var(
-        input, axes=_axes(input, dim), keepdim=keepdim, correction=correction, root=False
-    )
+    return _var(input, axes=_axes(input, dim), keepdim=keepdim, correction=correction, root=False)
 
 
 def std(
@@ -126,11 +126,11 @@ def std(
 
 
 @differentiable
-def _extremum(needs, x, *, axes, keepdim, largest):
+def _extremum(needs: Needs, x: Array, *, axes: Any, keepdim: Any, largest: Any) -> OpResult:
     reduce = np.max if largest else np.min
     y = np.asarray(reduce(x, axis=axes, keepdims=keepdim))
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         ties = x == _kept(y, x.shape, axes)
         share = _kept(dy, x.shape, axes) / np.maximum(ties.sum(axis=axes, keepdims=True), 1)
         return (np.where(ties, share, 0).astype(x.dtype, copy=False),)
@@ -149,11 +149,11 @@ def amin(input: Any, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 @differentiable
-def _take(needs, x, *, where, dim, keepdim):
+def _take(needs: Needs, x: Array, *, where: Any, dim: Any, keepdim: Any) -> OpResult:
     shape, dtype = x.shape, x.dtype
     y = np.take_along_axis(x, where, axis=dim)
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         dx = np.zeros(shape, dtype)
         np.put_along_axis(dx, where, dy.reshape(where.shape), axis=dim)
         return (dx,)
@@ -193,13 +193,13 @@ def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> np.ndar
 
 
 @differentiable
-def _logsumexp(needs, x, *, axes, keepdim):
+def _logsumexp(needs: Needs, x: Array, *, axes: Any, keepdim: Any) -> OpResult:
     top = x.max(axis=axes, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
     with np.errstate(divide="ignore"):
         y = np.log(np.exp(x - top).sum(axis=axes, keepdims=True)) + top
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         return (_kept(dy, x.shape, axes) * np.exp(x - y),)
 
     return y if keepdim else y.squeeze(axes), vjp

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 __all__ = [
     "broadcast_to",
@@ -54,7 +54,7 @@ def sum_to(dy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @differentiable
-def _reshape(needs, x, *, shape):
+def _reshape(needs: Needs, x: Array, *, shape: Any) -> OpResult:
     old = x.shape
     return x.reshape(shape), lambda dy: (dy.reshape(old),)
 
@@ -95,7 +95,7 @@ def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 @differentiable
-def _permute(needs, x, *, dims):
+def _permute(needs: Needs, x: Array, *, dims: Any) -> OpResult:
     return x.transpose(dims), lambda dy: (dy.transpose(np.argsort(dims)),)
 
 
@@ -144,10 +144,10 @@ def _selects_once(key: Any) -> bool:
 
 
 @differentiable
-def _index(needs, x, *, key):
+def _index(needs: Needs, x: Array, *, key: Any) -> OpResult:
     shape, dtype = x.shape, x.dtype
 
-    def vjp(dy):
+    def vjp(dy: Array) -> Gradients:
         dx = np.zeros(shape, dtype)
         if _selects_once(key):
             dx[key] = dy
@@ -164,7 +164,7 @@ def index(input: Any, key: Any) -> Tensor:
 
 
 @differentiable
-def _cat(needs, *arrays, dim):
+def _cat(needs: Needs, *arrays: Array, dim: Array) -> OpResult:
     ends = np.cumsum([a.shape[dim] for a in arrays])[:-1]
     return np.concatenate(arrays, axis=dim), lambda dy: np.split(dy, ends, axis=dim)
 
@@ -179,7 +179,7 @@ concatenate = cat
 
 
 @differentiable
-def _stack(needs, *arrays, dim):
+def _stack(needs: Needs, *arrays: Array, dim: Array) -> OpResult:
     return np.stack(arrays, axis=dim), lambda dy: list(np.moveaxis(dy, dim, 0))
 
 
@@ -196,13 +196,15 @@ def _sequence(tensors: Sequence[Any]) -> list[Any]:
 
 
 @differentiable
-def _split(needs, x, *, sizes, dim):
+def _split(needs: Needs, x: Array, *, sizes: Any, dim: Any) -> OpResult:
     dtype = x.dtype
     pieces = tuple(np.split(x, np.cumsum(sizes)[:-1], axis=dim))
     shapes = [piece.shape for piece in pieces]
 
-    def vjp(*dys):
-        parts = [np.zeros(s, dtype) if dy is None else dy for s, dy in zip(shapes, dys)]
+    def vjp(*dys: Array | None) -> Gradients:
+        parts = [
+            np.zeros(s, dtype) if dy is None else dy for s, dy in zip(shapes, dys, strict=True)
+        ]
         return (np.concatenate(parts, axis=dim),)
 
     return pieces, vjp
@@ -235,13 +237,16 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 @differentiable
-def _pad(needs, x, *, widths, value):
-    keep = tuple(slice(max(-low, 0), n - max(-high, 0)) for n, (low, high) in zip(x.shape, widths))
+def _pad(needs: Needs, x: Array, *, widths: Any, value: Any) -> OpResult:
+    keep = tuple(
+        slice(max(-low, 0), n - max(-high, 0))
+        for n, (low, high) in zip(x.shape, widths, strict=True)
+    )
     grow = [(max(low, 0), max(high, 0)) for low, high in widths]
     shape, dtype = x.shape, x.dtype
 
-    def vjp(dy):
-        inside = tuple(slice(low, n - high) for n, (low, high) in zip(dy.shape, grow))
+    def vjp(dy: Array) -> Gradients:
+        inside = tuple(slice(low, n - high) for n, (low, high) in zip(dy.shape, grow, strict=True))
         if x_is_whole:
             return (dy[inside],)
         dx = np.zeros(shape, dtype)
@@ -252,7 +257,9 @@ def _pad(needs, x, *, widths, value):
     return np.pad(x[keep], grow, constant_values=value), vjp
 
 
-def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None):
+def pad(
+    input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
     """Pad with a constant; a negative width crops.
 
     Parameters
@@ -271,13 +278,13 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         raise ValueError(f"pad: expected up to {len(shape)} pairs, got {tuple(pad)}")
     pairs = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)][::-1]
     widths = [(0, 0)] * (len(shape) - len(pairs)) + pairs
-    if any(n + low + high < 0 for n, (low, high) in zip(shape, widths)):
+    if any(n + low + high < 0 for n, (low, high) in zip(shape, widths, strict=True)):
         raise ValueError(f"pad: {tuple(pad)} crops more than shape {shape} has")
     return _pad(input, widths=widths, value=0 if value is None else value)
 
 
 @differentiable
-def _broadcast_to(needs, x, *, shape):
+def _broadcast_to(needs: Needs, x: Array, *, shape: Any) -> OpResult:
     old = x.shape
     return np.broadcast_to(x, shape), lambda dy: (sum_to(dy, old),)
 
@@ -300,7 +307,7 @@ def expand(input: Any, *sizes: Any) -> Tensor:
 
 
 @differentiable
-def _cast(needs, x, *, dtype):
+def _cast(needs: Needs, x: Array, *, dtype: Any) -> OpResult:
     old = x.dtype
     return x.astype(dtype, copy=False), lambda dy: (dy.astype(old, copy=False),)
 
@@ -308,12 +315,14 @@ def _cast(needs, x, *, dtype):
 def to(input: Any, dtype: Any) -> Tensor:
     """Convert to another dtype; the gradient is converted back."""
     wanted = np.dtype(dtype)
-    if wanted.kind == "f" or not (isinstance(input, Tensor) and input.requires_grad):
-        return Tensor(raw(input), dtype=wanted) if wanted.kind != "f" else _cast(input, dtype=wanted)
-    raise TypeError(f"dtype: expected float32 or float64 for a gradient, got {wanted}")
+    if wanted in (np.float32, np.float64):
+        return _cast(input, dtype=wanted)
+    if isinstance(input, Tensor) and input.requires_grad:
+        raise TypeError(f"dtype: expected float32 or float64 for a gradient, got {wanted}")
+    return Tensor(raw(input), dtype=wanted)
 
 
 @differentiable
-def clone(needs, x):
+def clone(needs: Needs, x: Array) -> OpResult:
     """Copy the elements; the gradient passes through."""
     return x.copy(), lambda dy: (dy,)

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.lib.array_utils import normalize_axis_index
 
 from pydl import kernels
-from pydl.autograd import Tensor, differentiable
+from pydl.autograd import Array, Needs, OpResult, Tensor, differentiable
 
 from .shape import ndim_of
 
@@ -22,7 +22,7 @@ def _axis(input: Any, dim: int | None) -> int:
 
 
 @differentiable
-def _softmax(needs, x, *, axis):
+def _softmax(needs: Needs, x: Array, *, axis: Any) -> OpResult:
     y = kernels.softmax_forward(x, axis=axis)
     return y, lambda dy: (kernels.softmax_backward(dy, y, axis=axis),)
 
@@ -33,7 +33,7 @@ def softmax(input: Any, dim: int | None = None) -> Tensor:
 
 
 @differentiable
-def _log_softmax(needs, x, *, axis):
+def _log_softmax(needs: Needs, x: Array, *, axis: Any) -> OpResult:
     y = kernels.log_softmax_forward(x, axis=axis)
     return y, lambda dy: (kernels.log_softmax_backward(dy, y, axis=axis),)
 

@@ -1,0 +1,159 @@
+"""Modules that hold other modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .module import Module
+
+__all__ = ["Identity", "ModuleDict", "ModuleList", "Sequential"]
+
+
+class Identity(Module):
+    """y = x; arguments of the constructor are ignored."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__()
+
+    def forward(self, input: Any) -> Any:
+        """Return the input."""
+        return input
+
+
+class _Numbered(Module):
+    """Modules named "0", "1", ... that are indexed like a list."""
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._modules.values())
+
+    def _name(self, index: int) -> str:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index: expected -{len(self)} to {len(self) - 1}, got {index}")
+        return list(self._modules)[index]
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            part = type(self)()
+            chosen = list(self._modules.items())[index]
+            part._renumber([m for _, m in chosen], [n for n, _ in chosen])
+            return part
+        return self._modules[self._name(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(self._name(index), module)
+
+    def __delitem__(self, index: Any) -> None:
+        modules = list(self._modules.values())
+        if not isinstance(index, slice):
+            self._name(index)
+        del modules[index]
+        self._renumber(modules)
+
+    def _renumber(self, modules: list[Any], names: list[str] | None = None) -> None:
+        self._modules.clear()
+        for i, module in enumerate(modules):
+            numbered = names is None or not isinstance(self, Sequential)
+            self.add_module(str(i) if numbered or names is None else names[i], module)
+
+    def append(self, module: Module) -> Any:
+        """Add a module at the end; return self."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Add modules at the end; return self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Add a module before the one at `index`; return self."""
+        modules = list(self._modules.values())
+        modules.insert(index, module)
+        self._renumber(modules)
+        return self
+
+
+class Sequential(_Numbered):
+    """Modules applied one after another: ``Sequential(a, b)``, or a dict from names to modules."""
+
+    def __init__(self, *args: Any):
+        super().__init__()
+        if len(args) == 1 and isinstance(args[0], Mapping):
+            for name, module in args[0].items():
+                self.add_module(name, module)
+        else:
+            for i, module in enumerate(args):
+                self.add_module(str(i), module)
+
+    def forward(self, input: Any) -> Any:
+        """Apply the modules in order."""
+        for module in self:
+            input = module(input)
+        return input
+
+
+class ModuleList(_Numbered):
+    """A list of modules."""
+
+    def __init__(self, modules: Iterable[Module] | None = None):
+        super().__init__()
+        self.extend(modules or ())
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+
+class ModuleDict(Module):
+    """A dictionary from names to modules."""
+
+    def __init__(self, modules: Any = None):
+        super().__init__()
+        self.update(modules or {})
+
+    def __getitem__(self, key: str) -> Any:
+        return self._modules[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.add_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        del self._modules[key]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._modules
+
+    def keys(self) -> Any:
+        """Return the names."""
+        return self._modules.keys()
+
+    def values(self) -> Any:
+        """Return the modules."""
+        return self._modules.values()
+
+    def items(self) -> Any:
+        """Return pairs of name and module."""
+        return self._modules.items()
+
+    def update(self, modules: Any) -> None:
+        """Add modules from a mapping or from pairs."""
+        for name, module in modules.items() if hasattr(modules, "items") else modules:
+            self.add_module(name, module)
+
+    def pop(self, key: str) -> Any:
+        """Remove a module and return it."""
+        return self._modules.pop(key)
+
+    def clear(self) -> None:
+        """Remove all modules."""
+        self._modules.clear()

@@ -1,0 +1,203 @@
+"""Fill tensors in place with initial values. Each function returns the tensor.
+
+`rng` is a NumPy Generator; by default the one that `pydl.manual_seed` seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pydl import random
+from pydl.autograd import Tensor
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+Rng = np.random.Generator | None
+
+
+def _generator(rng: Rng) -> np.random.Generator:
+    return random.default_generator if rng is None else rng
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: Rng = None) -> Tensor:
+    """Draw from the uniform distribution on [a, b)."""
+    tensor.data[...] = _generator(rng).uniform(a, b, tensor.shape)
+    return tensor
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: Rng = None) -> Tensor:
+    """Draw from the normal distribution."""
+    tensor.data[...] = _generator(rng).normal(mean, std, tensor.shape)
+    return tensor
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    rng: Rng = None,
+) -> Tensor:
+    """Draw from the normal distribution, again where a value is outside [a, b]."""
+    if a >= b or mean + 8 * std < a or mean - 8 * std > b:
+        raise ValueError(f"a, b: expected an interval that the values reach, got [{a}, {b}]")
+    generator = _generator(rng)
+    values = generator.normal(mean, std, tensor.shape)
+    while (outside := (values < a) | (values > b)).any():
+        values[outside] = generator.normal(mean, std, int(outside.sum()))
+    tensor.data[...] = values
+    return tensor
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with one value."""
+    tensor.data[...] = val
+    return tensor
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Fill with 1."""
+    return constant_(tensor, 1.0)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Fill with 0."""
+    return constant_(tensor, 0.0)
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Make a matrix the identity."""
+    if tensor.ndim != 2:
+        raise ValueError(f"tensor: expected 2 axes, got {tensor.ndim}")
+    tensor.data[...] = np.eye(tensor.shape[0], tensor.shape[1])
+    return tensor
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Make a convolution's filters (OC, C / groups, ...) pass each group's channels through."""
+    if tensor.ndim not in (3, 4, 5):
+        raise ValueError(f"tensor: expected 3 to 5 axes, got {tensor.ndim}")
+    if tensor.shape[0] % groups:
+        raise ValueError(f"groups: expected a divisor of {tensor.shape[0]}, got {groups}")
+    per_group = tensor.shape[0] // groups
+    center = tuple(size // 2 for size in tensor.shape[2:])
+    tensor.data[...] = 0
+    for group in range(groups):
+        for channel in range(min(per_group, tensor.shape[1])):
+            tensor.data[(group * per_group + channel, channel, *center)] = 1
+    return tensor
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Return the factor that keeps a signal's variance through an activation.
+
+    `param` is leaky_relu's negative slope (0.01 by default).
+    """
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+    gains = {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4, "linear": 1.0, "sigmoid": 1.0}
+    gains |= {f"conv{'_transpose' * t}{d}d": 1.0 for t in (0, 1) for d in (1, 2, 3)}
+    if nonlinearity not in gains:
+        raise ValueError(f"nonlinearity: expected one of {sorted(gains)}, got {nonlinearity!r}")
+    return gains[nonlinearity]
+
+
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    """Return the inputs per output, and the outputs per input, of weights (O, I, ...)."""
+    if tensor.ndim < 2:
+        raise ValueError(f"tensor: expected at least 2 axes, got {tensor.ndim}")
+    window = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * window, tensor.shape[0] * window
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
+    """Uniform with variance 2 gain² / (fan_in + fan_out).  Source: Glorot and Bengio 2010."""
+    bound = gain * math.sqrt(6 / sum(_fans(tensor)))
+    return uniform_(tensor, -bound, bound, rng)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
+    """Normal with variance 2 gain² / (fan_in + fan_out).  Source: Glorot and Bengio 2010."""
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(_fans(tensor))), rng)
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f'mode: expected "fan_in" or "fan_out", got {mode!r}')
+    fan = _fans(tensor)[mode == "fan_out"]
+    return calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    rng: Rng = None,
+) -> Tensor:
+    """Uniform with variance gain² / fan; `a` is leaky_relu's slope.  Source: He et al. 2015."""
+    bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, rng)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    rng: Rng = None,
+) -> Tensor:
+    """Normal with variance gain² / fan; `a` is leaky_relu's slope.  Source: He et al. 2015."""
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), rng)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, rng: Rng = None) -> Tensor:
+    """Make the rows (or columns, if they are fewer) orthonormal.  Source: Saxe et al. 2013."""
+    if tensor.ndim < 2:
+        raise ValueError(f"tensor: expected at least 2 axes, got {tensor.ndim}")
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    q, r = np.linalg.qr(_generator(rng).normal(size=(max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diag(r))
+    tensor.data[...] = gain * (q.T if rows < columns else q).reshape(tensor.shape)
+    return tensor
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, rng: Rng = None) -> Tensor:
+    """Draw a matrix from N(0, std²) with a share `sparsity` of every column 0."""
+    if tensor.ndim != 2:
+        raise ValueError(f"tensor: expected 2 axes, got {tensor.ndim}")
+    normal_(tensor, 0.0, std, rng)
+    rows, columns = tensor.shape
+    for column in range(columns):
+        chosen = _generator(rng).permutation(rows)[: math.ceil(sparsity * rows)]
+        tensor.data[chosen, column] = 0
+    return tensor
+
+
+def layer_uniform_(weight: Tensor, bias: Any, rng: Rng = None) -> None:
+    """Draw a layer's weight and bias from U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))."""
+    kaiming_uniform_(weight, a=math.sqrt(5), rng=rng)
+    if bias is not None:
+        fan_in = _fans(weight)[0]
+        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+        uniform_(bias, -bound, bound, rng)
