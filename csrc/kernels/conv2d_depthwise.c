@@ -201,20 +201,14 @@ static int FN(depthwise_backward_input)(const pydl_conv2d_shape *s, const REAL *
     return PYDL_OK;
 }
 
-/* v with the lanes from `lanes` on set to zero, whatever they hold. */
-INLINE vec FN(first_lanes)(const REAL *p, idx lanes)
-{
-    vec v = {0};
-    for (idx i = 0; i < lanes; i++)
-        v[i] = p[i];
-    return v;
-}
-
 static void FN(depthwise_weight_task)(void *context, idx oc)
 {
     depthwise_job *job = context;
     const pydl_conv2d_shape *s = job->s;
     const idx whole = s->ow / VLEN * VLEN, rest = s->ow - whole;
+    lanes inside;
+    for (idx i = 0; i < VLEN; i++)
+        inside[i] = i < rest ? -1 : 0;
     vec acc[FN(MOST_TAPS)];
     for (idx tap = 0; tap < job->taps; tap++)
         acc[tap] = (vec){0};
@@ -235,9 +229,11 @@ static void FN(depthwise_weight_task)(void *context, idx oc)
                 }
                 if (!rest)
                     continue;
-                const vec g = FN(first_lanes)(gradient + whole, rest);
-                for (idx tap = 0; tap < job->taps; tap++)
-                    acc[tap] += g * FN(first_lanes)(row + job->offset[tap] + whole, rest);
+                const vec g = FN(load_part)(gradient + whole, rest, 0);
+                for (idx tap = 0; tap < job->taps; tap++) {
+                    const vec pixels = FN(load)(row + job->offset[tap] + whole);
+                    acc[tap] += g * (vec)(inside & (lanes)pixels); /* beyond the row there may be NaN */
+                }
             }
         }
     }
