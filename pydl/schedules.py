@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -161,11 +160,11 @@ class MultiStepLR(_Multiplied):
         gamma: float = 0.1,
         last_epoch: int = -1,
     ):
-        self.milestones, self.gamma = Counter(milestones), gamma
+        self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
     def _factor(self, epoch: int) -> float:
-        return self.gamma ** bisect_right(sorted(self.milestones.elements()), epoch)
+        return self.gamma ** bisect_right(self.milestones, epoch)
 
 
 class ExponentialLR(_Multiplied):
