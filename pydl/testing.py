@@ -124,12 +124,11 @@ def compare(
         with np.errstate(over="ignore"):
             rounded = b.astype(dtype)
         _assert_same(part, a, rounded, finite | (a == rounded) | (np.isnan(a) & np.isnan(b)))
-        limit = factor * tolerance(
-            dtype, terms, max(1.0, np.abs(b, where=finite).max(initial=0.0, where=finite))
-        )
-        error = np.abs(np.subtract(a, b, where=finite, out=np.zeros(b.shape)))
+        limit = factor * tolerance(dtype, terms, max(1.0, np.abs(b[finite]).max(initial=0.0)))
+        error = np.zeros(b.shape)
+        error[finite] = np.abs(np.where(np.isfinite(a), a, np.inf)[finite] - b[finite])
         if not (error <= limit).all():
-            at = np.unravel_index(np.nan_to_num(error, nan=np.inf).argmax(), error.shape)
+            at = np.unravel_index(error.argmax(), error.shape)
             raise AssertionError(
                 f"{part}: expected an error of at most {limit:.2e}, got {error[at]:.2e} "
                 f"at {tuple(map(int, at))}: {a[at]} instead of {b[at]}"

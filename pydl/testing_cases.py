@@ -123,7 +123,7 @@ def cases_of(kernel: str | None = None) -> list[Case]:
 
 
 def _normal(rng: np.random.Generator, dtype: np.dtype, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(dtype)
+    return np.asarray(rng.standard_normal(shape), dtype)
 
 
 def _apart(rng: np.random.Generator, dtype: np.dtype, *shape: int) -> np.ndarray:
@@ -420,13 +420,16 @@ def _activation_cases() -> list[Case]:
                 Case(
                     f"{stem}_forward",
                     f"{shape}",
-                    lambda r, d, s=shape: ([3 * _apart(r, d, *s)], {}),
+                    lambda r, d, s=shape: ([_apart(r, d, *s)], {}),
                     terms,
                 ),
                 Case(
                     f"{stem}_backward",
                     f"{shape}",
-                    lambda r, d, s=shape: ([_normal(r, d, *s), np.tanh(_apart(r, d, *s))], {}),
+                    lambda r, d, s=shape: (
+                        [_normal(r, d, *s), np.asarray(_apart(r, d, *s) / 2)],
+                        {},
+                    ),
                     terms,
                 ),
             ]
@@ -573,7 +576,10 @@ def _dropout_cases() -> list[Case]:
                 Case(
                     "dropout_backward",
                     f"{shape} p {p}",
-                    lambda r, d, s=shape, p=p: ([_normal(r, d, *s), r.random(s) >= p, p], {}),
+                    lambda r, d, s=shape, p=p: (
+                        [_normal(r, d, *s), np.asarray(r.random(s) >= p), p],
+                        {},
+                    ),
                     1,
                 ),
             ]

@@ -11,18 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import ALL_CASES, LINKS, SMALL_CASES, Case, Gradient
-from conftest import HAS_NATIVE, available_isas
 
-from pydl import kernels
+from pydl import kernels, runtime
 from pydl.kernels import reference, registry
 from pydl.testing import check_case, check_gradient, check_kernel, check_link, compare, run
 from pydl.testing_cases import CASES, CHANGED, cases_of
 
 KERNELS = kernels.kernels()
 DTYPES = ["float32", "float64"]
-ISAS = [pytest.param(isa, id=isa) for isa in available_isas()] or [
-    pytest.param(None, marks=pytest.mark.skip("the compiled core is not built"))
-]
+ISAS = runtime.available_isas()
 
 
 def native(name: str):
@@ -31,8 +28,6 @@ def native(name: str):
 
 
 def on(isa: str, threads: int) -> ExitStack:
-    from pydl import runtime
-
     stack = ExitStack()
     stack.enter_context(runtime.use_isa(isa))
     stack.enter_context(runtime.threads(threads))
@@ -330,6 +325,5 @@ def test_check_gradient_compares_the_tape_with_slopes() -> None:
         check_gradient(wrong_square, np.ones((20, 20)))
 
 
-@pytest.mark.skipif(not HAS_NATIVE, reason="the compiled core is not built")
 def test_kernels_run_native_unless_told_otherwise() -> None:
     assert {kernels.which(name).split()[0] for name in KERNELS} == {"native"}

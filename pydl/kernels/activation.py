@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pydl.kernels import shapes
-from pydl.kernels.registry import Kernel, active, kernel
+from pydl.kernels.registry import active, kernel
 
 
 @kernel
@@ -31,7 +31,7 @@ def relu_forward(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     ------
     Nair, Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
     """
-    return _forward(active("relu_forward"), x, out)
+    return _forward("relu_forward", x, out)
 
 
 @kernel
@@ -58,7 +58,7 @@ def relu_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = Non
     ------
     As `relu_forward`.
     """
-    return _backward(active("relu_backward"), dy, y, out)
+    return _backward("relu_backward", dy, y, out)
 
 
 @kernel
@@ -84,7 +84,7 @@ def sigmoid_forward(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarr
     ------
     Cybenko 1989, "Approximation by superpositions of a sigmoidal function".
     """
-    return _forward(active("sigmoid_forward"), x, out)
+    return _forward("sigmoid_forward", x, out)
 
 
 @kernel
@@ -111,7 +111,7 @@ def sigmoid_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = 
     ------
     As `sigmoid_forward`.
     """
-    return _backward(active("sigmoid_backward"), dy, y, out)
+    return _backward("sigmoid_backward", dy, y, out)
 
 
 @kernel
@@ -137,7 +137,7 @@ def tanh_forward(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     ------
     LeCun, Bottou, Orr, Müller 1998, "Efficient BackProp".
     """
-    return _forward(active("tanh_forward"), x, out)
+    return _forward("tanh_forward", x, out)
 
 
 @kernel
@@ -164,22 +164,20 @@ def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = Non
     ------
     As `tanh_forward`.
     """
-    return _backward(active("tanh_backward"), dy, y, out)
+    return _backward("tanh_backward", dy, y, out)
 
 
-def _forward(function: Kernel, x: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+def _forward(name: str, x: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     x = shapes.real("x", x)
     if out is not None:
         shapes.output(out, x.shape, x, elementwise=True)
-    return function(x, out=out)
+    return active(name)(x, out=out)
 
 
-def _backward(
-    function: Kernel, dy: np.ndarray, y: np.ndarray, out: np.ndarray | None
-) -> np.ndarray:
+def _backward(name: str, dy: np.ndarray, y: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     dy = shapes.real("dy", dy)
     y = shapes.real("y", y, None, dy)
     shapes.same_shape("y", y, dy.shape)
     if out is not None:
         shapes.output(out, dy.shape, dy, y, elementwise=True)
-    return function(dy, y, out=out)
+    return active(name)(dy, y, out=out)

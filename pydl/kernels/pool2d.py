@@ -103,7 +103,7 @@ def max_pool2d_backward(
     ------
     As `max_pool2d_forward`.
     """
-    dy = shapes.real("dy", dy, shapes.OUTPUTS)
+    dy = shapes.real("dy", dy, shapes.POOLED)
     argmax = shapes.indices("argmax", argmax)
     x_shape = shapes.shape4("x_shape", x_shape, shapes.IMAGES)
     shapes.filled("dy", dy)
@@ -199,7 +199,7 @@ def avg_pool2d_backward(
     ------
     As `avg_pool2d_forward`.
     """
-    dy = shapes.real("dy", dy, shapes.OUTPUTS)
+    dy = shapes.real("dy", dy, shapes.POOLED)
     x_shape = shapes.shape4("x_shape", x_shape, shapes.IMAGES)
     kernel_size = shapes.pair("kernel_size", kernel_size, 1)
     stride = kernel_size if stride is None else shapes.pair("stride", stride, 1)

@@ -202,13 +202,8 @@ def _load(caller: str, name: str) -> Mapping[str, Kernel]:
 
 
 def _load_native() -> Mapping[str, Kernel]:
-    try:
-        from pydl import _pydl_core
-    except ImportError as error:
-        raise ImportError(
-            "pydl's compiled kernels cannot be imported; build them with 'pip install -e .', "
-            "or set PYDL_BACKEND=reference to run the NumPy ones"
-        ) from error
+    from pydl import _pydl_core
+
     return {k: getattr(_pydl_core, k) for k in _public if hasattr(_pydl_core, k)}
 
 

@@ -20,7 +20,8 @@ Shape = tuple[int, ...]
 Axes = tuple[str, ...]
 
 IMAGES: Axes = ("N", "C", "H", "W")
-OUTPUTS: Axes = ("N", "C", "OH", "OW")
+OUTPUTS: Axes = ("N", "OC", "OH", "OW")
+POOLED: Axes = ("N", "C", "OH", "OW")
 FILTERS: Axes = ("OC", "C/groups", "KH", "KW")
 COLUMNS: Axes = ("N", "C*KH*KW", "OH*OW")
 

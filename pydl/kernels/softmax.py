@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pydl.kernels import shapes
-from pydl.kernels.registry import Kernel, active, kernel
+from pydl.kernels.registry import active, kernel
 
 _LOGITS = ("B", "C")
 
@@ -33,7 +33,7 @@ def softmax_forward(x: np.ndarray, *, axis: int = -1) -> np.ndarray:
     ------
     Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
     """
-    return _forward(active("softmax_forward"), x, axis)
+    return _forward("softmax_forward", x, axis)
 
 
 @kernel
@@ -60,7 +60,7 @@ def softmax_backward(dy: np.ndarray, y: np.ndarray, *, axis: int = -1) -> np.nda
     ------
     As `softmax_forward`.
     """
-    return _backward(active("softmax_backward"), dy, y, axis)
+    return _backward("softmax_backward", dy, y, axis)
 
 
 @kernel
@@ -86,7 +86,7 @@ def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> np.ndarray:
     ------
     As `softmax_forward`.
     """
-    return _forward(active("log_softmax_forward"), x, axis)
+    return _forward("log_softmax_forward", x, axis)
 
 
 @kernel
@@ -113,7 +113,7 @@ def log_softmax_backward(dy: np.ndarray, y: np.ndarray, *, axis: int = -1) -> np
     ------
     As `softmax_forward`.
     """
-    return _backward(active("log_softmax_backward"), dy, y, axis)
+    return _backward("log_softmax_backward", dy, y, axis)
 
 
 @kernel
@@ -184,22 +184,22 @@ def softmax_cross_entropy_backward(
     return active("softmax_cross_entropy_backward")(dloss, probs, labels, ignore_index=ignore_index)
 
 
-def _forward(function: Kernel, x: np.ndarray, axis: int) -> np.ndarray:
+def _forward(name: str, x: np.ndarray, axis: int) -> np.ndarray:
     x = shapes.real("x", x)
     axis = shapes.axis("axis", axis, x.ndim)
     if not x.shape[axis]:
         raise ValueError(f"x: expected at least one element on axis {axis}, got shape {x.shape}")
-    return function(x, axis=axis)
+    return active(name)(x, axis=axis)
 
 
-def _backward(function: Kernel, dy: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+def _backward(name: str, dy: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
     dy = shapes.real("dy", dy)
     y = shapes.real("y", y, None, dy)
     axis = shapes.axis("axis", axis, dy.ndim)
     shapes.same_shape("y", y, dy.shape)
     if not dy.shape[axis]:
         raise ValueError(f"dy: expected at least one element on axis {axis}, got shape {dy.shape}")
-    return function(dy, y, axis=axis)
+    return active(name)(dy, y, axis=axis)
 
 
 def _labels(

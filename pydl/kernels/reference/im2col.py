@@ -16,9 +16,7 @@ def im2col(
     kh, kw = kernel_size
     oh, ow = window_positions((h, w), kernel_size, stride, padding, dilation)
     patches = windows(x, kernel_size, (oh, ow), stride, padding, dilation)
-    return np.ascontiguousarray(patches.transpose(0, 1, 4, 5, 2, 3)).reshape(
-        n, c * kh * kw, oh * ow
-    )
+    return patches.transpose(0, 1, 4, 5, 2, 3).copy().reshape(n, c * kh * kw, oh * ow)
 
 
 def col2im(

@@ -1,0 +1,387 @@
+"""Bad input is a ValueError or TypeError that names the argument, the same from every backend."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pydl import kernels
+from pydl.kernels import shapes
+
+
+def zeros(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+    return np.zeros(shape, dtype)
+
+
+def read_only(*shape: int) -> np.ndarray:
+    array = zeros(*shape)
+    array.flags.writeable = False
+    return array
+
+
+HUGE = 2**40
+X = zeros(2, 4, 6, 5)
+W = zeros(6, 4, 3, 3)
+Y = zeros(2, 6, 4, 3)
+ROWS = zeros(3, 4)
+FLAT = zeros(7)
+RNG = np.random.default_rng(0)
+GIANT = np.broadcast_to(np.float32(0), (HUGE, 1, 2, 2))
+
+# (kernel, positional arguments, options, error, its text as a regular expression)
+Row = tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]
+
+NOT_ARRAYS = (
+    (None, TypeError, "expected an array, got None"),
+    ("abc", TypeError, "expected an array, got str"),
+    ({}, TypeError, "expected an array, got dict"),
+    (object(), TypeError, "expected an array, got object"),
+    ([[1.0], [2.0, 3.0]], ValueError, "expected an array, got list: "),
+    (zeros(2, 2, dtype=np.int64), TypeError, "expected float32 or float64, got int64"),
+    (zeros(2, 2, dtype=bool), TypeError, "expected float32 or float64, got bool"),
+    ([[True, False]], TypeError, "expected float32 or float64, got bool"),
+    (zeros(2, 2, dtype=np.float16), TypeError, "expected float32 or float64, got float16"),
+    (zeros(2, 2, dtype=np.longdouble), TypeError, "expected float32 or float64, got (long|float)"),
+    (zeros(2, 2, dtype=np.complex64), TypeError, "expected float32 or float64, got complex64"),
+    (zeros(2, 2).astype(object), TypeError, "expected float32 or float64, got object"),
+    (np.array([["a"]]), TypeError, "expected float32 or float64, got <U1"),
+)
+
+FIRST = {
+    "im2col": ("x", (2,), {}),
+    "col2im": ("cols", ((1, 1, 2, 2), 2), {}),
+    "conv2d_forward": ("x", (W,), {}),
+    "conv2d_backward_input": ("dy", (W, X.shape), {}),
+    "conv2d_backward_weight": ("dy", (X, W.shape), {}),
+    "conv2d_backward_bias": ("dy", (), {}),
+    "max_pool2d_forward": ("x", (2,), {}),
+    "max_pool2d_backward": ("dy", (zeros(1, dtype=np.int32), X.shape), {}),
+    "avg_pool2d_forward": ("x", (2,), {}),
+    "avg_pool2d_backward": ("dy", (X.shape, 2), {}),
+    "global_avg_pool2d_forward": ("x", (), {}),
+    "global_avg_pool2d_backward": ("dy", (X.shape,), {}),
+    "linear_forward": ("x", (ROWS,), {}),
+    "linear_backward_input": ("dy", (ROWS,), {}),
+    "linear_backward_weight": ("dy", (ROWS,), {}),
+    "linear_backward_bias": ("dy", (), {}),
+    "matmul": ("a", (ROWS,), {}),
+    "relu_forward": ("x", (), {}),
+    "relu_backward": ("dy", (ROWS,), {}),
+    "sigmoid_forward": ("x", (), {}),
+    "sigmoid_backward": ("dy", (ROWS,), {}),
+    "tanh_forward": ("x", (), {}),
+    "tanh_backward": ("dy", (ROWS,), {}),
+    "softmax_forward": ("x", (), {}),
+    "softmax_backward": ("dy", (ROWS,), {}),
+    "log_softmax_forward": ("x", (), {}),
+    "log_softmax_backward": ("dy", (ROWS,), {}),
+    "softmax_cross_entropy_forward": ("logits", ([0],), {}),
+    "softmax_cross_entropy_backward": ("dloss", (ROWS, [0]), {}),
+    "dropout_forward": ("x", (0.5, RNG), {}),
+    "dropout_backward": ("dy", (ROWS, 0.5), {}),
+}
+
+WRONG_AXES = {
+    "im2col": "x: expected shape (N, C, H, W), got (7,)",
+    "col2im": "cols: expected shape (N, C*KH*KW, OH*OW), got (7,)",
+    "conv2d_forward": "x: expected shape (N, C, H, W), got (7,)",
+    "conv2d_backward_input": "dy: expected shape (N, OC, OH, OW), got (7,)",
+    "conv2d_backward_weight": "dy: expected shape (N, OC, OH, OW), got (7,)",
+    "conv2d_backward_bias": "dy: expected shape (N, OC, OH, OW), got (7,)",
+    "max_pool2d_forward": "x: expected shape (N, C, H, W), got (7,)",
+    "max_pool2d_backward": "dy: expected shape (N, C, OH, OW), got (7,)",
+    "avg_pool2d_forward": "x: expected shape (N, C, H, W), got (7,)",
+    "avg_pool2d_backward": "dy: expected shape (N, C, OH, OW), got (7,)",
+    "global_avg_pool2d_forward": "x: expected shape (N, C, H, W), got (7,)",
+    "global_avg_pool2d_backward": "dy: expected shape (N, C), got (7,)",
+    "linear_forward": "x: expected shape (N, I), got (7,)",
+    "linear_backward_input": "dy: expected shape (N, O), got (7,)",
+    "linear_backward_weight": "dy: expected shape (N, O), got (7,)",
+    "linear_backward_bias": "dy: expected shape (N, O), got (7,)",
+    "matmul": "a: expected shape (M, K) or (B, M, K), got (7,)",
+    "softmax_cross_entropy_forward": "logits: expected shape (B, C), got (7,)",
+}
+
+ROWS_OF_ARRAYS: list[Row] = [
+    (name, (bad, *rest), options, error, f"^{first}: {text}")
+    for name, (first, rest, options) in FIRST.items()
+    for bad, error, text in NOT_ARRAYS
+]
+ROWS_OF_ARRAYS += [
+    (name, (FLAT, *FIRST[name][1]), {}, ValueError, "^" + re.escape(text) + "$")
+    for name, text in WRONG_AXES.items()
+]
+
+GEOMETRY: list[tuple[str, Any, type[Exception], str]] = [
+    ("stride", 0, ValueError, "stride: expected at least 1, got 0"),
+    ("stride", -1, ValueError, "stride: expected at least 1, got -1"),
+    ("stride", (1, 0), ValueError, r"stride: expected at least 1, got \(1, 0\)"),
+    ("stride", 1.0, TypeError, r"stride: expected an int or \(h, w\), got 1.0"),
+    ("stride", True, TypeError, r"stride: expected an int or \(h, w\), got True"),
+    ("stride", "2", TypeError, r"stride: expected an int or \(h, w\), got '2'"),
+    ("stride", (1, 2, 3), ValueError, r"stride: expected an int or \(h, w\), got \(1, 2, 3\)"),
+    ("stride", (1, False), TypeError, r"stride: expected an int or \(h, w\), got \(1, False\)"),
+    ("stride", 2**31, ValueError, "stride: expected at most 2147483647, got 2147483648"),
+    ("stride", 2**70, ValueError, "stride: expected at most 2147483647"),
+    ("padding", -1, ValueError, "padding: expected at least 0, got -1"),
+    ("padding", (0, -2), ValueError, r"padding: expected at least 0, got \(0, -2\)"),
+    ("padding", None, TypeError, r"padding: expected an int or \(h, w\), got None"),
+    ("padding", 2**31, ValueError, "padding: expected at most 2147483647"),
+]
+DILATIONS: list[tuple[str, Any, type[Exception], str]] = [
+    ("dilation", 0, ValueError, "dilation: expected at least 1, got 0"),
+    ("dilation", (2, -1), ValueError, r"dilation: expected at least 1, got \(2, -1\)"),
+    ("dilation", np.True_, TypeError, r"dilation: expected an int or \(h, w\), got "),
+    ("dilation", 4, ValueError, "kernel_size: expected a window that fits the padded input, got "),
+]
+CONV_CALLS: list[tuple[str, tuple[Any, ...]]] = [
+    ("conv2d_forward", (X, W)),
+    ("conv2d_backward_input", (Y, W, X.shape)),
+    ("conv2d_backward_weight", (Y, X, W.shape)),
+]
+WINDOW_CALLS: list[tuple[str, tuple[Any, ...]]] = [
+    *CONV_CALLS,
+    ("im2col", (X, 3)),
+    ("col2im", (zeros(2, 36, 12), X.shape, 3)),
+    ("max_pool2d_forward", (X, 3)),
+    ("avg_pool2d_forward", (X, 3)),
+    ("avg_pool2d_backward", (zeros(2, 4, 4, 3), X.shape, 3)),
+]
+ROWS_OF_WINDOWS: list[Row] = [
+    (name, args, {option: value}, error, "^" + text)
+    for name, args in WINDOW_CALLS
+    for option, value, error, text in GEOMETRY + (DILATIONS if "avg" not in name else [])
+]
+ROWS_OF_WINDOWS += [
+    (name, args, {"groups": value}, error, "^" + text)
+    for name, args in CONV_CALLS
+    for value, error, text in (
+        (0, ValueError, "groups: expected an int of at least 1, got 0"),
+        (-2, ValueError, "groups: expected an int of at least 1, got -2"),
+        (1.5, TypeError, "groups: expected an int, got 1.5"),
+        (True, TypeError, "groups: expected an int, got True"),
+        (3, ValueError, "groups: expected a divisor of the channels 4 and 6, got 3"),
+        (4, ValueError, "groups: expected a divisor of the channels 4 and 6, got 4"),
+        (2, ValueError, "w: expected 2 channels per group for 4 channels in 2 groups, got 4"),
+    )
+]
+ROWS_OF_WINDOWS += [
+    (name, args, {"algorithm": "fastest"}, ValueError, "^algorithm: expected one of auto, direct, got 'fastest'$")
+    for name, args in CONV_CALLS
+]  # fmt: skip
+ROWS_OF_WINDOWS += [
+    (name, (args[0], *args[1:-1], value), options, error, "^kernel_size: " + text)
+    for name, args, options in (
+        ("im2col", (X, 3), {}),
+        ("col2im", (zeros(2, 36, 12), X.shape, 3), {}),
+        ("max_pool2d_forward", (X, 3), {"stride": 1}),
+        ("avg_pool2d_forward", (X, 3), {"stride": 1}),
+        ("avg_pool2d_backward", (zeros(2, 4, 4, 3), X.shape, 3), {"stride": 1}),
+    )
+    for value, error, text in (
+        (0, ValueError, "expected at least 1, got 0"),
+        ((3, -1), ValueError, r"expected at least 1, got \(3, -1\)"),
+        (2.0, TypeError, r"expected an int or \(h, w\), got 2.0"),
+        (7, ValueError, r"expected a window that fits the padded input, got kernel_size \(7, 7\)"),
+        ((1, 6), ValueError, "expected a window that fits the padded input"),
+    )
+]
+
+OTHERS: list[Row] = [
+    # Convolution
+    ("conv2d_forward", (X, W.astype("f8")), {}, TypeError, "^w: expected float32 as the other arrays, got float64$"),
+    ("conv2d_forward", (X, W, zeros(6, dtype="f8")), {}, TypeError, "^b: expected float32 .* got float64$"),
+    ("conv2d_forward", (X, W, zeros(5)), {}, ValueError, r"^b: expected shape \(6,\), got \(5,\)$"),
+    ("conv2d_forward", (X, W, zeros(6, 1)), {}, ValueError, r"^b: expected shape \(OC\), got \(6, 1\)$"),
+    ("conv2d_forward", (X, zeros(6, 3, 3, 3)), {}, ValueError, "^w: expected 4 channels per group for 4 channels"),
+    ("conv2d_forward", (X, zeros(6, 4, 3)), {}, ValueError, r"^w: expected shape \(OC, C/groups, KH, KW\)"),
+    ("conv2d_forward", (X, zeros(6, 4, 0, 3)), {}, ValueError, "^w: expected sizes of at least 1"),
+    ("conv2d_forward", (X, zeros(6, 4, 7, 3)), {}, ValueError, "^kernel_size: expected a window that fits"),
+    ("conv2d_forward", (zeros(2, 0, 6, 5), W), {}, ValueError, "^x: expected sizes of at least 1 after"),
+    ("conv2d_forward", (zeros(2, 4, 0, 5), W), {"padding": 9}, ValueError, "^x: expected sizes of at least 1 after"),
+    ("conv2d_forward", (GIANT, zeros(HUGE // 2**18, 1, 1, 1)), {"padding": 9}, ValueError, "^output: expected at most"),
+    ("conv2d_backward_input", (Y[:1], W, X.shape), {}, ValueError, r"^dy: expected shape \(2, 6, 4, 3\), got \(1, 6"),
+    ("conv2d_backward_input", (Y, W, X.shape[:3]), {}, ValueError, r"^x_shape: expected \(N, C, H, W\), got \(2, 4"),
+    ("conv2d_backward_input", (Y, W, (2, 4, 6, 0)), {}, ValueError, "^x_shape: expected positive sizes"),
+    ("conv2d_backward_input", (Y, W, (-2, 4, 6, 5)), {}, ValueError, "^x_shape: expected positive sizes"),
+    ("conv2d_backward_input", (Y, W, 5), {}, TypeError, r"^x_shape: expected \(N, C, H, W\), got int$"),
+    ("conv2d_backward_input", (Y, W, (2, 4, 6.0, 5)), {}, TypeError, "^x_shape: expected a tuple of int"),
+    ("conv2d_backward_input", (Y, W, (HUGE, HUGE, 6, 5)), {}, ValueError, "^x_shape: expected at most"),
+    ("conv2d_backward_weight", (Y, X[:1], W.shape), {}, ValueError, r"^dy: expected shape \(1, 6, 4, 3\), got \(2"),
+    ("conv2d_backward_weight", (Y, X, (6, 3, 3, 3)), {}, ValueError, "^w: expected 4 channels per group"),
+    ("conv2d_backward_weight", (Y, X, (0, 4, 3, 3)), {}, ValueError, "^w_shape: expected positive sizes"),
+    ("conv2d_backward_weight", (Y, X, W), {}, TypeError, r"^w_shape: expected \(OC, C/groups, KH, KW\), got ndarray$"),
+    ("col2im", (zeros(2, 36, 11), X.shape, 3), {}, ValueError, r"^cols: expected shape \(2, 36, 12\), got \(2, 36, 11"),
+    ("im2col", (GIANT, 2), {"padding": 2**20}, ValueError, "^output: expected at most"),
+    # Pooling
+    ("max_pool2d_forward", (X, 3), {"padding": 2}, ValueError, r"^padding: expected at most half of kernel_size \(3, 3"),
+    ("max_pool2d_forward", (X, (4, 1)), {"padding": (2, 1)}, ValueError, "^padding: expected at most half"),
+    ("max_pool2d_forward", (X, 2), {"ceil_mode": 1}, TypeError, "^ceil_mode: expected a bool, got int$"),
+    ("max_pool2d_forward", (X, 2), {"return_argmax": None}, TypeError, "^return_argmax: expected a bool, got None$"),
+    ("max_pool2d_forward", (zeros(1, 1, 2, 2), 2), {"padding": 1, "dilation": 3}, ValueError,
+     "^dilation: expected windows that each hold an element"),
+    ("max_pool2d_forward", (np.broadcast_to(np.float32(0), (1, 1, 2**16, 2**15)), 2), {}, ValueError,
+     "^x: expected planes of at most 2147483647"),
+    ("max_pool2d_backward", (Y, zeros(2, 6, 4, 3, dtype="i8"), (2, 6, 9, 9)), {}, TypeError,
+     "^argmax: expected int32, got int64$"),
+    ("max_pool2d_backward", (Y, zeros(2, 6, 4, 2, dtype="i4"), (2, 6, 9, 9)), {}, ValueError,
+     r"^argmax: expected shape \(2, 6, 4, 3\), got \(2, 6, 4, 2\)$"),
+    ("max_pool2d_backward", (Y, zeros(2, 6, 4, 3, dtype="i4"), (2, 5, 9, 9)), {}, ValueError,
+     "^x_shape: expected N and C of dy"),
+    ("max_pool2d_backward", (Y, np.full(Y.shape, 30, "i4"), (2, 6, 6, 5)), {}, ValueError, "^argmax: expected indices"),
+    ("max_pool2d_backward", (Y, np.full(Y.shape, -1, "i4"), (2, 6, 6, 5)), {}, ValueError, "^argmax: expected indices"),
+    ("avg_pool2d_forward", (X, 3), {"padding": (0, 2)}, ValueError, "^padding: expected at most half"),
+    ("avg_pool2d_forward", (X, 3), {"count_include_pad": "no"}, TypeError, "^count_include_pad: expected a bool, got str"),
+    ("avg_pool2d_backward", (zeros(2, 4, 3, 2), X.shape, 2), {"stride": 1}, ValueError,
+     r"^dy: expected shape \(2, 4, 5, 4\), got \(2, 4, 3, 2\)$"),
+    ("global_avg_pool2d_backward", (zeros(2, 3), X.shape), {}, ValueError, r"^dy: expected shape \(2, 4\), got"),
+    ("global_avg_pool2d_backward", (zeros(2, 4), (2, 4, 0, 5)), {}, ValueError, "^x_shape: expected positive sizes"),
+    # Linear and matrix product
+    ("linear_forward", (ROWS, zeros(2, 5)), {}, ValueError, r"^w: expected size 4 on axis 1 as in x, got shape \(2, 5"),
+    ("linear_forward", (ROWS, ROWS.astype("f8")), {}, TypeError, "^w: expected float32 .* got float64$"),
+    ("linear_forward", (ROWS, ROWS, zeros(2)), {}, ValueError, r"^b: expected shape \(3,\), got \(2,\)$"),
+    ("linear_forward", (zeros(3, 0), zeros(2, 0)), {}, ValueError, "^x: expected sizes of at least 1 after"),
+    ("linear_backward_input", (ROWS, zeros(3, 2)), {}, ValueError, "^w: expected size 4 on axis 0 as in dy"),
+    ("linear_backward_weight", (ROWS, zeros(2, 4)), {}, ValueError, "^x: expected size 3 on axis 0 as in dy"),
+    ("matmul", (ROWS, ROWS), {}, ValueError, r"^b: expected shape \(4, N\) for a of shape \(3, 4\), got \(3, 4\)$"),
+    ("matmul", (zeros(2, 3, 4), zeros(4, 5)), {}, ValueError, r"^b: expected shape \(2, 4, N\)"),
+    ("matmul", (zeros(2, 3, 4), zeros(1, 4, 5)), {}, ValueError, r"^b: expected shape \(2, 4, N\)"),
+    ("matmul", (np.broadcast_to(np.float32(0), (HUGE, 1)), np.broadcast_to(np.float32(0), (1, HUGE))), {}, ValueError,
+     "^output: expected at most"),
+    ("matmul", (ROWS, ROWS.T), {"out": zeros(3, 4)}, ValueError, r"^out: expected shape \(3, 3\), got \(3, 4\)$"),
+    ("matmul", (ROWS, ROWS.T), {"out": zeros(3, 3, dtype="f8")}, TypeError, "^out: expected float32 .* got float64$"),
+    ("matmul", (ROWS, ROWS.T), {"out": read_only(3, 3)}, ValueError, "^out: expected a writable .* got read-only$"),
+    ("matmul", (ROWS, ROWS.T), {"out": zeros(3, 6)[:, ::2]}, ValueError, "^out: expected a writable .* got strides"),
+    ("matmul", (ROWS, ROWS.T), {"out": [[0.0]]}, TypeError, "^out: expected a numpy.ndarray, got list$"),
+    ("matmul", (X[0, 0, :4, :4], X[0, 0, :4, :4]), {"out": X.reshape(-1)[:16].reshape(4, 4)}, ValueError,
+     "^out: expected memory apart"),
+    # Activations
+    ("relu_backward", (ROWS, zeros(4, 3)), {}, ValueError, r"^y: expected shape \(3, 4\), got \(4, 3\)$"),
+    ("tanh_backward", (ROWS, ROWS.astype("f8")), {}, TypeError, "^y: expected float32 .* got float64$"),
+    ("relu_forward", (FLAT[:-1],), {"out": FLAT[1:]}, ValueError, "^out: expected memory apart"),
+    ("sigmoid_forward", (FLAT[::-1],), {"out": FLAT}, ValueError, "^out: expected memory apart"),
+    ("tanh_forward", (FLAT,), {"out": zeros(6)}, ValueError, r"^out: expected shape \(7,\), got \(6,\)$"),
+    ("tanh_forward", (FLAT,), {"out": FLAT.astype(">f4")}, TypeError, "^out: expected float32 or float64, got >f4$"),
+    # Softmax
+    ("softmax_forward", (np.float32(1),), {}, ValueError, "^axis: expected an axis of an array with 0 axes, got -1$"),
+    ("softmax_forward", (ROWS,), {"axis": 2}, ValueError, "^axis: expected an axis of an array with 2 axes, got 2$"),
+    ("softmax_forward", (ROWS,), {"axis": -3}, ValueError, "^axis: expected an axis of .* got -3$"),
+    ("softmax_forward", (ROWS,), {"axis": True}, TypeError, "^axis: expected an int, got True$"),
+    ("log_softmax_forward", (ROWS,), {"axis": None}, TypeError, "^axis: expected an int, got None$"),
+    ("log_softmax_backward", (ROWS, zeros(3)), {}, ValueError, r"^y: expected shape \(3, 4\), got \(3,\)$"),
+    ("softmax_forward", (zeros(2, 0),), {}, ValueError, "^x: expected at least one element on axis 1"),
+    ("softmax_cross_entropy_forward", (ROWS, [0, 1]), {}, ValueError, r"^labels: expected shape \(3,\), got \(2,\)$"),
+    ("softmax_cross_entropy_forward", (ROWS, zeros(3)), {}, ValueError, r"^labels: expected shape \(3, 4\), got"),
+    ("softmax_cross_entropy_forward", (ROWS, ROWS.astype("f8")), {}, TypeError, "^labels: expected float32"),
+    ("softmax_cross_entropy_forward", (ROWS, np.zeros(3, bool)), {}, TypeError, "^labels: expected integers or"),
+    ("softmax_cross_entropy_forward", (ROWS, None), {}, TypeError, "^labels: expected an array, got None$"),
+    ("softmax_cross_entropy_forward", (ROWS, ROWS), {"ignore_index": 1}, ValueError, "^ignore_index: expected None"),
+    ("softmax_cross_entropy_forward", (ROWS, [0, 1, 2]), {"ignore_index": 1.0}, TypeError, "^ignore_index: expected an int"),
+    ("softmax_cross_entropy_forward", (zeros(3, 0), [0, 1, 2]), {}, ValueError, "^logits: expected sizes of at least 1"),
+    ("softmax_cross_entropy_backward", (zeros(2), ROWS, [0, 1, 2]), {}, ValueError, r"^dloss: expected shape \(3,\)"),
+    *[
+        (name, (*first, np.array(labels)), options, ValueError, "^" + re.escape(shapes.BAD_INDEX[name]) + "$")
+        for name, first in (
+            ("softmax_cross_entropy_forward", (ROWS,)),
+            ("softmax_cross_entropy_backward", (zeros(3), ROWS)),
+        )
+        for labels, options in (
+            ([0, 4, 1], {}),
+            ([0, -1, 1], {}),
+            ([0, -100, 1], {"ignore_index": -1}),
+            ([0, 2**62, 1], {}),
+            ([0, 2**32, 1], {}),
+            (np.array([0, 2**64 - 1, 1], np.uint64), {}),
+            (np.array([0, 255, 1], np.uint8), {"ignore_index": -1}),
+        )
+    ],
+    # Dropout
+    ("dropout_forward", (ROWS, -0.1, RNG), {}, ValueError, "^p_drop: expected a probability from 0 to 1, got -0.1$"),
+    ("dropout_forward", (ROWS, 1.5, RNG), {}, ValueError, "^p_drop: expected a probability"),
+    ("dropout_forward", (ROWS, np.nan, RNG), {}, ValueError, "^p_drop: expected a "),
+    ("dropout_forward", (ROWS, "x", RNG), {}, TypeError, "^p_drop: expected a number, got str$"),
+    ("dropout_forward", (ROWS, True, RNG), {}, TypeError, "^p_drop: expected a number, got bool$"),
+    ("dropout_forward", (ROWS, 0.5, 3), {}, TypeError, "^rng: expected a numpy.random.Generator, got int$"),
+    ("dropout_forward", (ROWS, 0.5, np.random), {}, TypeError, "^rng: expected a numpy.random.Generator, got module$"),
+    ("dropout_backward", (ROWS, ROWS, 0.5), {}, TypeError, "^mask: expected bool, got float32$"),
+    ("dropout_backward", (ROWS, np.ones(3, bool), 0.5), {}, ValueError, r"^mask: expected shape \(3, 4\), got \(3,\)$"),
+    # Optimizers
+    ("sgd_step", ([1.0], [1.0]), {"lr": 1}, TypeError, "^param: expected a numpy.ndarray, got list$"),
+    ("sgd_step", (zeros(3, dtype=int), zeros(3)), {"lr": 1}, TypeError, "^param: expected float32 or float64, got int64$"),
+    ("sgd_step", (read_only(3), zeros(3)), {"lr": 1}, ValueError, "^param: expected a writable .* got read-only$"),
+    ("sgd_step", (zeros(3, 4).T, zeros(4, 3)), {"lr": 1}, ValueError, "^param: expected a writable C-contiguous"),
+    ("sgd_step", (zeros(3), zeros(4)), {"lr": 1}, ValueError, r"^grad: expected shape \(3,\), got \(4,\)$"),
+    ("sgd_step", (zeros(3), zeros(3, dtype="f8")), {"lr": 1}, TypeError, "^grad: expected float32 .* got float64$"),
+    ("sgd_step", (zeros(3), zeros(3), zeros(2)), {"lr": 1}, ValueError, r"^velocity: expected shape \(3,\), got \(2,\)$"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": 1, "momentum": 0.9}, ValueError, "^velocity: expected an array with momentum"),
+    ("sgd_step", (FLAT, FLAT), {"lr": 1}, ValueError, "^grad: expected memory apart from param"),
+    ("sgd_step", (FLAT, zeros(7), FLAT), {"lr": 1}, ValueError, "^velocity: expected memory apart from param"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": -1}, ValueError, "^lr: expected a number of at least 0, got -1.0$"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": np.nan}, ValueError, "^lr: expected a number of at least 0, got nan$"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": "1"}, TypeError, "^lr: expected a number, got str$"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": 1, "momentum": -0.5}, ValueError, "^momentum: expected"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": 1, "weight_decay": -0.5}, ValueError, "^weight_decay: expected"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": 1, "dampening": np.nan}, ValueError, "^dampening: expected a number that is"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": 1, "nesterov": True}, ValueError, "^nesterov: expected momentum above 0"),
+    ("sgd_step", (zeros(3), zeros(3)), {"lr": 1, "initialize": 1}, TypeError, "^initialize: expected a bool, got int$"),
+    ("adam_step", (*[zeros(3) for _ in range(4)],), {"step": 0}, ValueError, "^step: expected an int of at least 1, got 0$"),
+    ("adam_step", (*[zeros(3) for _ in range(4)],), {"step": 1.0}, TypeError, "^step: expected an int, got 1.0$"),
+    ("adam_step", (*[zeros(3) for _ in range(4)],), {"step": 1, "beta1": 1.0}, ValueError,
+     "^beta1: expected a number of at least 0 and below 1, got 1.0$"),
+    ("adam_step", (*[zeros(3) for _ in range(4)],), {"step": 1, "beta2": -0.1}, ValueError, "^beta2: expected"),
+    ("adam_step", (*[zeros(3) for _ in range(4)],), {"step": 1, "eps": -1.0}, ValueError, "^eps: expected"),
+    ("adam_step", (zeros(3), zeros(3), None, zeros(3)), {"step": 1}, TypeError, "^m: expected a numpy.ndarray, got None$"),
+    ("adam_step", (zeros(7), zeros(7), FLAT, FLAT), {"step": 1}, ValueError, "^v: expected memory apart from m, "),
+    ("rmsprop_step", (zeros(3), zeros(3), zeros(3)), {"alpha": -1.0}, ValueError, "^alpha: expected"),
+    ("rmsprop_step", (zeros(3), zeros(3), zeros(3)), {"momentum": 0.5}, ValueError, "^velocity: expected an array"),
+    ("rmsprop_step", (zeros(3), zeros(3), zeros(3), None, zeros(2)), {}, ValueError, "^grad_avg: expected shape"),
+    ("adagrad_step", (zeros(3), zeros(3), zeros(3)), {"lr": -1.0}, ValueError, "^lr: expected"),
+    ("adagrad_step", (zeros(3), zeros(3), zeros(3, dtype="f8")), {}, TypeError, "^square_sum: expected float32"),
+]  # fmt: skip
+
+BAD = ROWS_OF_ARRAYS + ROWS_OF_WINDOWS + OTHERS
+
+
+@pytest.mark.parametrize("row", BAD, ids=lambda row: f"{row[0]}-{row[4][1:50]}")
+def test_bad_input_is_named_in_the_same_words_by_every_backend(row: Row) -> None:
+    name, args, options, error, text = row
+    said = []
+    for backend in ("native", "reference"):
+        with kernels.use(backend), pytest.raises(error, match=text) as caught:
+            getattr(kernels, name)(*args, **options)
+        said.append((caught.type, str(caught.value)))
+    assert said[0] == said[1]
+
+
+def test_every_kernel_has_bad_input() -> None:
+    assert {row[0] for row in BAD} == set(kernels.kernels())
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ((28, 5), 24),
+        ((28, 5, 2, 2), 14),
+        (((9, 7), 3, (2, 1), 0, 2), (3, 3)),
+        ((5, (1, 3)), (5, 3)),
+    ],
+)
+def test_conv_output_size(args: tuple[Any, ...], expected: Any) -> None:
+    assert kernels.conv_output_size(*args) == expected
+
+
+def test_conv_output_size_checks_its_arguments() -> None:
+    with pytest.raises(ValueError, match="^kernel_size: expected a window that fits"):
+        kernels.conv_output_size(2, 3)
+    with pytest.raises(ValueError, match="^size: expected at least 1, got 0"):
+        kernels.conv_output_size(0, 1, padding=1)
+
+
+def test_a_failed_step_changes_nothing() -> None:
+    param, velocity = np.ones(3), np.ones(3)
+    with pytest.raises(ValueError, match="^lr"):
+        kernels.sgd_step(param, np.ones(3), velocity, lr=-1.0, momentum=0.9)
+    assert param.tolist() == velocity.tolist() == [1, 1, 1]
