@@ -7,7 +7,7 @@ import numpy
 from numpy import ascontiguousarray, ndarray
 
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_SIMPLE, PyBUF_STRIDED_RO, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
 )
 
 cdef object FLOAT32 = numpy.dtype(numpy.float32)
@@ -18,6 +18,10 @@ cdef object BOOL = numpy.dtype(numpy.bool_)
 
 
 # ---- memory ----
+cdef enum:
+    TINY = 1024
+
+
 cdef class Block:
     """Memory from the caching allocator, given back when the last array that views it dies."""
     cdef void *data
@@ -37,12 +41,12 @@ cdef class Block:
 
 
 cdef inline object new_array(tuple shape, object dtype):
-    """An uninitialised C-contiguous array from the caching allocator."""
+    """An uninitialised C-contiguous array: from the caching allocator, or from NumPy's own cache where it is tiny."""
     cdef Py_ssize_t size = dtype.itemsize
     cdef object extent
     for extent in shape:
         size *= <Py_ssize_t>extent
-    return ndarray(shape, dtype, Block(size))
+    return ndarray(shape, dtype) if size <= TINY else ndarray(shape, dtype, Block(size))
 
 
 def empty(shape, dtype=FLOAT32):
@@ -156,7 +160,11 @@ cdef inline void *address(object array) except? NULL:
 
 cdef inline void *strided_address(object array) except? NULL:
     """Where the first element of an array of any strides is. The caller keeps the array alive."""
-    return <void *><size_t>array.__array_interface__["data"][0]
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDED_RO)
+    cdef void *data = view.buf
+    PyBuffer_Release(&view)
+    return data
 
 
 cdef int check(int status, str kernel) except -1:

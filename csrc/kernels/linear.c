@@ -16,13 +16,32 @@ static int FN(linear_backward_weight)(idx n, idx in, idx out, const REAL *dy, co
     return FN(gemm)(out, in, n, (matrix){dy, 1, out}, (matrix){x, in, 1}, (sink){.c = dw, .row = in});
 }
 
-/* db = sum of dy over the rows */
+/* db = sum of dy over the rows: a band of columns per task */
+typedef struct {
+    idx n, out;
+    const REAL *dy;
+    REAL *db;
+} FN(column_sum_job);
+
+enum { FN(BAND_COLUMNS) = 256 };
+
+static void FN(column_sum)(void *context, idx band)
+{
+    const FN(column_sum_job) *job = context;
+    const idx first = band * FN(BAND_COLUMNS), count = FN(min)(FN(BAND_COLUMNS), job->out - first);
+    REAL *db = job->db + first;
+    for (idx j = 0; j < count; j++)
+        db[j] = 0;
+    for (idx i = 0; i < job->n; i++) {
+        const REAL *dy = job->dy + i * job->out + first;
+        for (idx j = 0; j < count; j++)
+            db[j] += dy[j];
+    }
+}
+
 static int FN(linear_backward_bias)(idx n, idx out, const REAL *dy, REAL *db)
 {
-    for (idx j = 0; j < out; j++)
-        db[j] = 0;
-    for (idx i = 0; i < n; i++)
-        for (idx j = 0; j < out; j++)
-            db[j] += dy[i * out + j];
+    FN(column_sum_job) job = {n, out, dy, db};
+    pydl_parallel_for((out + FN(BAND_COLUMNS) - 1) / FN(BAND_COLUMNS), (double)n * (double)out, FN(column_sum), &job);
     return PYDL_OK;
 }
