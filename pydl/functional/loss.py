@@ -117,11 +117,17 @@ def _softmax_cross_entropy(
     return loss, vjp
 
 
+@differentiable
+def _mean_of_rows(needs: Needs, loss: Array, *, count: float) -> OpResult:
+    shape, dtype = loss.shape, loss.dtype
+    y = loss.sum() / count if count else np.asarray(np.nan, dtype)
+    return y, lambda dy: (np.full(shape, dy / count if count else 0, dtype),)
+
+
 def _per_row(loss: Tensor, reduction: str, count: Any, shape: tuple[int, ...]) -> Tensor:
     """Reduce losses (B,): the mean divides their sum by `count`, the weight of the rows."""
     if reduction == "mean":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return sum(loss) / count
+        return _mean_of_rows(loss, count=count)
     loss = _reduced(loss, reduction)
     return loss if reduction == "sum" or loss.shape == shape else reshape(loss, shape)
 
