@@ -64,6 +64,9 @@ void test_im2col(void);
 void test_matmul(void);
 void test_linear(void);
 void test_activation(void);
+void test_pool2d(void);
+void test_softmax(void);
+void test_optimizer(void);
 
 void test_same_bits(void);
 void test_thread_pool(int may_fork);

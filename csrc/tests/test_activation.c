@@ -1,32 +1,128 @@
-/* Elementwise kernels. NaN passes through. */
+/* Elementwise kernels: activations and dropout. NaN passes through. */
 #include "check.h"
 
-/* Sizes from nothing to more than two vectors of every width, and one that is shared by threads. */
-static const idx lengths[] = {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 300007};
+/* Sizes from nothing to more than two vectors of every width, and one that threads share. */
+static const idx lengths[] = {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 100003};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
 
-static array signals(idx count)
+static array signals(idx count, double reach)
 {
+    static const double special[] = {NAN, INFINITY, -INFINITY, 0, -0.0, 0x1p-20};
     array x = randoms(count);
-    for (idx i = 0; i < count; i += 5)
-        x.value[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY;
+    for (idx i = 0; i < count; i++)
+        x.value[i] = i % 5 == 4 ? special[i / 5 % 6] : (double)(float)(x.value[i] * reach);
     return x;
 }
 
-static void test_relu(idx n)
+typedef double (*formula)(double x);
+static double relu(double x) { return x < 0 ? 0 : x; }
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+static array expected(array x, formula f)
 {
-    array x = signals(n), want = zeros(n);
-    for (idx i = 0; i < n; i++)
-        want.value[i] = x.value[i] < 0 ? 0 : x.value[i];
+    array want = zeros(x.count);
+    for (idx i = 0; i < x.count; i++)
+        add(&want, i, f(x.value[i]));
+    return want;
+}
+
+static void test_forward(idx n)
+{
+    array x = signals(n, 12);
     void *tx = typed(x), *y = blank(n);
+    array want = expected(x, relu);
     RUN_OK(relu_forward, n, tx, y);
-    expect("relu_forward", y, want, 1);
-    release(x), release(want);
+    expect("relu_forward", y, want, 0);
+    release(want);
+    want = expected(x, sigmoid);
+    RUN_OK(sigmoid_forward, n, tx, y);
+    expect("sigmoid_forward", y, want, 2);
+    release(want);
+    want = expected(x, tanh);
+    RUN_OK(tanh_forward, n, tx, y);
+    expect("tanh_forward", y, want, 2);
+    RUN_OK(tanh_forward, n, tx, tx);
+    expect("tanh_forward in place", tx, want, 2);
+    release(want), release(x);
     free(tx), free(y);
+}
+
+static void test_backward(idx n)
+{
+    array dy = randoms(n), y = signals(n, 1), want = zeros(n);
+    for (idx i = 0; i < n; i++)
+        y.value[i] = isinf(y.value[i]) ? 1 : y.value[i];
+    void *tdy = typed(dy), *ty = typed(y), *dx = blank(n);
+    for (idx i = 0; i < n; i++)
+        want.value[i] = y.value[i] <= 0 ? 0 : (double)(float)dy.value[i];
+    RUN_OK(relu_backward, n, tdy, ty, dx);
+    expect("relu_backward", dx, want, 0);
+    for (idx i = 0; i < n; i++) {
+        want.value[i] = dy.value[i] * y.value[i] * (1 - y.value[i]);
+        want.scale[i] = fabs(want.value[i]);
+    }
+    RUN_OK(sigmoid_backward, n, tdy, ty, dx);
+    expect("sigmoid_backward", dx, want, 3);
+    for (idx i = 0; i < n; i++) {
+        want.value[i] = dy.value[i] * (1 - y.value[i] * y.value[i]);
+        want.scale[i] = fabs(dy.value[i]) * (1 + y.value[i] * y.value[i]);
+    }
+    RUN_OK(tanh_backward, n, tdy, ty, dx);
+    expect("tanh_backward", dx, want, 3);
+    release(dy), release(y), release(want);
+    free(tdy), free(ty), free(dx);
+}
+
+/* Philox4x32-10 (Salmon et al. 2011), the words of the block with this counter. */
+static void philox(uint64_t counter, uint64_t key, uint32_t c[4])
+{
+    c[0] = (uint32_t)counter, c[1] = (uint32_t)(counter >> 32), c[2] = c[3] = 0;
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+        const uint64_t p0 = 0xD2511F53u * (uint64_t)c[0], p1 = 0xCD9E8D57u * (uint64_t)c[2];
+        const uint32_t c1 = c[1], c3 = c[3];
+        c[0] = (uint32_t)(p1 >> 32) ^ c1 ^ k0, c[1] = (uint32_t)p1;
+        c[2] = (uint32_t)(p0 >> 32) ^ c3 ^ k1, c[3] = (uint32_t)p0;
+    }
+}
+
+static void test_dropout_rate(idx n, double p_drop, uint64_t key)
+{
+    const double factor = p_drop < 1 ? 1 / (1 - p_drop) : 0;
+    array x = randoms(n), want = zeros(n);
+    uint8_t *mask = malloc((size_t)n + 1), *want_mask = malloc((size_t)n + 1);
+    for (idx i = 0; i < n; i++) {
+        uint32_t words[4];
+        philox((uint64_t)i / 4, key, words);
+        want_mask[i] = (double)words[i % 4] >= floor(p_drop * 0x1p32);
+        add(&want, i, want_mask[i] ? x.value[i] * factor : 0);
+    }
+    void *tx = typed(x), *y = blank(n);
+    RUN_OK(dropout_forward, n, p_drop, key, tx, y, mask);
+    expect("dropout_forward", y, want, 1);
+    check(!memcmp(mask, want_mask, (size_t)n), "dropout_forward: mask");
+    RUN_OK(dropout_backward, n, p_drop, tx, mask, y);
+    expect("dropout_backward", y, want, 1);
+    release(x), release(want);
+    free(tx), free(y), free(mask), free(want_mask);
+}
+
+static void test_dropout(void)
+{
+    uint32_t words[4];
+    const uint32_t known[4] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
+    philox(0, 0, words);
+    check(!memcmp(words, known, sizeof known), "Philox4x32-10 of zeros, as published");
+    const double rates[] = {0, 0.1, 0.5, 0.9, 1};
+    for (int i = 0; i < LENGTHS; i++)
+        test_dropout_rate(lengths[i], rates[i % 5], 0x123456789abcdef0u + (uint64_t)i);
 }
 
 void test_activation(void)
 {
-    for (int i = 0; i < LENGTHS; i++)
-        test_relu(lengths[i]);
+    for (int i = 0; i < LENGTHS; i++) {
+        test_forward(lengths[i]);
+        test_backward(lengths[i]);
+    }
+    test_dropout();
 }

@@ -17,6 +17,9 @@ static void test_kernels(void)
     test_im2col();
     test_conv2d();
     test_activation();
+    test_pool2d();
+    test_softmax();
+    test_optimizer();
 }
 
 static void test_selection(void)

@@ -1,0 +1,176 @@
+/* Optimizer steps in place. The scales are sums of magnitudes, so that a difference that cancels is
+ * allowed the rounding errors of its operands; second moments start above 0. */
+#include "check.h"
+
+static const idx lengths[] = {0, 1, 7, 8, 16, 17, 33, 50001};
+enum { LENGTHS = sizeof lengths / sizeof *lengths };
+
+/* One element on its way through a step, with the scale of what it has become. */
+typedef struct {
+    double value, scale;
+} number;
+
+static number times(double factor, number a)
+{
+    return (number){factor * a.value, fabs(factor) * a.scale};
+}
+
+static number plus(number a, number b) { return (number){a.value + b.value, a.scale + b.scale}; }
+
+static number square(number a) { return (number){a.value * a.value, a.scale * a.scale}; }
+
+/* a / (sqrt(v) * factor + eps) */
+static number divided(number a, number v, double factor, double eps)
+{
+    const double root = sqrt(v.value) * factor + eps;
+    return (number){a.value / root, a.scale / root * (1 + v.scale / v.value)};
+}
+
+typedef struct {
+    idx n;
+    array p, g, state[3];
+    array want_p, want[3];
+    void *tp, *tg, *t[3];
+} optimizer;
+
+static optimizer begin(idx n)
+{
+    optimizer o = {.n = n, .p = randoms(n), .g = randoms(n), .want_p = zeros(n)};
+    for (int k = 0; k < 3; k++) {
+        o.state[k] = randoms(n);
+        o.want[k] = zeros(n);
+        for (idx i = 0; i < n && k == 1; i++)
+            o.state[k].value[i] = (double)(float)(fabs(o.state[k].value[i]) + 2);
+        o.t[k] = typed(o.state[k]);
+    }
+    o.tp = typed(o.p);
+    o.tg = typed(o.g);
+    return o;
+}
+
+static number at(array a, idx i) { return (number){a.value[i], fabs(a.value[i])}; }
+
+static void store(array *want, idx i, number a)
+{
+    want->value[i] = a.value;
+    want->scale[i] = a.scale;
+    want->terms[i] = 7;
+}
+
+static number gradient(const optimizer *o, idx i, double weight_decay)
+{
+    return plus(at(o->g, i), times(weight_decay, at(o->p, i)));
+}
+
+/* Compares the parameter and the states whose bit is set. */
+static void finish(const char *name, optimizer o, int states)
+{
+    expect(name, o.tp, o.want_p, 1);
+    for (int k = 0; k < 3; k++) {
+        if (states >> k & 1)
+            expect(name, o.t[k], o.want[k], 1);
+        release(o.state[k]), release(o.want[k]);
+        free(o.t[k]);
+    }
+    release(o.p), release(o.g), release(o.want_p);
+    free(o.tp), free(o.tg);
+}
+
+static void test_sgd(idx n, double momentum, double dampening, double decay, int nesterov,
+                     int initialize)
+{
+    const double lr = 0.05;
+    optimizer o = begin(n);
+    for (idx i = 0; i < n; i++) {
+        number g = gradient(&o, i, decay);
+        if (momentum != 0) {
+            const number old = times(momentum, at(o.state[0], i));
+            const number v = initialize ? g : plus(old, times(1 - dampening, g));
+            store(&o.want[0], i, v);
+            g = nesterov ? plus(g, times(momentum, v)) : v;
+        }
+        store(&o.want_p, i, plus(at(o.p, i), times(-lr, g)));
+    }
+    RUN_OK(sgd_step, n, o.tp, o.tg, momentum != 0 ? o.t[0] : NULL, lr, momentum, dampening, decay,
+           nesterov, initialize);
+    finish("sgd_step", o, momentum != 0);
+}
+
+static void test_adam(idx n, idx step, double decay, int decoupled)
+{
+    const double lr = 0.01, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+    optimizer o = begin(n);
+    for (idx i = 0; i < n; i++) {
+        const number g = gradient(&o, i, decoupled ? 0 : decay);
+        const number m = plus(times(beta1, at(o.state[0], i)), times(1 - beta1, g));
+        const number v = plus(times(beta2, at(o.state[1], i)), times(1 - beta2, square(g)));
+        const double root = 1 / sqrt(1 - pow(beta2, (double)step));
+        const number update = divided(times(1 / (1 - pow(beta1, (double)step)), m), v, root, eps);
+        const number p = times(decoupled ? 1 - lr * decay : 1, at(o.p, i));
+        store(&o.want[0], i, m);
+        store(&o.want[1], i, v);
+        store(&o.want_p, i, plus(p, times(-lr, update)));
+    }
+    RUN_OK(adam_step, n, o.tp, o.tg, o.t[0], o.t[1], step, lr, beta1, beta2, eps, decay, decoupled);
+    finish("adam_step", o, 3);
+}
+
+static void test_rmsprop(idx n, double momentum, int centered, double decay)
+{
+    const double lr = 0.01, alpha = 0.99, eps = 1e-8;
+    optimizer o = begin(n);
+    for (idx i = 0; i < n; i++) {
+        const number g = gradient(&o, i, decay);
+        const number s = plus(times(alpha, at(o.state[1], i)), times(1 - alpha, square(g)));
+        number variance = s;
+        store(&o.want[1], i, s);
+        if (centered) {
+            const number mean = plus(times(alpha, at(o.state[2], i)), times(1 - alpha, g));
+            store(&o.want[2], i, mean);
+            variance = plus(s, times(-1, square(mean)));
+        }
+        number update = divided(g, variance, 1, eps);
+        if (momentum != 0) {
+            update = plus(times(momentum, at(o.state[0], i)), update);
+            store(&o.want[0], i, update);
+        }
+        store(&o.want_p, i, plus(at(o.p, i), times(-lr, update)));
+    }
+    RUN_OK(rmsprop_step, n, o.tp, o.tg, o.t[1], momentum != 0 ? o.t[0] : NULL,
+           centered ? o.t[2] : NULL, lr, alpha, eps, decay, momentum);
+    finish("rmsprop_step", o, (momentum != 0) | 2 | (centered ? 4 : 0));
+}
+
+static void test_adagrad(idx n, double decay)
+{
+    const double lr = 0.01, eps = 1e-10;
+    optimizer o = begin(n);
+    for (idx i = 0; i < n; i++) {
+        const number g = gradient(&o, i, decay), s = plus(at(o.state[1], i), square(g));
+        store(&o.want[1], i, s);
+        store(&o.want_p, i, plus(at(o.p, i), times(-lr, divided(g, s, 1, eps))));
+    }
+    RUN_OK(adagrad_step, n, o.tp, o.tg, o.t[1], lr, eps, decay);
+    finish("adagrad_step", o, 2);
+}
+
+void test_optimizer(void)
+{
+    for (int i = 0; i < LENGTHS; i++) {
+        const idx n = lengths[i];
+        test_sgd(n, 0, 0, 0, 0, 0);
+        test_sgd(n, 0.9, 0, 0.1, 0, 0);
+        test_sgd(n, 0.9, 0, 0.1, 1, 0);
+        test_sgd(n, 0.9, 0.3, 0, 0, 1);
+        test_sgd(n, 0.9, 0.3, 0, 0, 0);
+        test_adam(n, 1, 0, 0);
+        test_adam(n, 10, 0.1, 0);
+        test_adam(n, 1000, 0.1, 1);
+        test_rmsprop(n, 0, 0, 0);
+        test_rmsprop(n, 0.9, 0, 0.1);
+        test_rmsprop(n, 0.9, 1, 0);
+        test_rmsprop(n, 0, 1, 0.1);
+        test_adagrad(n, 0);
+        test_adagrad(n, 0.1);
+    }
+}
