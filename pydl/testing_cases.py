@@ -16,7 +16,7 @@ import numpy as np
 from pydl.kernels import conv_output_size, shapes
 
 Arguments = tuple[list[Any], dict[str, Any]]
-Make = Callable[[np.random.Generator, np.dtype], Arguments]
+Make = Callable[..., Arguments]  # (generator, dtype) -> arguments
 
 
 @dataclass(frozen=True)

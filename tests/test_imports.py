@@ -17,7 +17,7 @@ SAME_ROW = {"testing_cases": "testing", "__main__": "cli"}
 
 
 def read_table(text: str) -> dict[str, set[str]]:
-    """What each part of pydl may import, from the rows ``| `a`, `b` | what a and b may import |``."""
+    """What each part of pydl may import, from rows ``| `a`, `b` | what a and b may import |``."""
     table = text[text.index("| module |") : text.index("## A kernel")]
     rows = [row.split("|")[1:3] for row in table.splitlines() if row.startswith("| `")]
     names = {name for left, _ in rows for name in re.findall(r"`(\w+)`", left)}

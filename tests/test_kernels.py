@@ -185,7 +185,7 @@ def test_lists_are_float32_arrays(name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", [k for k in KERNELS])
+@pytest.mark.parametrize("name", KERNELS)
 def test_nan_and_infinity_propagate_as_in_the_reference(
     name: str, dtype: str, backend: str
 ) -> None:
@@ -288,7 +288,9 @@ WRONG = {
     ),
     "another dtype": ("linear_backward_bias", lambda dy: dy.sum(0).astype("f8"), "float32"),
     "another shape": ("linear_backward_bias", lambda dy: dy.sum(0)[None], "shape"),
-    "modifies its input": ("linear_backward_bias", lambda dy: np.cumsum(dy, 0, out=dy)[-1:].sum(0), "modified"),
+    "modifies its input": (
+        "linear_backward_bias", lambda dy: np.cumsum(dy, 0, out=dy)[-1:].sum(0), "modified"
+    ),
     "a NaN": ("linear_backward_bias", lambda dy: dy.sum(0) * np.nan, "nan"),
     "a gradient of half the size": (
         "tanh_backward",

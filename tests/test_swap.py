@@ -184,20 +184,28 @@ def test_a_function_with_another_signature_is_refused(fault: str) -> None:
         kernels.register("mine", {"conv2d_forward": SIGNATURES[fault]})
 
 
+def with_defaults(
+    x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", bits=8
+):
+    return x, w, b, {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+        "algorithm": algorithm,
+    }  # fmt: skip
+
+
+def by_other_names(image, filters, bias, stride, padding, **rest):
+    return image, filters, bias, {"stride": stride, "padding": padding, **rest}
+
+
 @pytest.mark.parametrize(
     "function",
     [
         lambda x, w, b, **options: (x, w, b, options),
         lambda *arrays, **options: (*arrays, options),
-        lambda x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, algorithm="auto", bits=8: (
-            x, w, b, dict(stride=stride, padding=padding, dilation=dilation, groups=groups, algorithm=algorithm)
-        ),
-        lambda image, filters, bias, stride, padding, dilation, groups, algorithm: (
-            image, filters, bias,
-            dict(stride=stride, padding=padding, dilation=dilation, groups=groups, algorithm=algorithm),
-        ),
+        with_defaults,
+        by_other_names,
     ],
-)  # fmt: skip
+)
 def test_a_backend_gets_normalised_arguments(function) -> None:
     with kernels.swap(conv2d_forward=function):
         x, w, b, options = conv2d_forward(

@@ -1,7 +1,7 @@
 """Kernels: functions from arrays to arrays, float32 and float64, without state.
 
-Every function checks its arguments once and calls the active backend's function of the same name, so a name
-imported from here follows every `use`, `swap` and `set_default`.
+Every function checks its arguments once and calls the active backend's function of the same name,
+so a name imported from here follows every `use`, `swap` and `set_default`.
 """
 
 from pydl.kernels.activation import (

@@ -1,4 +1,4 @@
-"""Two-dimensional convolution (cross-correlation, as in every deep-learning library) and its gradients."""
+"""Two-dimensional convolution, without flipping the filter as usual, and its gradients."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def conv2d_forward(
 ) -> np.ndarray:
     """Convolve images with filters.
 
-    y[n, oc, oh, ow] = b[oc] + sum over c, kh, kw of w[oc, c, kh, kw] x[n, g C/groups + c, oh sh - ph + kh dh,
-    ow sw - pw + kw dw], where g = oc // (OC/groups) is the group of oc and x is 0 outside
+    y[n, oc, oh, ow] = b[oc] + sum over c, kh, kw of w[oc, c, kh, kw] x[n, g C/groups + c, oh sh -
+    ph + kh dh, ow sw - pw + kw dw], where g = oc // (OC/groups) is the group of oc and x is 0
+    outside
 
     Parameters
     ----------
@@ -85,8 +86,8 @@ def conv2d_backward_input(
 ) -> np.ndarray:
     """Gradient of a convolution with respect to its images.
 
-    dx[n, g C/groups + c, h, w] = sum of w[oc, c, kh, kw] dy[n, oc, oh, ow] over the oc of group g and all places
-    with h = oh sh - ph + kh dh and w = ow sw - pw + kw dw
+    dx[n, g C/groups + c, h, w] = sum of w[oc, c, kh, kw] dy[n, oc, oh, ow] over the oc of group g
+    and all places with h = oh sh - ph + kh dh and w = ow sw - pw + kw dw
 
     Parameters
     ----------
@@ -143,8 +144,8 @@ def conv2d_backward_weight(
 ) -> np.ndarray:
     """Gradient of a convolution with respect to its filters.
 
-    dw[oc, c, kh, kw] = sum over n, oh, ow of dy[n, oc, oh, ow] x[n, g C/groups + c, oh sh - ph + kh dh,
-    ow sw - pw + kw dw], where g is the group of oc
+    dw[oc, c, kh, kw] = sum over n, oh, ow of dy[n, oc, oh, ow] x[n, g C/groups + c, oh sh - ph + kh
+    dh, ow sw - pw + kw dw], where g is the group of oc
 
     Parameters
     ----------

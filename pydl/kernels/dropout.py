@@ -14,8 +14,9 @@ def dropout_forward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Set elements to 0 at random and scale the others up.
 
-    y = x (mask / (1 - p_drop)), or x 0 if p_drop = 1; mask[i] = (word_i >= floor(p_drop 2^32)), where word_i is
-    word i % 4 of Philox4x32-10 with counter (i // 4, 0) and a 64-bit key drawn from rng, i the index in C order
+    y = x (mask / (1 - p_drop)), or x 0 if p_drop = 1; mask[i] = (word_i >= floor(p_drop 2^32)),
+    where word_i is word i % 4 of Philox4x32-10 with counter (i // 4, 0) and a 64-bit key drawn from
+    rng, i the index in C order
 
     Parameters
     ----------
@@ -34,8 +35,9 @@ def dropout_forward(
 
     Source
     ------
-    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014, "Dropout: a simple way to prevent neural
-    networks from overfitting"; Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014, "Dropout: a simple way to prevent
+    neural networks from overfitting"; Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as
+    easy as 1, 2, 3".
     """
     x = shapes.real("x", x)
     p_drop = shapes.probability("p_drop", p_drop)

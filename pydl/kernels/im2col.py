@@ -20,7 +20,8 @@ def im2col(
 ) -> np.ndarray:
     """Lay the patches under a sliding window out as columns.
 
-    cols[n, (c KH + kh) KW + kw, oh OW + ow] = x[n, c, oh sh - ph + kh dh, ow sw - pw + kw dw], 0 outside of x
+    cols[n, (c KH + kh) KW + kw, oh OW + ow] = x[n, c, oh sh - ph + kh dh, ow sw - pw + kw dw], 0
+    outside of x
 
     Parameters
     ----------
@@ -37,7 +38,8 @@ def im2col(
 
     Source
     ------
-    Chellapilla, Puri, Simard 2006, "High performance convolutional neural networks for document processing".
+    Chellapilla, Puri, Simard 2006, "High performance convolutional neural networks for document
+    processing".
     """
     x = shapes.real("x", x, shapes.IMAGES)
     kernel_size = shapes.pair("kernel_size", kernel_size, 1)
@@ -59,7 +61,7 @@ def col2im(
     padding: PairLike = 0,
     dilation: PairLike = 1,
 ) -> np.ndarray:
-    """Add the columns of `im2col` up at the places that they were taken from; the adjoint of `im2col`.
+    """Add columns up at the places that `im2col` takes them from; the adjoint of `im2col`.
 
     x[n, c, h, w] = sum of cols[n, (c KH + kh) KW + kw, oh OW + ow] over all places with
     h = oh sh - ph + kh dh and w = ow sw - pw + kw dw

@@ -42,8 +42,8 @@ def sgd_step(
 
     Source
     ------
-    Sutskever, Martens, Dahl, Hinton 2013, "On the importance of initialization and momentum in deep learning";
-    the update is PyTorch's.
+    Sutskever, Martens, Dahl, Hinton 2013, "On the importance of initialization and momentum in deep
+    learning"; the update is PyTorch's.
     """
     grad = _gradient(param, grad)
     lr = shapes.number("lr", lr, 0.0)
@@ -54,7 +54,8 @@ def sgd_step(
     initialize = shapes.boolean("initialize", initialize)
     if nesterov and (momentum == 0.0 or dampening != 0.0):
         raise ValueError(
-            f"nesterov: expected momentum above 0 and dampening 0, got momentum {momentum} and dampening {dampening}"
+            "nesterov: expected momentum above 0 and dampening 0, "
+            f"got momentum {momentum} and dampening {dampening}"
         )
     if velocity is not None:
         shapes.in_place("velocity", velocity, param)
@@ -225,7 +226,8 @@ def adagrad_step(
 
     Source
     ------
-    Duchi, Hazan, Singer 2011, "Adaptive subgradient methods for online learning and stochastic optimization".
+    Duchi, Hazan, Singer 2011, "Adaptive subgradient methods for online learning and stochastic
+    optimization".
     """
     grad = _gradient(param, grad)
     shapes.in_place("square_sum", square_sum, param)

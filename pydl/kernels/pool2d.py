@@ -25,8 +25,8 @@ def max_pool2d_forward(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Maximum under a sliding window.
 
-    y[n, c, oh, ow] = max over kh, kw of x[n, c, oh sh - ph + kh dh, ow sw - pw + kw dw], padding left out;
-    NaN if the window holds one
+    y[n, c, oh, ow] = max over kh, kw of x[n, c, oh sh - ph + kh dh, ow sw - pw + kw dw], padding
+    left out; NaN if the window holds one
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def max_pool2d_forward(
     Returns
     -------
     y : (N, C, OH, OW), dtype of x
-    argmax : (N, C, OH, OW), int32, or None; the index h W + w of the maximum in its own (H, W) plane:
-        the first of equal ones, the last NaN
+    argmax : (N, C, OH, OW), int32, or None; the index h W + w of the maximum in its own (H, W)
+        plane: the first of equal ones, the last NaN
 
     Raises
     ------
@@ -97,7 +97,8 @@ def max_pool2d_backward(
 
     Raises
     ------
-    TypeError, ValueError for bad input, an argmax outside of the plane included; the text names the argument.
+    TypeError, ValueError for bad input, an argmax outside of the plane included; the text names the
+    argument.
 
     Source
     ------
@@ -125,8 +126,9 @@ def avg_pool2d_forward(
 ) -> np.ndarray:
     """Mean under a sliding window.
 
-    y[n, c, oh, ow] = sum over kh, kw of x[n, c, oh sh - ph + kh, ow sw - pw + kw] / count, x being 0 outside;
-    count is the number of places in the window within the padded image, or within the image itself
+    y[n, c, oh, ow] = sum over kh, kw of x[n, c, oh sh - ph + kh, ow sw - pw + kw] / count, x being
+    0 outside; count is the number of places in the window within the padded image, or within the
+    image itself
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Which function runs when a kernel is called: backends, and the ways to choose one.
 
-A backend maps kernel names to functions with the public signatures. A call looks in this order: the kernels of
-`swap`, the backend of `use`, of `set_default`, of the environment variable ``PYDL_BACKEND``, and last the compiled
-kernels, ``native``. `use` and `swap` hold for a ``with`` block in the current context: a thread started inside the
-block sees the process's default.
+A backend maps kernel names to functions with the public signatures. A call looks in this order: the
+kernels of `swap`, the backend of `use`, of `set_default`, of the environment variable
+``PYDL_BACKEND``, and last the compiled kernels, ``native``. `use` and `swap` hold for a ``with``
+block in the current context: a thread started inside the block sees the process's default.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _default: _Table | None = None
 
 
 class _Table(dict[str, Kernel]):
-    """A backend's functions by kernel name, completed by native ones where it has none of its own."""
+    """A backend's functions by kernel name, native ones where it has none of its own."""
 
     def __init__(self, name: str, own: Mapping[str, Kernel], rest: Mapping[str, Kernel]) -> None:
         super().__init__({**rest, **own})
@@ -76,7 +76,7 @@ def names() -> tuple[str, ...]:
 
 
 def which(name: str) -> str:
-    """Say what a call of kernel `name` reaches here: 'native avx2', 'reference', 'swapped module:function'.
+    """Say what kernel `name` is here: 'native avx2', 'reference', 'swapped module:function'.
 
     Raises ValueError if there is no such kernel.
     """
@@ -112,14 +112,18 @@ def use(name: str, strict: bool = False) -> contextlib.AbstractContextManager[No
 def swap(**functions: Kernel) -> contextlib.AbstractContextManager[None]:
     """Replace single kernels in a ``with`` block: ``with swap(conv2d_forward=my_conv): ...``.
 
-    Raises ValueError for an unknown kernel, TypeError if a function cannot take the kernel's arguments.
+    Raises ValueError for an unknown kernel, TypeError if a function cannot take the kernel's
+    arguments.
     """
     _check_functions("swap", functions)
     return _scoped(functions, None)
 
 
 def set_default(name: str) -> None:
-    """Make `name` the backend of the whole process. Raises ValueError if there is no such backend."""
+    """Make `name` the backend of the whole process.
+
+    Raises ValueError if there is no such backend.
+    """
     global _default
     _default = _resolve("set_default", name)
 
@@ -127,10 +131,11 @@ def set_default(name: str) -> None:
 def register(name: str, backend: Mapping[str, Kernel] | Loader) -> None:
     """Add a backend under `name`; it is used only when asked for.
 
-    `backend` maps kernel names to functions, or is a function without arguments that returns such a mapping and
-    is called when the backend is first used. Registering a name again replaces it. An installed package can
-    announce the same object as an entry point in group ``pydl.backends``.
-    Raises ValueError for a built-in name or an unknown kernel, TypeError for a function with another signature.
+    `backend` maps kernel names to functions, or is a function without arguments that returns such a
+    mapping and is called when the backend is first used. Registering a name again replaces it. An
+    installed package can announce the same object as an entry point in group ``pydl.backends``.
+    Raises ValueError for a built-in name or an unknown kernel, TypeError for a function with
+    another signature.
     """
     global _default
     if not isinstance(name, str) or not name:
@@ -143,7 +148,8 @@ def register(name: str, backend: Mapping[str, Kernel] | Loader) -> None:
         _check_functions("register", backend)
     elif not callable(backend):
         raise TypeError(
-            f"register: expected a mapping of kernel names to functions, got {type(backend).__name__}"
+            "register: expected a mapping of kernel names to functions, "
+            f"got {type(backend).__name__}"
         )
     _sources[name] = backend
     _tables.pop(name, None)
@@ -208,7 +214,7 @@ def _load_native() -> Mapping[str, Kernel]:
 
 
 def _lack(name: str) -> str:
-    return f"{name}: the compiled module has no such kernel; it is older than the Python files, build it again"
+    return f"{name}: the compiled module is older than this kernel; build it again"
 
 
 def _entry_points() -> dict[str, Any]:
@@ -227,12 +233,13 @@ def _check_kernel_names(caller: str, given: Iterable[str]) -> None:
     unknown = [name for name in given if name not in _public]
     if unknown:
         raise ValueError(
-            f"{caller}: expected kernels of {', '.join(_public)}, got {', '.join(map(str, unknown))}"
+            f"{caller}: expected kernels of {', '.join(_public)}, "
+            f"got {', '.join(map(str, unknown))}"
         )
 
 
 def _check_signature(name: str, function: Kernel) -> None:
-    """Check that `function` takes what the public kernel passes: arrays by position, options by keyword."""
+    """Check that `function` takes the arrays by position and the options by keyword."""
     if not callable(function):
         raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
     try:
@@ -250,7 +257,8 @@ def _check_signature(name: str, function: Kernel) -> None:
     except TypeError as error:
         call = ", ".join(arrays + (["*"] if options else []) + options)
         raise TypeError(
-            f"{name}: expected a function that takes ({call}), got {_describe(function)}{candidate}: {error}"
+            f"{name}: expected a function that takes ({call}), "
+            f"got {_describe(function)}{candidate}: {error}"
         ) from None
 
 

@@ -1,7 +1,8 @@
 """The argument checks and size formulas of the kernels.
 
-Every check names the argument, what was expected and what came: TypeError for types and dtypes, ValueError for
-shapes and values. The checks that run in every call avoid all work that only an error needs.
+Every check names the argument, what was expected and what came: TypeError for types and dtypes,
+ValueError for shapes and values. The checks that run in every call avoid all work that only an
+error needs.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ COLUMNS: Axes = ("N", "C*KH*KW", "OH*OW")
 
 ALGORITHMS = ("auto", "direct")
 
+_BAD_LABEL = "labels: expected classes from 0 to C - 1, got one out of range"
 BAD_INDEX = {
-    "max_pool2d_backward": "argmax: expected indices from 0 to H*W - 1 of x_shape, got one out of range",
-    "softmax_cross_entropy_forward": "labels: expected classes from 0 to C - 1, got one out of range",
-    "softmax_cross_entropy_backward": "labels: expected classes from 0 to C - 1, got one out of range",
+    "max_pool2d_backward": "argmax: expected indices from 0 to H*W - 1, got one out of range",
+    "softmax_cross_entropy_forward": _BAD_LABEL,
+    "softmax_cross_entropy_backward": _BAD_LABEL,
 }
 """The ValueError's text of each kernel that finds an index out of range while it runs."""
 
@@ -50,7 +52,8 @@ def real(
 ) -> np.ndarray:
     """`value` as a float32 or float64 array with the given axes and the dtype of `like`.
 
-    Arrays keep their dtype and are not copied; sequences of Python numbers become float32, or the dtype of `like`.
+    Arrays keep their dtype and are not copied; sequences of Python numbers become float32, or the
+    dtype of `like`.
     """
     dtype = getattr(value, "dtype", None)
     if (
@@ -77,7 +80,7 @@ def indices(name: str, value: Any) -> np.ndarray:
 
 
 def targets(name: str, value: Any, rows: np.ndarray) -> np.ndarray:
-    """`value` as classes (B,) of any integer dtype, or probabilities (B, C) with the dtype of `rows` (B, C)."""
+    """`value` as classes (B,) of any integer dtype, or probabilities like `rows` (B, C)."""
     array = _as_array(name, value)
     if isinstance(value, (list, tuple)) and not array.size:
         array = array.astype(np.int64)
@@ -102,7 +105,7 @@ def mask(name: str, value: Any, shape: Shape) -> np.ndarray:
 
 
 def in_place(name: str, value: Any, like: np.ndarray | None = None) -> np.ndarray:
-    """Check an array that a kernel changes: C-contiguous, writable, with the shape and dtype of `like`."""
+    """Check an array that a kernel changes: contiguous, writable, with shape and dtype of `like`."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: expected a numpy.ndarray, got {_type_name(value)}")
     dtype = value.dtype
@@ -124,7 +127,7 @@ def in_place(name: str, value: Any, like: np.ndarray | None = None) -> np.ndarra
 
 
 def output(out: Any, shape: Shape, *inputs: np.ndarray, elementwise: bool) -> None:
-    """Check `out`: a writable C-contiguous array of this shape and the inputs' dtype that overlaps none of them.
+    """Check `out`: writable, C-contiguous, of this shape and the inputs' dtype, apart from them.
 
     An elementwise kernel may write onto exactly one of its inputs.
     """
@@ -157,7 +160,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     if not np.may_share_memory(a, b):
         return False
     try:
-        return np.shares_memory(a, b, max_work=1000)
+        return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
@@ -299,7 +302,7 @@ def boolean(name: str, value: Any) -> bool:
 
 
 def number(name: str, value: Any, least: float = -math.inf, below: float = math.inf) -> float:
-    """`value` as a float with least <= value < below (any number if `below` is inf); NaN never passes."""
+    """`value` as a float with least <= value < below (inf passes if `below` is inf), never NaN."""
     if type(value) is not float:
         if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name}: expected a number, got {_type_name(value)}")
@@ -321,7 +324,7 @@ def probability(name: str, value: Any) -> float:
 
 
 def shape4(name: str, value: Any, axes: Axes) -> tuple[int, int, int, int]:
-    """`value` as the four sizes `axes` of an array whose bytes an index can count; only N may be 0."""
+    """`value` as the four sizes `axes` of an array that an index can count; only N may be 0."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{name}: expected ({', '.join(axes)}), got {_type_name(value)}")
     if len(value) != 4:
@@ -419,7 +422,8 @@ def pool_positions(
 ) -> Pair:
     """The output size (OH, OW) of pooling windows over `size` (H, W).
 
-    In ceil mode the last window may reach over the edge, but it begins inside the input or its left padding.
+    In ceil mode the last window may reach over the edge, but it begins inside the input or its left
+    padding.
     """
     if not ceil_mode:
         return window_positions(size, kernel_size, stride, padding, dilation)
@@ -456,8 +460,8 @@ def conv_positions(
         )
     if per_group * groups != channels:
         raise ValueError(
-            f"w: expected {channels // groups} channels per group for {channels} channels in {groups} groups, "
-            f"got {per_group}"
+            f"w: expected {channels // groups} channels per group for {channels} channels "
+            f"in {groups} groups, got {per_group}"
         )
     oh, ow = window_positions((x_shape[2], x_shape[3]), (kh, kw), stride, padding, dilation)
     countable("output", x_shape[0], oc, oh, ow)
@@ -479,6 +483,7 @@ def windows_hold_elements(
             first = -(start // dilation[i])
             if first >= kernel_size[i] or start + first * dilation[i] >= size[i]:
                 raise ValueError(
-                    f"dilation: expected windows that each hold an element of the input, got dilation {dilation} "
-                    f"with kernel_size {kernel_size} over size {size} with padding {padding}"
+                    "dilation: expected windows that each hold an element of the input, "
+                    f"got dilation {dilation} with kernel_size {kernel_size} over size {size} "
+                    f"with padding {padding}"
                 )

@@ -127,7 +127,8 @@ def softmax_cross_entropy_forward(
     Parameters
     ----------
     logits : (B, C), float32 or float64
-    labels : (B,), any integer dtype, classes from 0 to C - 1; or (B, C), dtype of logits, probabilities
+    labels : (B,), any integer dtype, classes from 0 to C - 1; or (B, C), dtype of logits,
+        probabilities
     ignore_index : class whose rows have loss 0, optional; only with classes
 
     Returns
@@ -155,8 +156,8 @@ def softmax_cross_entropy_backward(
 ) -> np.ndarray:
     """Gradient of `softmax_cross_entropy_forward` with respect to the logits.
 
-    dlogits[b, c] = dloss_b (p[b, c] sum over k of t[b, k] - t[b, c]), t the one-hot classes or the probabilities;
-    0 in ignored rows
+    dlogits[b, c] = dloss_b (p[b, c] sum over k of t[b, k] - t[b, c]), t the one-hot classes or the
+    probabilities; 0 in ignored rows
 
     Parameters
     ----------

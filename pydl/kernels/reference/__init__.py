@@ -1,7 +1,7 @@
 """The kernels in plain NumPy, written for reading; what the compiled ones are tested against.
 
-Each function is called with the arguments that the public function of its name has checked and normalised:
-arrays of one dtype, pairs as (h, w), shapes as tuples, axes counted from the front.
+Each function is called with the arguments that the public function of its name has checked and
+normalised: arrays of one dtype, pairs as (h, w), shapes as tuples, axes counted from the front.
 """
 
 from pydl.kernels.reference.activation import (

@@ -24,7 +24,7 @@ def dropout_backward(dy: np.ndarray, mask: np.ndarray, p_drop: float) -> np.ndar
 
 
 def philox4x32(counter: np.ndarray, key: int) -> np.ndarray:
-    """Ten rounds of Philox on the blocks `counter` (n,) with a 64-bit key: words (n, 4), uint64 below 2^32.
+    """Ten rounds of Philox on the blocks `counter` (n,) with a 64-bit key: words (n, 4).
 
     Source: Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """

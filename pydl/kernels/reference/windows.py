@@ -17,7 +17,7 @@ def windows(
     dilation: Pair = (1, 1),
     fill: float = 0.0,
 ) -> np.ndarray:
-    """The elements under every position of a window: x (N,C,H,W) -> (N,C,OH,OW,KH,KW), `fill` outside of x."""
+    """The elements under every position of a window: x (N,C,H,W) -> (N,C,OH,OW,KH,KW)."""
     (rows, height), (columns, width) = (
         _reach(x.shape[2 + i], kernel_size[i], positions[i], stride[i], padding[i], dilation[i])
         for i in (0, 1)
