@@ -1,6 +1,7 @@
 #undef vec
 #undef loose_vec
 #undef VLEN
+#undef lanes
 #undef INLINE
 #undef NR
 #undef sink

@@ -63,7 +63,7 @@ INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
 #define lanes FN(lanes)
 INLINE vec FN(select)(lanes mask, vec a, vec b) { return (vec)((mask & (lanes)a) | (~mask & (lanes)b)); }
 
-/* 0 1 2 ...; all bits in the lanes below count */
+/* 0 1 2 ... */
 INLINE lanes FN(lane_numbers)(void)
 {
     lanes numbers;
@@ -71,7 +71,6 @@ INLINE lanes FN(lane_numbers)(void)
         numbers[i] = i;
     return numbers;
 }
-INLINE lanes FN(first_lanes)(idx count) { return (lanes)(FN(lane_numbers)() < ((lanes){0} + (int)count)); }
 
 /* The first count elements; fill, or nothing stored, in further lanes. */
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
