@@ -1,5 +1,6 @@
 /* Every kernel for one REAL, in the order of their dependence. No include guard: read once per dtype. */
 #include "../core/vec.h"
+#include "../core/vmath.h"
 #include "../core/gemm.h"
 #include "../core/patches.h"
 #include "../core/peak.h"
@@ -10,5 +11,9 @@
 #include "../kernels/conv2d_depthwise.c"
 #include "../kernels/conv2d.c"
 #include "../kernels/activation.c"
+#include "../kernels/softmax.c"
+#include "../kernels/pool2d.c"
+#include "../kernels/dropout.c"
+#include "../kernels/optimizer.c"
 
 #include "../core/end.h"
