@@ -86,6 +86,7 @@ class History:
                 values = getattr(self, f"{part}_{what}")
                 if values:
                     ax.plot(range(1, len(values) + 1), values, label=part)
+            ax.xaxis.get_major_locator().set_params(integer=True)
             ax.set_xlabel("epoch")
             ax.set_ylabel(what)
             ax.grid(alpha=0.3)
