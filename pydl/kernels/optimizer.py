@@ -59,11 +59,11 @@ def sgd_step(
         )
     if velocity is not None:
         shapes.in_place("velocity", velocity, param)
-        shapes.disjoint(param=param, grad=grad, velocity=velocity)
+        shapes.disjoint(("param", "grad", "velocity"), param, grad, velocity)
     elif momentum != 0.0:
         raise ValueError(f"velocity: expected an array with momentum {momentum}, got None")
     else:
-        shapes.disjoint(param=param, grad=grad)
+        shapes.disjoint(("param", "grad"), param, grad)
     active("sgd_step")(
         param,
         grad,
@@ -119,7 +119,7 @@ def adam_step(
     grad = _gradient(param, grad)
     shapes.in_place("m", m, param)
     shapes.in_place("v", v, param)
-    shapes.disjoint(param=param, grad=grad, m=m, v=v)
+    shapes.disjoint(("param", "grad", "m", "v"), param, grad, m, v)
     active("adam_step")(
         param,
         grad,
@@ -180,7 +180,12 @@ def rmsprop_step(
     if grad_avg is not None:
         shapes.in_place("grad_avg", grad_avg, param)
     shapes.disjoint(
-        param=param, grad=grad, square_avg=square_avg, velocity=velocity, grad_avg=grad_avg
+        ("param", "grad", "square_avg", "velocity", "grad_avg"),
+        param,
+        grad,
+        square_avg,
+        velocity,
+        grad_avg,
     )
     momentum = shapes.number("momentum", momentum, 0.0)
     if momentum != 0.0 and velocity is None:
@@ -231,7 +236,7 @@ def adagrad_step(
     """
     grad = _gradient(param, grad)
     shapes.in_place("square_sum", square_sum, param)
-    shapes.disjoint(param=param, grad=grad, square_sum=square_sum)
+    shapes.disjoint(("param", "grad", "square_sum"), param, grad, square_sum)
     active("adagrad_step")(
         param,
         grad,

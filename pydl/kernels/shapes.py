@@ -36,6 +36,7 @@ BAD_INDEX = {
 }
 """The ValueError's text of each kernel that finds an index out of range while it runs."""
 
+_Array = np.ndarray
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
 _INT32 = np.dtype(np.int32)
@@ -55,10 +56,9 @@ def real(
     Arrays keep their dtype and are not copied; sequences of Python numbers become float32, or the
     dtype of `like`.
     """
-    dtype = getattr(value, "dtype", None)
     if (
-        type(value) is not np.ndarray
-        or (dtype is not _FLOAT32 and dtype is not _FLOAT64)
+        type(value) is not _Array
+        or (value.dtype is not _FLOAT32 and value.dtype is not _FLOAT64)
         or not value.flags.aligned
     ):
         value = _as_real(name, value, like)
@@ -105,15 +105,15 @@ def mask(name: str, value: Any, shape: Shape) -> np.ndarray:
 
 
 def in_place(name: str, value: Any, like: np.ndarray | None = None) -> np.ndarray:
-    """Check an array that a kernel changes: contiguous, writable, with shape and dtype of `like`."""
-    if not isinstance(value, np.ndarray):
+    """Check an array that a kernel changes: C-contiguous, writable, like `like` if given."""
+    if type(value) is not _Array and not isinstance(value, _Array):
         raise TypeError(f"{name}: expected a numpy.ndarray, got {_type_name(value)}")
     dtype = value.dtype
-    if dtype is not _FLOAT32 and dtype is not _FLOAT64 and (dtype not in (_FLOAT32, _FLOAT64)):
+    if dtype is not _FLOAT32 and dtype is not _FLOAT64 and dtype not in (_FLOAT32, _FLOAT64):
         raise TypeError(f"{name}: expected float32 or float64, got {dtype}")
     if like is not None:
-        if value.dtype != like.dtype:
-            raise TypeError(f"{name}: expected {like.dtype} as the other arrays, got {value.dtype}")
+        if dtype is not like.dtype and dtype != like.dtype:
+            raise TypeError(f"{name}: expected {like.dtype} as the other arrays, got {dtype}")
         if value.shape != like.shape:
             raise ValueError(f"{name}: expected shape {like.shape}, got {value.shape}")
     if not value.flags.carray:
@@ -144,20 +144,21 @@ def output(out: Any, shape: Shape, *inputs: np.ndarray, elementwise: bool) -> No
             )
 
 
-def disjoint(**arrays: np.ndarray | None) -> None:
+def disjoint(names: tuple[str, ...], *arrays: np.ndarray | None) -> None:
     """Check that no two of the arrays share memory."""
-    given = [(name, array) for name, array in arrays.items() if array is not None]
-    for i, (name, array) in enumerate(given):
-        for other, earlier in given[:i]:
-            if overlap(array, earlier):
+    for i, array in enumerate(arrays):
+        for j in range(i):
+            other = arrays[j]
+            if array is not None and other is not None and overlap(array, other):
                 raise ValueError(
-                    f"{name}: expected memory apart from {other}, got an array that overlaps it"
+                    f"{names[i]}: expected memory apart from {names[j]}, "
+                    "got an array that overlaps it"
                 )
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays share memory; True too where that would be long to find out."""
-    if not np.may_share_memory(a, b):
+    if (a.base is None and b.base is None and a is not b) or not np.may_share_memory(a, b):
         return False
     try:
         return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
@@ -172,7 +173,7 @@ def same_shape(name: str, array: np.ndarray, shape: Shape) -> None:
 
 def filled(name: str, array: np.ndarray) -> None:
     """Check that only the first axis may be empty."""
-    if 0 in array.shape[1:]:
+    if not array.size and 0 in array.shape[1:]:
         raise ValueError(
             f"{name}: expected sizes of at least 1 after the first axis, got shape {array.shape}"
         )
@@ -180,7 +181,7 @@ def filled(name: str, array: np.ndarray) -> None:
 
 def not_empty(name: str, array: np.ndarray) -> None:
     """Check that no axis is empty."""
-    if 0 in array.shape:
+    if not array.size:
         raise ValueError(f"{name}: expected sizes of at least 1, got shape {array.shape}")
 
 
@@ -347,10 +348,13 @@ def axis(name: str, value: Any, ndim: int) -> int:
 
 def countable(name: str, a: int, b: int, c: int = 1, d: int = 1) -> None:
     """Check that an array of these sizes has a number of bytes that an index can hold."""
-    if (a or 1) * (b or 1) * (c or 1) * (d or 1) > _LARGEST_COUNT:
-        raise ValueError(
-            f"{name}: expected at most {_LARGEST_COUNT} elements, got the sizes {(a, b, c, d)}"
-        )
+    if not 0 < a * b * c * d <= _LARGEST_COUNT:
+        _countable_with_zeros(name, a, b, c, d)
+
+
+def _countable_with_zeros(name: str, *sizes: int) -> None:
+    if math.prod(size or 1 for size in sizes) > _LARGEST_COUNT:
+        raise ValueError(f"{name}: expected at most {_LARGEST_COUNT} elements, got sizes {sizes}")
 
 
 def _index(name: str, value: Any, expected: str, whole: Any) -> int:
@@ -410,8 +414,13 @@ def window_positions(
     size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> Pair:
     """The output size (OH, OW) of windows over `size` (H, W)."""
-    oh = (size[0] + 2 * padding[0] - dilation[0] * (kernel_size[0] - 1) - 1) // stride[0] + 1
-    ow = (size[1] + 2 * padding[1] - dilation[1] * (kernel_size[1] - 1) - 1) // stride[1] + 1
+    h, w = size
+    kh, kw = kernel_size
+    sh, sw = stride
+    ph, pw = padding
+    dh, dw = dilation
+    oh = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1
+    ow = (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
     if oh < 1 or ow < 1:
         _no_position(size, kernel_size, padding, dilation)
     return oh, ow
@@ -452,8 +461,8 @@ def conv_positions(
     x_shape: Shape, w_shape: Shape, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Pair:
     """The output size (OH, OW) of a convolution, with its channels and groups checked."""
+    n, channels, h, w = x_shape
     oc, per_group, kh, kw = w_shape
-    channels = x_shape[1]
     if channels % groups or oc % groups:
         raise ValueError(
             f"groups: expected a divisor of the channels {channels} and {oc}, got {groups}"
@@ -463,8 +472,8 @@ def conv_positions(
             f"w: expected {channels // groups} channels per group for {channels} channels "
             f"in {groups} groups, got {per_group}"
         )
-    oh, ow = window_positions((x_shape[2], x_shape[3]), (kh, kw), stride, padding, dilation)
-    countable("output", x_shape[0], oc, oh, ow)
+    oh, ow = window_positions((h, w), (kh, kw), stride, padding, dilation)
+    countable("output", n, oc, oh, ow)
     return oh, ow
 
 
