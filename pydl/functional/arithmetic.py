@@ -126,6 +126,8 @@ def _power(needs: Needs, x: Array, exponent: Array) -> OpResult:
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """y = input ** exponent, elementwise."""
+    if isinstance(exponent, (np.ndarray, np.generic)) and not exponent.ndim:
+        exponent = exponent.item()
     if isinstance(exponent, (int, float)):
         return _power_number(input, exponent=exponent)
     return _power(input, exponent)

@@ -1,0 +1,370 @@
+"""The tape: accumulation, memory, errors, dtype rules, contexts."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import pydl
+import pydl.functional as F
+from pydl import Tensor, no_grad
+from pydl.autograd import differentiable
+
+
+def leaf(data, dtype=np.float64):
+    return Tensor(np.array(data, dtype), requires_grad=True)
+
+
+def test_paths_add_up():
+    x = leaf([1.0, -2.0, 3.0])
+    y = x * x + 3 * x + x
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad, 2 * x.data + 4)
+
+
+def test_grad_accumulates_over_backwards_and_keeps_its_array():
+    x = leaf([1.0, 2.0])
+    (x * 2).sum().backward()
+    first = x.grad
+    (x * 3).sum().backward()
+    assert x.grad is first
+    np.testing.assert_allclose(x.grad, [5, 5])
+
+
+def test_grads_of_two_leaves_do_not_share_memory():
+    a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    dy = np.ones(2)
+    (a + b).backward(dy)
+    assert not np.shares_memory(a.grad, b.grad)
+    assert not np.shares_memory(a.grad, dy)
+    a.grad += 1
+    np.testing.assert_array_equal(b.grad, [1, 1])
+    np.testing.assert_array_equal(dy, [1, 1])
+
+
+def test_shared_incoming_gradient_is_not_changed_in_place():
+    x, w = leaf([1.0, 2.0]), leaf([1.0, 1.0])
+    h = x * 1.0
+    y = h + w  # dy reaches h and w as one array
+    z = y + h * 5.0 + h * 7.0
+    z.sum().backward()
+    np.testing.assert_allclose(w.grad, [1, 1])
+    np.testing.assert_allclose(x.grad, [13, 13])
+
+
+def test_views_of_one_gradient_are_not_owned():
+    x = leaf(np.arange(6.0))
+    a, b = x.reshape(2, 3), x.reshape(3, 2)
+    (a.sum() + (b * b).sum() + a.sum()).backward()
+    np.testing.assert_allclose(x.grad, 2 + 2 * x.data)
+    assert x.grad.flags.writeable
+
+
+def test_backward_of_a_leaf():
+    x = leaf(3.0)
+    x.backward()
+    assert x.grad == 1 and x.grad.shape == ()
+
+
+def test_long_chain():
+    x = leaf([1.0])
+    y = x
+    for _ in range(10_000):
+        y = y + 1.0
+    y.backward()
+    assert x.grad == [1.0]
+
+
+def test_long_chain_is_freed_without_backward():
+    y = leaf([1.0])
+    for _ in range(100_000):
+        y = -y
+    del y
+    gc.collect()
+
+
+def test_second_backward_raises_and_changes_nothing():
+    x = leaf([1.0, 2.0])
+    h = x * x
+    y, z = h.sum(), (h * 2).sum()
+    y.backward()
+    before = x.grad.copy()
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        y.backward()
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        z.backward()
+    np.testing.assert_array_equal(x.grad, before)
+
+
+def test_backward_errors():
+    with pytest.raises(RuntimeError, match="does not require a gradient"):
+        Tensor([1.0]).backward()
+    y = leaf([1.0, 2.0]) * 2
+    with pytest.raises(RuntimeError, match=r"grad is needed for a tensor of shape \(2,\)"):
+        y.backward()
+    with pytest.raises(ValueError, match=r"grad: expected shape \(2,\), got \(3,\)"):
+        y.backward([1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match="grad: expected float64, got float32"):
+        y.backward(Tensor([1.0, 2.0]))
+
+
+def test_wrong_number_of_gradients_raises():
+    @differentiable
+    def broken(needs, a, b):
+        return a + b, lambda dy: (dy,)
+
+    with pytest.raises(RuntimeError, match="vjp: expected 2 gradients, got 1"):
+        broken(leaf(1.0), leaf(2.0)).backward()
+
+
+def test_several_outputs_and_missing_gradients():
+    seen = []
+
+    @differentiable
+    def both(needs, a):
+        def vjp(d_twice, d_square):
+            seen.append((d_twice is None, d_square is None))
+            total = 0 if d_twice is None else 2 * d_twice
+            return (total + (0 if d_square is None else 2 * a * d_square),)
+
+        return (2 * a, a * a, None), lambda p, q, _: vjp(p, q)
+
+    x = leaf([3.0, 4.0])
+    twice, square, nothing = both(x)
+    assert nothing is None
+    (twice * square).sum().backward()
+    np.testing.assert_allclose(x.grad, 6 * x.data**2)
+    x.grad = None
+    both(x)[1].sum().backward()
+    np.testing.assert_allclose(x.grad, 2 * x.data)
+    assert seen == [(False, False), (True, False)]
+
+
+def test_arrays_that_no_vjp_mentions_die_in_the_forward_pass():
+    x = leaf(np.ones((4, 4)))
+    hidden = x + 1.0
+    alive = weakref.ref(hidden.data)
+    y = F.exp(hidden + 2.0)
+    del hidden
+    assert alive() is None
+    output = weakref.ref(y.data)
+    total = y.sum()
+    del y
+    assert output() is not None  # exp's vjp needs its result
+    total.backward()
+    assert output() is None
+
+
+def test_backward_frees_node_by_node():
+    alive = []
+
+    @differentiable
+    def probe(needs, a):
+        saved = a.copy()
+        alive.append(weakref.ref(saved))
+
+        def vjp(dy):
+            order.append([ref() is not None for ref in alive])
+            return (dy * saved,)
+
+        return a * 1.0, vjp
+
+    order = []
+    probe(probe(probe(leaf([2.0])))).backward()
+    assert order == [[True, True, True], [True, True, False], [True, False, False]]
+    assert [ref() for ref in alive] == [None] * 3
+
+
+def test_no_grad_as_context_and_decorator():
+    x = leaf([1.0])
+    with no_grad():
+        assert not (x * 2).requires_grad
+        with pydl.enable_grad():
+            assert (x * 2).requires_grad
+        assert not pydl.is_grad_enabled()
+
+    @no_grad()
+    def double(t):
+        return t * 2
+
+    assert not double(x).requires_grad and not double(double(x)).requires_grad
+    assert (x * 2).requires_grad
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
+    assert pydl.is_grad_enabled()
+
+
+def test_no_grad_is_per_thread():
+    seen = {}
+    with no_grad():
+        thread = threading.Thread(target=lambda: seen.update(new=pydl.is_grad_enabled()))
+        thread.start()
+        thread.join()
+        assert not pydl.is_grad_enabled()
+    assert seen == {"new": True}
+
+
+def test_detach_and_frozen_leaves():
+    x, w = leaf([2.0]), leaf([5.0])
+    (x.detach() * w * x).backward()
+    np.testing.assert_allclose(x.grad, [10])
+    assert x.detach().data is x.data
+    w.requires_grad = False
+    (x * w).backward()
+    assert w.grad is None
+    with pytest.raises(RuntimeError, match="only a leaf's can be set"):
+        (x * 2).requires_grad = False
+
+
+def test_constructor_dtypes():
+    assert Tensor(1).dtype == Tensor([1, 2]).dtype == Tensor([[True], [False]]).dtype == np.float32
+    for dtype in (np.float32, np.float64, np.int64, np.uint8, np.bool_):
+        array = np.zeros(3, dtype)
+        assert Tensor(array).data is array
+    assert Tensor(np.float64(2)).dtype == np.float64
+    assert Tensor([1.5], dtype="float64").dtype == np.float64
+    assert Tensor(np.zeros(2, ">f4")).dtype == np.dtype("=f4")
+    for bad in (np.zeros(2, np.float16), np.zeros(2, complex), np.array(["a"]), np.array([None])):
+        with pytest.raises(TypeError, match="data: expected float32, float64, integers or bool"):
+            Tensor(bad)
+    with pytest.raises(TypeError, match="requires_grad: expected float32 or float64, got int64"):
+        Tensor(np.arange(3), requires_grad=True)
+
+
+def test_default_dtype():
+    assert pydl.get_default_dtype() == np.float32
+    pydl.set_default_dtype(np.float64)
+    try:
+        assert Tensor([1]).dtype == np.float64 and Tensor(np.zeros(1, "f4")).dtype == np.float32
+    finally:
+        pydl.set_default_dtype("float32")
+    with pytest.raises(TypeError, match="dtype: expected float32 or float64, got int64"):
+        pydl.set_default_dtype(int)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "scalar", [2, 2.5, True, np.float64(2.5), np.float32(2), np.int64(3), np.array(2.5)]
+)
+def test_scalars_never_change_a_dtype(dtype, scalar):
+    x = leaf([1.0, 2.0], dtype)
+    for y in (x + scalar, scalar + x, x * scalar, scalar - x, x / scalar, scalar / x, x**scalar):
+        assert y.dtype == dtype
+    (scalar * x).sum().backward()
+    assert x.grad.dtype == dtype
+    np.testing.assert_allclose(x.grad, np.full(2, float(scalar)))
+
+
+def test_mixed_floats_raise():
+    for other in (Tensor(np.zeros(2)), np.zeros(2)):
+        with pytest.raises(TypeError, match="expected one dtype, got float32 and float64"):
+            Tensor([1.0, 2.0]) + other
+    with pytest.raises(TypeError, match="expected real numbers"):
+        Tensor([1.0]) * 1j
+
+
+def test_integers_meet_floats():
+    x, n = Tensor([1.5, 2.5]), Tensor(np.array([2, 3]))
+    assert (x * n).dtype == np.float32
+    assert (x * np.array([True, False])).tolist() == [1.5, 0.0]
+    assert (n + 1).dtype == np.int64 and (n[None].reshape(2)).dtype == np.int64
+    assert (n / 2).dtype == (n + 0.5).dtype == F.mean(n).dtype == np.float32
+
+
+def test_arrays_defer_to_tensors():
+    x = leaf([1.0, 2.0])
+    y = np.array([3.0, 4.0]) * x
+    assert isinstance(y, Tensor) and y.requires_grad
+    with pytest.raises(TypeError):
+        np.exp(x)
+
+
+def test_comparisons_return_arrays():
+    x = Tensor([1.0, 2.0, 3.0])
+    for result, expected in (
+        (x > 2, [False, False, True]),
+        (x <= Tensor([1.0, 1.0, 3.0]), [True, False, True]),
+        (x == np.array([1.0, 0.0, 3.0]), [True, False, True]),
+        (x != 2.0, [True, False, True]),
+    ):
+        assert type(result) is np.ndarray and result.tolist() == expected
+    assert len({x, x}) == 1
+
+
+def test_in_place_only_off_the_tape():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="in-place change"):
+        x += 1
+    data = x.data
+    with no_grad():
+        x -= 0.5
+        x[0] = 7
+    assert x.data is data and x.data.tolist() == [7.0, 1.5] and x.requires_grad
+    y = x * 2
+    with pytest.raises(RuntimeError, match="in-place change"):
+        y *= 2
+    with pytest.raises(RuntimeError, match="in-place change"), no_grad():
+        y[0] = 2
+
+
+def test_array_protocol_and_conversions():
+    x = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert x.numpy() is x.data and np.asarray(x) is x.data
+    assert np.asarray(x, dtype=np.float64).dtype == np.float64
+    assert np.array(x, copy=True) is not x.data
+    assert len(x) == 2 and [row.tolist() for row in x] == [[1, 2], [3, 4]]
+    assert x.T.tolist() == [[1, 3], [2, 4]] and x.size == 4 and x.ndim == 2
+    assert (
+        Tensor(2.5).item() == 2.5 and float(Tensor(2.5)) == 2.5 and f"{Tensor(2.5):.2f}" == "2.50"
+    )
+    assert repr(Tensor([1.0], requires_grad=True)) == "Tensor([1.], requires_grad=True)"
+    assert repr(Tensor(np.zeros(1))) == "Tensor([0.], dtype=float64)"
+    with pytest.raises(ValueError, match="truth value"):
+        bool(x)
+
+
+def test_grad_setter_checks():
+    x = leaf([1.0, 2.0])
+    x.grad = np.zeros(2)
+    with pytest.raises(ValueError, match=r"grad: expected shape \(2,\), got \(3,\)"):
+        x.grad = np.zeros(3)
+    with pytest.raises(TypeError, match="grad: expected float64, got float32"):
+        x.grad = np.zeros(2, np.float32)
+    with pytest.raises(RuntimeError, match="only on a leaf"):
+        (x * 2).grad = np.zeros(2)
+
+
+def test_copies_and_pickles():
+    x = leaf([1.0, 2.0])
+    (x * x).sum().backward()
+    for y in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert y.requires_grad and not np.shares_memory(y.data, x.data)
+        np.testing.assert_array_equal(y.grad, x.grad)
+        assert not np.shares_memory(y.grad, x.grad)
+    with pytest.raises(RuntimeError, match="only leaves can be copied"):
+        copy.deepcopy(x * 2)
+
+
+def test_threads_have_tapes_of_their_own():
+    results = {}
+
+    def work(n):
+        x = leaf([float(n)])
+        y = x
+        for _ in range(50):
+            y = y * 1.0 + x
+        y.backward()
+        results[n] = x.grad.item()
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == dict.fromkeys(range(8), 51.0)

@@ -1,0 +1,487 @@
+"""Every op of `pydl.functional`: values, gradients against central differences, errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import pydl
+import pydl.functional as F
+from pydl import Tensor, kernels, no_grad
+from pydl.testing import check_gradient
+
+RNG = np.random.default_rng(7)
+
+
+def normal(*shape):
+    """Values that differ by more than a central difference's step."""
+    return RNG.normal(size=shape)
+
+
+def positive(*shape):
+    return np.abs(normal(*shape)) + 0.3
+
+
+def distinct(*shape):
+    """Values at least 0.1 apart, and 0.05 from 0, in random order."""
+    count = math.prod(shape)
+    return (RNG.permutation(count).reshape(shape) - count // 2 + 0.5) / 10
+
+
+A, B, X = distinct(3, 1, 4), distinct(2, 4) + 0.03, distinct(2, 3, 4)
+MASK = X > 0
+IMAGES = distinct(2, 4, 6, 5)
+LABELS = np.array([0, 2, 1, 2, 0])
+CLASS_WEIGHT = np.array([0.5, 2.0, 1.0])
+
+GRADIENTS = {
+    "add": (F.add, A, B),
+    "add alpha": (lambda a, b: F.add(a, b, alpha=3), A, B),
+    "sub": (F.sub, A, B),
+    "sub alpha": (lambda a, b: F.sub(a, b, alpha=-2), A, B),
+    "mul": (F.mul, A, B),
+    "mul scalar tensor": (F.mul, A, normal()),
+    "div": (F.div, A, positive(2, 4)),
+    "neg": (F.neg, A),
+    "pow": (F.pow, positive(3, 1, 4), B),
+    "pow 2": (lambda x: x**2, A),
+    "pow 3": (lambda x: x**3, A),
+    "pow 0": (lambda x: x**0, A),
+    "pow -1.5": (lambda x: F.power(x, -1.5), positive(3, 4)),
+    "number ** x": (lambda x: 2.5**x, A),
+    "number - x, number / x": (lambda x: (3 - x) + 2 / x, positive(3)),
+    "abs": (F.abs, A),
+    "maximum": (F.maximum, A, B),
+    "minimum": (F.minimum, A, B),
+    "clamp": (lambda x: F.clamp(x, -0.4, 0.7), X),
+    "clip low": (lambda x: F.clip(x, min=-0.4), X),
+    "where": (lambda a, b: F.where(MASK, a, b), X, distinct(3, 1)),
+    "exp": (F.exp, A),
+    "log": (F.log, positive(3, 4)),
+    "sin": (F.sin, A),
+    "cos": (F.cos, A),
+    "tan": (F.tan, A),
+    "sqrt": (F.sqrt, positive(3, 4)),
+    "sum": (F.sum, X),
+    "sum dim": (lambda x: F.sum(x, (0, -1)), X),
+    "sum keepdim": (lambda x: x.sum(axis=1, keepdims=True), X),
+    "mean": (F.mean, X),
+    "mean dim": (lambda x: x.mean(1, keepdim=True), X),
+    "var": (F.var, X),
+    "var dim": (lambda x: F.var(x, (0, 2), correction=0), X),
+    "std": (F.std, X),
+    "std dim": (lambda x: F.std(x, -1, keepdim=True), X),
+    "max": (F.max, X),
+    "max dim": (lambda x: F.max(x, 1).values, X),
+    "min": (F.min, X),
+    "min dim": (lambda x: F.min(x, -1, keepdim=True).values, X),
+    "amax": (lambda x: F.amax(x, (0, 2)), X),
+    "amin": (lambda x: F.amin(x, (0, 2), True), X),
+    "logsumexp": (lambda x: F.logsumexp(x, (0, 2)), X),
+    "logsumexp keepdim": (lambda x: F.logsumexp(x, 1, keepdim=True), X),
+    "reshape": (lambda x: x.reshape(4, -1) * x.view(4, 6), X),
+    "flatten": (lambda x: F.flatten(x, 1) ** 2, X),
+    "unflatten": (lambda x: F.unflatten(x, -1, (2, -1)) ** 2, X),
+    "transpose": (lambda x: F.transpose(x, 0, -1) ** 2, X),
+    "permute": (lambda x: x.permute(2, 0, 1) ** 2, X),
+    "T": (lambda x: x.T @ x, distinct(3, 4)),
+    "squeeze": (lambda x: F.squeeze(F.unsqueeze(x, 1), 1) ** 2, X),
+    "index slices": (lambda x: x[:, ::-2, 1:] ** 2, X),
+    "index integers": (lambda x: x[[0, 1, 0], :, [1, 1, 1]] ** 2, X),
+    "index array": (lambda x: x[np.array([1, 1, 0])] ** 2, X),
+    "index mask": (lambda x: x[MASK] ** 2, X),
+    "index new axis": (lambda x: x[None, ..., 2] ** 2, X),
+    "cat": (lambda a, b: F.cat([a, b, a], -1) ** 2, distinct(2, 3), distinct(2, 4)),
+    "stack": (lambda a, b: F.stack([a, b, a], 1) ** 2, distinct(2, 3), distinct(2, 3)),
+    "split": (lambda x: F.mul(*F.split(x, [2, 2], 2)), X),
+    "split, one unused": (lambda x: F.split(x, 2, 1)[0] ** 2, X),
+    "chunk": (lambda x: F.chunk(x, 2, 2)[0] * F.chunk(x, 2, 2)[1], X),
+    "pad": (lambda x: F.pad(x, (1, 2, 0, 3), value=2.0) ** 2, X),
+    "pad crop": (lambda x: F.pad(x, (-1, 2, 1, -2)) ** 2, X),
+    "expand": (lambda x: F.expand(x, 5, -1, 3, 4) ** 2, distinct(2, 1, 4)),
+    "broadcast_to": (lambda x: F.broadcast_to(x, (2, 3, 4)) ** 2, distinct(3, 1)),
+    "clone": (lambda x: F.clone(x) * x, X),
+    "linear": (F.linear, normal(5, 3), normal(4, 3), normal(4)),
+    "linear no bias": (F.linear, normal(5, 3), normal(4, 3)),
+    "linear 1d": (F.linear, normal(3), normal(4, 3), normal(4)),
+    "linear 3d": (F.linear, normal(2, 3, 4), normal(5, 4), normal(5)),
+    "conv2d": (
+        lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 0), (1, 2), 2),
+        IMAGES,
+        normal(6, 2, 3, 2),
+        normal(6),
+    ),
+    "conv2d same": (lambda x, w: F.conv2d(x, w, padding="same"), IMAGES, normal(2, 4, 2, 3)),
+    "conv2d one image": (F.conv2d, IMAGES[0], normal(3, 4, 2, 2), normal(3)),
+    "conv1d": (
+        lambda x, w, b: F.conv1d(x, w, b, 2, 1, 2, 2),
+        distinct(2, 4, 9),
+        normal(6, 2, 3),
+        normal(6),
+    ),
+    "max_pool2d": (lambda x: F.max_pool2d(x, (3, 2), (2, 1), (1, 0), 1, True), IMAGES),
+    "max_pool1d": (lambda x: F.max_pool1d(x, 3, 2, 1), distinct(2, 3, 9)),
+    "avg_pool2d": (lambda x: F.avg_pool2d(x, 3, 2, 1, True, False), IMAGES),
+    "avg_pool2d divisor": (lambda x: F.avg_pool2d(x, 3, 2, 1, divisor_override=4), IMAGES),
+    "avg_pool1d": (lambda x: F.avg_pool1d(x, 3, 2, 1), distinct(2, 3, 9)),
+    "adaptive_avg_pool2d 1": (lambda x: F.adaptive_avg_pool2d(x, 1), IMAGES),
+    "adaptive_avg_pool2d even": (lambda x: F.adaptive_avg_pool2d(x, (3, None)), IMAGES),
+    "adaptive_avg_pool2d uneven": (lambda x: F.adaptive_avg_pool2d(x, (4, 3)), IMAGES),
+    "relu": (F.relu, X),
+    "sigmoid": (F.sigmoid, X),
+    "tanh": (F.tanh, X),
+    "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), X),
+    "elu": (lambda x: F.elu(x, 1.5), X),
+    "gelu": (F.gelu, X),
+    "gelu tanh": (lambda x: F.gelu(x, "tanh"), X),
+    "silu": (F.silu, X),
+    "softplus": (lambda x: F.softplus(x, 2.0, 1.0), X),
+    "softmax": (lambda x: F.softmax(x, 1), X),
+    "log_softmax": (lambda x: F.log_softmax(x, -1), X),
+    "dropout": (lambda x: F.dropout(x, 0.4, rng=np.random.default_rng(3)), X),
+    "cross_entropy": (lambda x: F.cross_entropy(x, LABELS), normal(5, 3)),
+    "cross_entropy options": (
+        lambda x: F.cross_entropy(
+            x, LABELS, CLASS_WEIGHT, ignore_index=1, reduction="none", label_smoothing=0.2
+        ),
+        normal(5, 3),
+    ),
+    "cross_entropy images": (lambda x: F.cross_entropy(x, [[0, 2], [1, 1]]), normal(2, 3, 2)),
+    "cross_entropy probabilities": (
+        lambda x: F.cross_entropy(x, np.full((2, 3), 0.3), CLASS_WEIGHT, reduction="sum"),
+        normal(2, 3),
+    ),
+    "cross_entropy one row": (lambda x: F.cross_entropy(x, 2), normal(3)),
+    "nll_loss": (
+        lambda x: F.nll_loss(x, LABELS, CLASS_WEIGHT, ignore_index=2),
+        normal(5, 3),
+    ),
+    "mse_loss": (F.mse_loss, normal(3, 2), normal(3, 2)),
+    "l1_loss": (
+        lambda x, t: F.l1_loss(x, t, reduction="sum"),
+        distinct(3, 2),
+        distinct(3, 2) + 0.03,
+    ),
+    "smooth_l1_loss": (
+        lambda x, t: F.smooth_l1_loss(x, t, beta=0.33),
+        distinct(3, 2),
+        distinct(3, 2) + 0.02,
+    ),
+    "binary_cross_entropy": (
+        lambda x, t: F.binary_cross_entropy(x, t, [1.0, 2.0], reduction="none"),
+        RNG.uniform(0.1, 0.9, (3, 2)),
+        RNG.uniform(0, 1, (3, 2)),
+    ),
+    "binary_cross_entropy_with_logits": (
+        lambda x, t: F.binary_cross_entropy_with_logits(x, t, [1.0, 2.0], pos_weight=[3.0, 0.5]),
+        normal(3, 2),
+        RNG.uniform(0, 1, (3, 2)),
+    ),
+    "to": (lambda x: x.to("float64") * 2, X),
+}
+for _a, _b in (
+    ((2, 3), (3, 4)),
+    ((3,), (3,)),
+    ((3,), (3, 4)),
+    ((2, 3), (3,)),
+    ((5, 2, 3), (3, 4)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((2, 1, 2, 3), (4, 3, 2)),
+    ((2, 3), (5, 3, 4)),
+    ((3,), (5, 3, 4)),
+):
+    GRADIENTS[f"matmul {_a} {_b}"] = (F.matmul, normal(*_a), normal(*_b))
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradient(name):
+    function, *arrays = GRADIENTS[name]
+    check_gradient(function, *arrays)
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_dtype_inputs_and_no_grad(name):
+    """float32 in, float32 out and back; inputs unchanged; the same values without a tape."""
+    function, *arrays = GRADIENTS[name]
+    if name == "to":
+        pytest.skip("changes the dtype")
+    tensors = [Tensor(a.astype(np.float32), requires_grad=True) for a in arrays]
+    copies = [t.data.copy() for t in tensors]
+    y = function(*tensors)
+    assert y.dtype == np.float32 and y.requires_grad
+    y.backward(np.ones(y.shape, np.float32))
+    for tensor, before in zip(tensors, copies, strict=True):
+        assert tensor.grad.dtype == np.float32 and tensor.grad.shape == tensor.shape
+        np.testing.assert_array_equal(tensor.data, before)
+    with no_grad():
+        again = function(*tensors)
+    assert not again.requires_grad
+    np.testing.assert_array_equal(again.data, y.data)
+
+
+def test_every_function_has_a_gradient_test():
+    tested = {name.split()[0] for name in GRADIENTS}
+    same = {"clip": "clamp", "concatenate": "cat", "power": "pow", "view": "reshape"}
+    same |= {"index": "index", "unsqueeze": "squeeze"}
+    constant = {"argmax", "argmin", "one_hot"}
+    assert {same.get(name, name) for name in F.__all__} - constant <= tested
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (F.maximum, ([0.5, 1.0, 0.0], [0.5, 0.0, 1.0])),
+        (F.minimum, ([0.5, 0.0, 1.0], [0.5, 1.0, 0.0])),
+    ],
+)
+def test_equal_elements_share_the_gradient(function, expected):
+    a = Tensor([1.0, 3.0, 2.0], requires_grad=True)
+    b = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    function(a, b).sum().backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == expected
+
+
+def test_extrema_of_ties():
+    x = Tensor([[1.0, 5.0, 5.0], [0.0, 0.0, 1.0]], requires_grad=True)
+    x.max().backward()
+    assert x.grad.tolist() == [[0, 0.5, 0.5], [0, 0, 0]]
+    x.grad = None
+    values, indices = x.max(dim=1)
+    assert values.tolist() == [5, 1] and indices.tolist() == [1, 2]
+    values.sum().backward()
+    assert x.grad.tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert F.max(x, Tensor([[2.0]])).tolist() == [[2, 5, 5], [2, 2, 2]]
+    assert x.argmax().item() == 1 and x.argmin(dim=1).tolist() == [0, 0]
+
+
+def test_gradients_at_the_corners():
+    x = Tensor([0.0, 0.0], requires_grad=True)
+    (F.relu(x) + F.abs(x) + F.clamp(x, min=0)).sum().backward()
+    assert x.grad.tolist() == [1, 1]
+    y = Tensor(np.ones((2, 3)), requires_grad=True)
+    F.std(y, 1).sum().backward()
+    assert y.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_std_and_var_match_numpy():
+    for correction in (0, 1):
+        np.testing.assert_allclose(
+            F.var(X, (0, 2), correction=correction), X.var(axis=(0, 2), ddof=correction)
+        )
+        np.testing.assert_allclose(F.std(X, unbiased=bool(correction)), X.std(ddof=correction))
+
+
+def test_logsumexp_does_not_overflow():
+    x = np.array([[1000.0, 1000.0], [-1000.0, -1000.0], [-np.inf, -np.inf], [np.inf, 0.0]])
+    expected = [1000 + math.log(2), -1000 + math.log(2), -np.inf, np.inf]
+    np.testing.assert_allclose(F.logsumexp(x, 1), expected)
+
+
+def test_basic_index_and_reshape_share_memory():
+    x = Tensor(X)
+    for y in (x[1], x[:, 1:], x.reshape(6, 4), x.permute(2, 0, 1), x.expand(5, -1, -1, -1)):
+        assert np.shares_memory(y.data, X)
+
+
+def test_same_padding_keeps_the_size():
+    for kernel in ((1, 1), (2, 3), (4, 5)):
+        for dilation in (1, (2, 3)):
+            y = F.conv2d(normal(1, 1, 12, 13), normal(1, 1, *kernel), None, 1, "same", dilation)
+            assert y.shape == (1, 1, 12, 13)
+    x = np.arange(1.0, 5.0)[None, None]
+    y = F.conv1d(x, np.array([[[1.0, 10.0]]]), padding="same")
+    assert y.tolist() == [[[21, 32, 43, 4]]]  # the odd element is padded at the end
+
+
+def test_pool_indices_and_argmax_only_when_needed():
+    x = Tensor(IMAGES, requires_grad=True)
+    y, where = F.max_pool2d(x, 2, return_indices=True)
+    flat = IMAGES.reshape(2, 4, -1)
+    np.testing.assert_array_equal(
+        np.take_along_axis(flat, where.reshape(2, 4, -1).astype(int), 2), y.data.reshape(2, 4, -1)
+    )
+    asked = []
+
+    def spy(x, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False,
+            return_argmax=True):  # fmt: skip
+        asked.append(return_argmax)
+        return original(
+            x,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            ceil_mode=ceil_mode,
+            return_argmax=return_argmax,
+        )
+
+    from pydl.kernels import reference
+
+    original = reference.max_pool2d_forward
+    with kernels.swap(max_pool2d_forward=spy):
+        F.max_pool2d(x, 2)
+        with no_grad():
+            F.max_pool2d(x, 2)
+    assert asked == [True, False]
+
+
+def test_adaptive_pool_matches_its_definition():
+    h, w, oh, ow = 7, 5, 3, 4
+    x = normal(1, 2, h, w)
+    expected = np.empty((1, 2, oh, ow))
+    for i in range(oh):
+        for j in range(ow):
+            rows = slice(i * h // oh, math.ceil((i + 1) * h / oh))
+            columns = slice(j * w // ow, math.ceil((j + 1) * w / ow))
+            expected[:, :, i, j] = x[:, :, rows, columns].mean(axis=(2, 3))
+    np.testing.assert_allclose(F.adaptive_avg_pool2d(x, (oh, ow)), expected)
+
+
+def test_softmax_implicit_dim():
+    for shape, dim in (((3,), 0), ((2, 3), 1), ((2, 3, 4), 0), ((2, 3, 4, 5), 1)):
+        x = normal(*shape)
+        np.testing.assert_array_equal(F.softmax(x).data, F.softmax(x, dim).data)
+
+
+def test_softmax_with_loss_gradient_is_y_minus_t():
+    x = Tensor(normal(4, 3), requires_grad=True)
+    F.cross_entropy(x, [0, 1, 2, 1], reduction="sum").backward()
+    np.testing.assert_allclose(x.grad, F.softmax(x, 1).data - np.eye(3)[[0, 1, 2, 1]])
+
+
+def test_cross_entropy_forms_agree():
+    x, labels = normal(5, 3), LABELS
+    plain = F.cross_entropy(x, labels, reduction="none")
+    np.testing.assert_allclose(plain, F.cross_entropy(x, np.eye(3)[labels], reduction="none"))
+    np.testing.assert_allclose(plain, F.nll_loss(F.log_softmax(x, 1), labels, reduction="none"))
+    np.testing.assert_allclose(plain, F.cross_entropy(x, labels, np.ones(3), reduction="none"))
+    weighted = F.cross_entropy(x, labels, CLASS_WEIGHT)
+    w = CLASS_WEIGHT[labels]
+    np.testing.assert_allclose(weighted, (plain.data * w).sum() / w.sum())
+    smooth = F.cross_entropy(x, labels, label_smoothing=0.3)
+    soft = 0.7 * np.eye(3)[labels] + 0.1
+    np.testing.assert_allclose(smooth, F.cross_entropy(x, soft))
+    images = F.cross_entropy(x.reshape(1, 5, 3).transpose(0, 2, 1), labels[None])
+    np.testing.assert_allclose(images, plain.data.mean())
+
+
+@pytest.mark.parametrize("weight", [None, CLASS_WEIGHT])
+def test_ignored_rows(weight):
+    x = Tensor(normal(5, 3), requires_grad=True)
+    labels = np.where(LABELS == 2, -100, LABELS)
+    loss = F.cross_entropy(x, labels, weight)
+    kept = labels != -100
+    np.testing.assert_allclose(loss, F.cross_entropy(x.data[kept], labels[kept], weight))
+    loss.backward()
+    assert not x.grad[~kept].any() and x.grad[kept].all()
+    x.grad = None
+    nothing = F.cross_entropy(x, np.full(5, -100), weight)
+    nothing.backward()
+    assert math.isnan(nothing.item()) and not x.grad.any()
+
+
+def test_bce_clamps_and_never_overflows():
+    loss = F.binary_cross_entropy(np.array([0.0, 1.0]), np.array([1.0, 0.0]), reduction="none")
+    assert loss.tolist() == [100, 100]
+    x = Tensor(np.array([-1000.0, 1000.0]), requires_grad=True)
+    loss = F.binary_cross_entropy_with_logits(x, [1.0, 0.0], reduction="none")
+    loss.sum().backward()
+    assert loss.tolist() == [1000, 1000] and x.grad.tolist() == [-1, 1]
+
+
+def test_dropout():
+    x = np.ones((40, 50), np.float32)
+    pydl.manual_seed(5)
+    first = F.dropout(x, 0.25)
+    pydl.manual_seed(5)
+    np.testing.assert_array_equal(first.data, F.dropout(x, 0.25).data)
+    assert set(np.unique(first.data)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs((first.data == 0).mean() - 0.25) < 0.05
+    assert not np.array_equal(first.data, F.dropout(x, 0.25).data)
+    np.testing.assert_array_equal(F.dropout(x, 0.25, training=False).data, x)
+    assert not F.dropout(x, 1.0).data.any()
+
+
+def test_one_hot():
+    assert F.one_hot([0, 2]).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert F.one_hot(np.array([[1]]), 2).shape == (1, 1, 2)
+    with pytest.raises(ValueError, match=r"tensor: expected labels in 0\.\.1"):
+        F.one_hot([0, 2], 2)
+
+
+def test_empty_batches():
+    x = Tensor(np.zeros((0, 4), np.float32), requires_grad=True)
+    y = F.linear(x, np.zeros((3, 4), np.float32))
+    y.sum().backward()
+    assert y.shape == (0, 3) and x.grad.shape == (0, 4)
+    images = Tensor(np.zeros((0, 2, 6, 6), np.float32), requires_grad=True)
+    z = F.max_pool2d(F.conv2d(images, np.zeros((3, 2, 3, 3), np.float32)), 2)
+    z.sum().backward()
+    assert z.shape == (0, 3, 2, 2) and images.grad.shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: F.conv2d(IMAGES, normal(2, 4, 3, 3), padding="full"), "padding: expected"),
+        (lambda: F.conv2d(IMAGES, normal(2, 4, 3, 3), None, 2, "same"), "needs stride 1, got 2"),
+        (lambda: F.conv1d(X, normal(2, 3)), "weight: expected 3 axes, got 2"),
+        (lambda: F.conv1d(X, normal(2, 3, 2), None, (1, 2)), "stride: expected an int or"),
+        (lambda: F.max_pool1d(IMAGES, 2), "input: expected 2 or 3 axes, got 4"),
+        (lambda: F.avg_pool2d(IMAGES, 2, divisor_override=0), "divisor_override"),
+        (lambda: F.adaptive_avg_pool2d(X[0], 1), "input: expected 3 or 4 axes, got 2"),
+        (lambda: F.adaptive_avg_pool2d(X, 0), "output_size: expected at least 1"),
+        (lambda: F.linear(np.float64(1), normal(2, 2)), "input: expected at least 1 axis"),
+        (lambda: F.matmul(X, 2.0), "matmul: expected at least 1 axis each, got 3 and 0"),
+        (lambda: F.cat([]), "tensors: expected a non-empty list"),
+        (lambda: F.split(X, [1, 1], 1), "split_size_or_sections: expected a sum of 3"),
+        (lambda: F.split(X, 0), "split_size_or_sections: expected at least 1, got 0"),
+        (lambda: F.chunk(X, 0), "chunks: expected at least 1, got 0"),
+        (lambda: F.pad(X, (1,)), "pad: expected up to 3 pairs"),
+        (lambda: F.pad(X, (-5, 0)), "crops more than shape"),
+        (lambda: F.pad(X, (1, 1), "reflect"), 'mode: expected "constant"'),
+        (lambda: F.expand(X, 3, 4), "sizes: expected a size per axis"),
+        (lambda: F.flatten(X, 2, 1), "start_dim: expected at most end_dim"),
+        (lambda: F.unflatten(X, 2, (3, 2)), "sizes: expected a product of 4"),
+        (lambda: F.sum(X, 3), "dim: axis 3 is out of bounds"),
+        (lambda: F.permute(X, (0, 1)), "dims: expected 3 axes"),
+        (lambda: F.clamp(X), "min, max: expected at least one bound"),
+        (lambda: F.gelu(X, "erf"), "approximate: expected"),
+        (lambda: F.dropout(X, 1.5), "p: expected 0 to 1, got 1.5"),
+        (lambda: F.cross_entropy(normal(2, 3), [0, 3]), "labels: expected"),
+        (lambda: F.cross_entropy(normal(2, 3), [0, 3], CLASS_WEIGHT), r"target: .* got 3"),
+        (lambda: F.cross_entropy(normal(2, 3), [0]), r"target: expected labels of shape \(2,\)"),
+        (lambda: F.cross_entropy(normal(2, 3), [0, 1], [1.0]), r"weight: expected shape \(3,\)"),
+        (lambda: F.cross_entropy(normal(2, 3), [0, 1], reduction="avg"), "reduction: expected"),
+        (lambda: F.cross_entropy(normal(2, 3), [0, 1], label_smoothing=2), "label_smoothing"),
+        (lambda: F.nll_loss(normal(2, 3), [0, -1]), r"target: .* got -1"),
+        (lambda: F.mse_loss(normal(3, 1), normal(3)), "target: expected input's shape"),
+        (lambda: F.smooth_l1_loss(X, X, beta=-1), "beta: expected at least 0"),
+        (lambda: F.l1_loss(X, X, reduction="batch"), "reduction: expected"),
+        (lambda: F.binary_cross_entropy([1.5], [1.0]), "input: expected probabilities"),
+        (
+            lambda: F.binary_cross_entropy_with_logits([1.0], [1.0], pos_weight=[1.0, 2.0]),
+            "pos_weight: expected broadcastable",
+        ),
+    ],
+)
+def test_bad_values(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: F.cross_entropy(normal(2, 3), [0.0, 1.0]), "target: expected integer labels"),
+        (lambda: F.nll_loss(normal(2, 3), normal(2, 3)), "target: expected integer labels"),
+        (lambda: F.one_hot([0.5]), "tensor: expected integers, got float64"),
+        (lambda: F.conv2d(IMAGES, normal(2, 4, 3, 3).astype("f")), "float64 and float32"),
+        (lambda: Tensor([1.0], requires_grad=True).to(int), "dtype: expected float32 or float64"),
+    ],
+)
+def test_bad_types(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
