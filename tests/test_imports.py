@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "pydl"
 DESIGN = PACKAGE.parent / "docs" / "design.md"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-SAME_ROW = {"testing_cases": "testing", "__main__": "cli"}
+SAME_ROW = {"testing_cases": "testing", "numpy_baseline": "demo", "__main__": "cli"}
 
 
 def read_table(text: str) -> dict[str, set[str]]:
@@ -25,7 +25,7 @@ def read_table(text: str) -> dict[str, set[str]]:
     for left, right in rows:
         listed = set(re.findall(r"`(\w+)`", right))
         if right.strip().startswith("everything"):
-            listed = names
+            listed = names | {"__init__"}
         elif right.strip().startswith("all but"):
             listed = names - listed
         allowed |= dict.fromkeys(re.findall(r"`(\w+)`", left), listed)
