@@ -28,9 +28,11 @@ INLINE REAL FN(sum_lanes)(vec v)
 #endif
 #if REAL_IS_FLOAT
 typedef int32_t FN(lanes) __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint32_t FN(wrapping_lanes) __attribute__((vector_size(VECTOR_BYTES)));
 #define LANES (VECTOR_BYTES / 4)
 #else
 typedef int64_t FN(lanes) __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint64_t FN(wrapping_lanes) __attribute__((vector_size(VECTOR_BYTES)));
 #define LANES (VECTOR_BYTES / 8)
 #endif
 

@@ -64,7 +64,8 @@ INLINE vec FN(exp)(vec x)
     const vec p = FN(exp_reduced)(FN(at_least)(FN(at_most)(x, EXP_MOST), EXP_LEAST), &n);
     /* 2^n in two factors, since n may leave the exponent's range */
     const lanes biased = n + 2 * EXPONENT_BIAS, half = (biased << (MANTISSA_BITS - 1)) & EXPONENT_MASK;
-    return (p + 1) * (vec)half * (vec)((biased << MANTISSA_BITS) - half);
+    const FN(wrapping_lanes) both = (FN(wrapping_lanes))(biased << MANTISSA_BITS);
+    return (p + 1) * (vec)half * (vec)(both - (FN(wrapping_lanes))half);
 }
 
 /* 1 / (1 + exp(-x)), within 2.4 ulp. */
