@@ -153,10 +153,10 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
 
 def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
     """Convert to arrays of the one floating dtype among them, which is None if nothing floats."""
-    dtype, mixed = None, False
+    dtype, odd = None, False
     for a in arrays:
         if not isinstance(a, np.ndarray) or a.dtype.kind != "f":
-            mixed = mixed or a is not None
+            odd = odd or a is not None
         elif dtype is None:
             dtype = a.dtype
         elif a.dtype != dtype:
@@ -164,16 +164,23 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
                 f"operands: expected one dtype, got {dtype} and {a.dtype}; "
                 "convert one of them with .to(dtype)"
             )
-    if mixed:
+    if not odd:
+        return arrays, dtype
+    if dtype is None:
         arrays = [a if a is None else np.asarray(a) for a in arrays]
-        kinds = {a.dtype.kind for a in arrays if a is not None}
-        if not kinds <= set("biuf"):
-            raise TypeError(f"operands: expected real numbers, got {[a.dtype for a in arrays]}")
-        if dtype is None and "f" in kinds:
+        if any(a is not None and a.dtype.kind == "f" for a in arrays):
             dtype = _default_dtype
-        if dtype is not None:
-            arrays = [a if a is None else a.astype(dtype, copy=False) for a in arrays]
-    return arrays, dtype
+    return [a if a is None else _operand(a, dtype) for a in arrays], dtype
+
+
+def _operand(a: Any, dtype: np.dtype | None) -> np.ndarray:
+    """Convert a number, a list or an array to `dtype`, if that is not None."""
+    if isinstance(a, (int, float)):
+        return np.asarray(a, dtype)
+    array = np.asarray(a)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"operands: expected real numbers, got {array.dtype}")
+    return array if dtype is None else array.astype(dtype, copy=False)
 
 
 def _result(y: Any, dtype: np.dtype | None, node: Node | None, index: int) -> Tensor:
