@@ -194,7 +194,8 @@ def draw(
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     figure.suptitle(f"pydl on scikit-learn's digits: test accuracy {accuracy:.2%}")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.1))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1, 1.1))
+    top, bottom = halves
     for ax, what in zip(top.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for part, label in (("train", "training"), ("validation", "test")):
             values = getattr(history, f"{part}_{what}")
