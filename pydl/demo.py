@@ -223,13 +223,15 @@ def _draw_filters(figure: Any, filters: np.ndarray) -> None:
 
 
 def _draw_predictions(figure: Any, model: nn.Module, test: Any) -> None:
-    """Fifteen test images: at most five mistakes, then right ones."""
+    """Fifteen test images: at most five mistakes, then a right one of each digit, then others."""
     images, labels = test[:]
     scores = np.exp(train.predict(model, images).astype(np.float64))
     scores /= scores.sum(1, keepdims=True)
     predicted = scores.argmax(1)
     mistakes = np.flatnonzero(predicted != labels)[:5]
-    shown = np.append(mistakes, np.flatnonzero(predicted == labels))[:15]
+    right = np.flatnonzero(predicted == labels)
+    each = right[np.unique(labels[right], return_index=True)[1]]
+    shown = np.concatenate([mistakes, each, np.setdiff1d(right, each)])[:15]
     figure.suptitle("test digits: prediction and its probability (mistakes in red)",
                     fontsize="medium")
     for ax, i in zip(figure.subplots(3, 5).flat, shown, strict=False):
