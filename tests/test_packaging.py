@@ -1,6 +1,8 @@
 """What the packaging files promise, checked without building anything."""
 
+import ast
 import fnmatch
+import inspect
 import re
 import runpy
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import pydl
+from pydl import _pydl_core, kernels
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -127,3 +130,19 @@ def test_import_leaves_optional_packages_alone():
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_the_stub_has_the_compiled_module_s_functions_and_parameters():
+    stub = ast.parse((ROOT / "pydl/_pydl_core.pyi").read_text())
+    described = {
+        node.name: [a.arg for a in node.args.args + node.args.kwonlyargs]
+        for node in stub.body
+        if isinstance(node, ast.FunctionDef)
+    }
+    compiled = {
+        name: list(inspect.signature(value).parameters)
+        for name, value in vars(_pydl_core).items()
+        if type(value).__name__ == "cython_function_or_method" and not name.startswith("__")
+    }
+    assert described == compiled
+    assert set(kernels.kernels()) <= set(described)

@@ -1,0 +1,181 @@
+"""The compiled module: the kernels without argument checks, and the control of the core."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+_Pair = tuple[int, int]
+_Shape = tuple[int, ...]
+
+def empty(shape: int | Sequence[int], dtype: DTypeLike = ...) -> np.ndarray: ...
+def empty_cache() -> None: ...
+def memory_stats() -> dict[str, int]: ...
+def set_cache_limit(size: int) -> None: ...
+def isa() -> str: ...
+def isas() -> list[str]: ...
+def use_isa(name: str) -> bool: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+def get_scoped_threads() -> int: ...
+def set_scoped_threads(count: int) -> None: ...
+def default_num_threads() -> int: ...
+def fma_peak(seconds: float = ..., dtype: str = ...) -> float: ...
+def im2col(
+    x: np.ndarray,
+    kernel_size: _Pair,
+    *,
+    stride: _Pair = ...,
+    padding: _Pair = ...,
+    dilation: _Pair = ...,
+) -> np.ndarray: ...
+def col2im(
+    cols: np.ndarray,
+    image_shape: _Shape,
+    kernel_size: _Pair,
+    *,
+    stride: _Pair = ...,
+    padding: _Pair = ...,
+    dilation: _Pair = ...,
+) -> np.ndarray: ...
+def conv2d_forward(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = ...,
+    *,
+    stride: _Pair = ...,
+    padding: _Pair = ...,
+    dilation: _Pair = ...,
+    groups: int = ...,
+    algorithm: str = ...,
+) -> np.ndarray: ...
+def conv2d_backward_input(
+    dy: np.ndarray,
+    w: np.ndarray,
+    x_shape: _Shape,
+    *,
+    stride: _Pair = ...,
+    padding: _Pair = ...,
+    dilation: _Pair = ...,
+    groups: int = ...,
+    algorithm: str = ...,
+) -> np.ndarray: ...
+def conv2d_backward_weight(
+    dy: np.ndarray,
+    x: np.ndarray,
+    w_shape: _Shape,
+    *,
+    stride: _Pair = ...,
+    padding: _Pair = ...,
+    dilation: _Pair = ...,
+    groups: int = ...,
+    algorithm: str = ...,
+) -> np.ndarray: ...
+def conv2d_backward_bias(dy: np.ndarray) -> np.ndarray: ...
+def max_pool2d_forward(
+    x: np.ndarray,
+    kernel_size: _Pair,
+    *,
+    stride: _Pair,
+    padding: _Pair,
+    dilation: _Pair,
+    ceil_mode: bool,
+    return_argmax: bool,
+) -> tuple[np.ndarray, np.ndarray | None]: ...
+def max_pool2d_backward(dy: np.ndarray, argmax: np.ndarray, x_shape: _Shape) -> np.ndarray: ...
+def avg_pool2d_forward(
+    x: np.ndarray,
+    kernel_size: _Pair,
+    *,
+    stride: _Pair,
+    padding: _Pair,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> np.ndarray: ...
+def avg_pool2d_backward(
+    dy: np.ndarray,
+    x_shape: _Shape,
+    kernel_size: _Pair,
+    *,
+    stride: _Pair,
+    padding: _Pair,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> np.ndarray: ...
+def global_avg_pool2d_forward(x: np.ndarray) -> np.ndarray: ...
+def global_avg_pool2d_backward(dy: np.ndarray, x_shape: _Shape) -> np.ndarray: ...
+def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = ...) -> np.ndarray: ...
+def linear_backward_input(dy: np.ndarray, w: np.ndarray) -> np.ndarray: ...
+def linear_backward_weight(dy: np.ndarray, x: np.ndarray) -> np.ndarray: ...
+def linear_backward_bias(dy: np.ndarray) -> np.ndarray: ...
+def matmul(a: np.ndarray, b: np.ndarray, *, out: np.ndarray | None = ...) -> np.ndarray: ...
+def relu_forward(x: np.ndarray, *, out: np.ndarray | None = ...) -> np.ndarray: ...
+def relu_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = ...) -> np.ndarray: ...
+def sigmoid_forward(x: np.ndarray, *, out: np.ndarray | None = ...) -> np.ndarray: ...
+def sigmoid_backward(
+    dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = ...
+) -> np.ndarray: ...
+def tanh_forward(x: np.ndarray, *, out: np.ndarray | None = ...) -> np.ndarray: ...
+def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None = ...) -> np.ndarray: ...
+def softmax_forward(x: np.ndarray, *, axis: int) -> np.ndarray: ...
+def softmax_backward(dy: np.ndarray, y: np.ndarray, *, axis: int) -> np.ndarray: ...
+def log_softmax_forward(x: np.ndarray, *, axis: int) -> np.ndarray: ...
+def log_softmax_backward(dy: np.ndarray, y: np.ndarray, *, axis: int) -> np.ndarray: ...
+def softmax_cross_entropy_forward(
+    logits: np.ndarray, labels: np.ndarray, *, ignore_index: int | None
+) -> tuple[np.ndarray, np.ndarray]: ...
+def softmax_cross_entropy_backward(
+    dloss: np.ndarray, probs: np.ndarray, labels: np.ndarray, *, ignore_index: int | None
+) -> np.ndarray: ...
+def dropout_forward(
+    x: np.ndarray, p_drop: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]: ...
+def dropout_backward(dy: np.ndarray, mask: np.ndarray, p_drop: float) -> np.ndarray: ...
+def sgd_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    velocity: np.ndarray | None,
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    initialize: bool,
+) -> None: ...
+def adam_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None: ...
+def rmsprop_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    square_avg: np.ndarray,
+    velocity: np.ndarray | None,
+    grad_avg: np.ndarray | None,
+    *,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+) -> None: ...
+def adagrad_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    square_sum: np.ndarray,
+    *,
+    lr: float,
+    eps: float,
+    weight_decay: float,
+) -> None: ...
