@@ -74,6 +74,12 @@ INLINE lanes FN(lane_numbers)(void)
     return numbers;
 }
 
+/* All bits in the last count lanes. */
+INLINE lanes FN(last_lanes)(idx count)
+{
+    return (lanes)(FN(lane_numbers)() >= (lanes){0} + (int)(VLEN - count));
+}
+
 /* The first count elements; fill, or nothing stored, in further lanes. */
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {

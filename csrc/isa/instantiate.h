@@ -8,6 +8,9 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h> /* for the few operations that vector extensions cannot express */
+#endif
 
 typedef pydl_idx idx;
 

@@ -13,37 +13,53 @@ typedef struct {
 } FN(dropout_job);
 #define dropout_job FN(dropout_job)
 
-enum { FN(DROPOUT_CHUNK) = 16384, FN(BLOCKS) = 64 };
+enum { FN(DROPOUT_CHUNK) = 16384, FN(PIECE) = 256 }; /* elements of a task, and of which the words are made at a time */
 
-/* words[4*i + j] = word j of the block first + i */
-static void FN(philox)(uint64_t first, uint64_t key, uint32_t words[4 * FN(BLOCKS)])
+#if REAL_IS_FLOAT
+/* 64-bit lanes, of which the lower halves hold a word each. The compilers have no pattern for the product of lower halves. */
+#define PHILOX_BYTES (VECTOR_BYTES < 32 ? 16 : 32)
+typedef uint64_t philox_lanes __attribute__((vector_size(PHILOX_BYTES)));
+
+static inline __attribute__((always_inline)) philox_lanes low_product(philox_lanes a, uint32_t b)
 {
-    uint32_t c0[FN(BLOCKS)], c1[FN(BLOCKS)], c2[FN(BLOCKS)], c3[FN(BLOCKS)];
-    for (int i = 0; i < FN(BLOCKS); i++) {
-        c0[i] = (uint32_t)(first + (uint64_t)i);
-        c1[i] = (uint32_t)((first + (uint64_t)i) >> 32);
-        c2[i] = c3[i] = 0;
-    }
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    for (int round = 0; round < 10; round++) {
-        for (int i = 0; i < FN(BLOCKS); i++) {
-            const uint32_t low0 = c0[i] * 0xD2511F53u, high0 = (uint32_t)((c0[i] * (uint64_t)0xD2511F53u) >> 32);
-            const uint32_t low1 = c2[i] * 0xCD9E8D57u, high1 = (uint32_t)((c2[i] * (uint64_t)0xCD9E8D57u) >> 32);
-            c0[i] = high1 ^ c1[i] ^ k0;
-            c2[i] = high0 ^ c3[i] ^ k1;
-            c1[i] = low1;
-            c3[i] = low0;
+#if defined(__x86_64__) && VECTOR_BYTES >= 32
+    return (philox_lanes)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x((int64_t)b));
+#elif defined(__x86_64__)
+    return (philox_lanes)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x((int64_t)b));
+#else
+    return (a & 0xffffffff) * b;
+#endif
+}
+
+/* words[4*i + j] = word j of block first + i, for count blocks, rounded up to whole vectors. */
+static void philox(uint64_t first, idx count, uint64_t key, uint32_t *words)
+{
+    enum { BLOCKS = PHILOX_BYTES / 8 };
+    for (idx i = 0; i < count; i += BLOCKS) {
+        philox_lanes c0, c1, c2 = {0}, c3 = {0};
+        for (int lane = 0; lane < BLOCKS; lane++)
+            c0[lane] = first + (uint64_t)(i + lane);
+        c1 = c0 >> 32;
+        uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+#pragma GCC unroll 10
+        for (int round = 0; round < 10; round++) {
+            const philox_lanes p0 = low_product(c0, 0xD2511F53u), p1 = low_product(c2, 0xCD9E8D57u);
+            c0 = (p1 >> 32) ^ c1 ^ k0;
+            c2 = (p0 >> 32) ^ c3 ^ k1;
+            c1 = p1;
+            c3 = p0;
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
         }
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    for (int i = 0; i < FN(BLOCKS); i++) {
-        words[4 * i] = c0[i];
-        words[4 * i + 1] = c1[i];
-        words[4 * i + 2] = c2[i];
-        words[4 * i + 3] = c3[i];
+        const philox_lanes low = (c0 & 0xffffffff) | c1 << 32, high = (c2 & 0xffffffff) | c3 << 32;
+        for (int lane = 0; lane < BLOCKS; lane++) {
+            const uint64_t block[2] = {low[lane], high[lane]};
+            memcpy(words + 4 * (i + lane), block, sizeof block);
+        }
     }
 }
+#undef PHILOX_BYTES
+#endif
 
 INLINE REAL FN(dropout_scale)(double p_drop) { return p_drop < 1 ? (REAL)(1 / (1 - p_drop)) : 0; }
 
@@ -55,10 +71,10 @@ static void FN(dropout_forward_body)(void *context, idx task)
     const uint64_t threshold = (uint64_t)(job->p_drop * 0x1p32);
     const uint32_t least = (uint32_t)(threshold ? threshold - 1 : 0); /* kept: word > least, or always */
     const uint32_t all = threshold == 0;
-    for (idx i = task * FN(DROPOUT_CHUNK); i < end; i += 4 * FN(BLOCKS)) {
-        uint32_t words[4 * FN(BLOCKS)];
-        FN(philox)((uint64_t)i / 4, job->key, words);
-        const idx count = FN(min)(end - i, 4 * FN(BLOCKS));
+    for (idx i = task * FN(DROPOUT_CHUNK); i < end; i += FN(PIECE)) {
+        const idx count = FN(min)(end - i, FN(PIECE));
+        uint32_t words[FN(PIECE)];
+        philox((uint64_t)i / 4, (count + 3) / 4, job->key, words);
         const REAL *restrict x = job->x + i;
         REAL *restrict y = job->y + i;
         uint8_t *restrict mask = job->mask + i;

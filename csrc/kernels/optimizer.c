@@ -26,9 +26,10 @@ static int FN(run_step)(step_job *job, pydl_body body)
     return PYDL_OK;
 }
 
-/* For a task's vectors: i the offset, rest the number of elements from there on, p and g loaded. */
+/* For a task's vectors: i the offset, rest the number of elements from there on. The job is copied, since stores of REAL
+ * could change the original as far as the compiler knows. */
 #define FOR_VECTORS                                                                                   \
-    const step_job *job = context;                                                                    \
+    const step_job copy = *(const step_job *)context, *job = &copy;                                   \
     const idx end = FN(min)(job->n, (task + 1) * FN(STEP_CHUNK));                                     \
     for (idx i = task * FN(STEP_CHUNK), rest = end - i; i < end; i += VLEN, rest -= VLEN)
 

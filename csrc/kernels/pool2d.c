@@ -245,22 +245,38 @@ static void FN(run_planes)(planes_job *job, pydl_body body)
     pydl_parallel_for(POOL_CEIL_DIV(job->planes, job->task_planes), (double)job->planes * (double)size, body, job);
 }
 
+static int FN(indices_within)(const int32_t *index, idx count, idx size)
+{
+    const uint32_t last = (uint32_t)(size - 1);
+    uint32_t bad = 0;
+    for (idx i = 0; i < count; i++)
+        bad |= (uint32_t)index[i] > last;
+    return !bad;
+}
+
+/* Neighbouring windows often share their maximum, and an addition must wait for the one before it at the same place: so the
+ * quarters of a plane take turns. */
 static void FN(max_pool2d_backward_body)(void *context, idx task)
 {
     planes_job *job = context;
-    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), size = job->out_size;
+    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), size = job->out_size, quarter = job->in_size / 4;
     for (idx plane = task * job->task_planes; plane < end; plane++) {
         REAL *dx = job->out + plane * size;
         const REAL *dy = job->in + plane * job->in_size;
         const int32_t *argmax = job->argmax + plane * job->in_size;
-        memset(dx, 0, (size_t)size * sizeof(REAL));
-        for (idx i = 0; i < job->in_size; i++) {
-            if ((uint32_t)argmax[i] >= (uint64_t)size) {
-                __atomic_store_n(&job->bad_index, 1, __ATOMIC_RELAXED);
-                return;
-            }
-            dx[argmax[i]] += dy[i];
+        if (!FN(indices_within)(argmax, job->in_size, size)) {
+            __atomic_store_n(&job->bad_index, 1, __ATOMIC_RELAXED);
+            return;
         }
+        memset(dx, 0, (size_t)size * sizeof(REAL));
+        for (idx i = 0; i < quarter; i++) {
+            dx[argmax[i]] += dy[i];
+            dx[argmax[i + quarter]] += dy[i + quarter];
+            dx[argmax[i + 2 * quarter]] += dy[i + 2 * quarter];
+            dx[argmax[i + 3 * quarter]] += dy[i + 3 * quarter];
+        }
+        for (idx i = 4 * quarter; i < job->in_size; i++)
+            dx[argmax[i]] += dy[i];
     }
 }
 
@@ -271,8 +287,8 @@ static int FN(max_pool2d_backward)(idx planes, idx out_size, idx in_size, const 
     return job.bad_index ? PYDL_BAD_INDEX : PYDL_OK;
 }
 
-/* The lanes' sums of one plane. */
-INLINE vec FN(plane_sums)(const REAL *x, idx size)
+/* The lanes' sums of one plane; rest: the lanes of its last VLEN elements that are not in a vector before. */
+INLINE vec FN(plane_sums)(const REAL *x, idx size, lanes rest)
 {
     vec sum[4] = {{0}};
     idx i = 0;
@@ -283,7 +299,7 @@ INLINE vec FN(plane_sums)(const REAL *x, idx size)
     for (; i + VLEN <= size; i += VLEN)
         sum[0] += FN(load)(x + i);
     if (i < size)
-        sum[1] += FN(load_part)(x + i, size - i, 0);
+        sum[1] += size >= VLEN ? (vec)((lanes)FN(load)(x + size - VLEN) & rest) : FN(load_part)(x, size, 0);
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
@@ -292,11 +308,12 @@ static void FN(global_avg_pool2d_forward_body)(void *context, idx task)
 {
     const planes_job *job = context;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), size = job->in_size;
+    const lanes rest = FN(last_lanes)(size % VLEN);
     REAL sums[VECTOR_BYTES / sizeof(REAL) * (VECTOR_BYTES / sizeof(REAL))] = {0}, transposed[sizeof sums / sizeof sums[0]];
     for (idx plane = task * job->task_planes; plane < end; plane += VLEN) {
         const idx count = FN(min)(VLEN, end - plane);
         for (idx k = 0; k < count; k++)
-            FN(store)(sums + k * VLEN, FN(plane_sums)(job->in + (plane + k) * size, size));
+            FN(store)(sums + k * VLEN, FN(plane_sums)(job->in + (plane + k) * size, size, rest));
         FN(transpose_block)(sums, VLEN, transposed, VLEN);
         vec total = {0};
         for (idx k = 0; k < VLEN; k++)

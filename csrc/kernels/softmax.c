@@ -30,11 +30,20 @@ static void FN(run_rows)(row_job *job, double cost, pydl_body body)
 #define FOR_ROWS                                                                                     \
     for (idx r = task * job->chunk, x = r * c; r < FN(min)(job->rows, (task + 1) * job->chunk); r++, x += c)
 
+/* For the vectors of a row, from `at` on: the last one reaches back over the one before rather than over the row's end (only
+ * a row shorter than a vector is loaded and stored in part), and not_yet_seen clears the lanes it repeats. */
+#define FOR_VECTORS(c) for (idx j = 0, at = 0; j < (c); j += VLEN, at = FN(max)(FN(min)(j, (c) - VLEN), 0))
+
+INLINE vec FN(not_yet_seen)(vec v, idx j, idx at, idx c)
+{
+    return j == at ? v : (vec)((lanes)v & FN(last_lanes)(c - j));
+}
+
 INLINE REAL FN(row_max)(idx c, const REAL *x)
 {
-    vec best = FN(load_part)(x, FN(min)(c, VLEN), -INFINITY);
-    for (idx j = VLEN; j < c; j += VLEN) {
-        const vec v = j + VLEN <= c ? FN(load)(x + j) : FN(load)(x + c - VLEN);
+    vec best = FN(load_part)(x, c, -INFINITY);
+    FOR_VECTORS(c) {
+        const vec v = FN(load_part)(x + at, c - at, -INFINITY);
         best = FN(select)((lanes)(v > best), v, best);
     }
     REAL largest = best[0];
@@ -47,20 +56,23 @@ INLINE REAL FN(row_max)(idx c, const REAL *x)
 INLINE REAL FN(row_exp)(idx c, const REAL *x, REAL m, REAL *y)
 {
     vec sum = {0};
-    for (idx j = 0; j < c; j += VLEN) {
-        const vec e = FN(exp)(FN(load_part)(x + j, c - j, -INFINITY) - m);
+    FOR_VECTORS(c) {
+        const vec e = FN(exp)(FN(load_part)(x + at, c - at, -INFINITY) - m);
         if (y)
-            FN(store_part)(y + j, c - j, e);
-        sum += e;
+            FN(store_part)(y + at, c - at, e);
+        sum += FN(not_yet_seen)(e, j, at, c);
     }
     return FN(sum_lanes)(sum);
 }
 
+/* The sum of a b, or of a if b is NULL. */
 INLINE REAL FN(row_dot)(idx c, const REAL *a, const REAL *b)
 {
     vec sum = {0};
-    for (idx j = 0; j < c; j += VLEN)
-        sum += FN(load_part)(a + j, c - j, 0) * (b ? FN(load_part)(b + j, c - j, 0) : FN(splat)(1));
+    FOR_VECTORS(c) {
+        const vec v = FN(load_part)(a + at, c - at, 0);
+        sum += FN(not_yet_seen)(b ? v * FN(load_part)(b + at, c - at, 0) : v, j, at, c);
+    }
     return FN(sum_lanes)(sum);
 }
 
@@ -70,9 +82,9 @@ static void FN(softmax_forward_body)(void *context, idx task)
     const idx c = job->c;
     FOR_ROWS {
         REAL *y = job->result + x;
-        const REAL sum = FN(row_exp)(c, job->a + x, FN(row_max)(c, job->a + x), y);
+        const REAL scale = 1 / FN(row_exp)(c, job->a + x, FN(row_max)(c, job->a + x), y);
         for (idx j = 0; j < c; j++)
-            y[j] /= sum;
+            y[j] *= scale;
     }
 }
 
@@ -129,9 +141,9 @@ static void FN(log_softmax_backward_body)(void *context, idx task)
     FOR_ROWS {
         const REAL *dy = job->a + x, *y = job->b + x, sum = FN(row_dot)(c, dy, NULL);
         REAL *dx = job->result + x;
-        for (idx j = 0; j < c; j += VLEN)
-            FN(store_part)(dx + j, c - j,
-                           FN(load_part)(dy + j, c - j, 0) - FN(exp)(FN(load_part)(y + j, c - j, 0)) * sum);
+        FOR_VECTORS(c)
+            FN(store_part)(dx + at, c - at,
+                           FN(load_part)(dy + at, c - at, 0) - FN(exp)(FN(load_part)(y + at, c - at, 0)) * sum);
     }
 }
 
@@ -161,16 +173,18 @@ static void FN(softmax_cross_entropy_forward_body)(void *context, idx task)
     FOR_ROWS {
         const REAL *row = job->a + x, m = FN(row_max)(c, row);
         REAL *probs = job->result + x, loss = 0;
-        const REAL sum = FN(row_exp)(c, row, m, probs), log_sum = FN(log)(FN(splat)(sum))[0];
+        const REAL sum = FN(row_exp)(c, row, m, probs), log_sum = FN(log)(FN(splat)(sum))[0], scale = 1 / sum;
         for (idx j = 0; j < c; j++)
-            probs[j] /= sum;
+            probs[j] *= scale;
         if (job->labels) {
             if (FN(label_counts)(job, r))
                 loss = log_sum - (row[job->labels[r]] - m);
         } else {
             vec total = {0};
-            for (idx j = 0; j < c; j += VLEN)
-                total += FN(load_part)(job->targets + x + j, c - j, 0) * (log_sum - (FN(load_part)(row + j, c - j, m) - m));
+            FOR_VECTORS(c) {
+                const vec t = FN(load_part)(job->targets + x + at, c - at, 0);
+                total += FN(not_yet_seen)(t * (log_sum - (FN(load_part)(row + at, c - at, m) - m)), j, at, c);
+            }
             loss = FN(sum_lanes)(total);
         }
         job->loss[r] = loss;
@@ -218,3 +232,4 @@ static int FN(softmax_cross_entropy_backward)(idx rows, idx c, const REAL *dloss
 
 #undef row_job
 #undef FOR_ROWS
+#undef FOR_VECTORS
