@@ -1,0 +1,243 @@
+"""The command `pydl bench`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydl import runtime
+from pydl.bench import report
+from pydl.bench.cases import Case, select
+from pydl.bench.machine import blas_keeps_to, describe
+from pydl.bench.networks import network_lines, time_networks
+from pydl.bench.overhead import overhead_lines, time_overhead
+from pydl.bench.table import Table, time_cases
+from pydl.bench.timing import QUICK, Effort
+from pydl.bench.torch_kernels import import_torch
+from pydl.kernels import kernels as kernel_names
+from pydl.testing import check_kernel
+
+__all__ = ["main"]
+
+_SPECIAL = ("lenet", "overhead")
+_LEGEND = (
+    "Every result was checked before it was timed. ms: median. % peak: of multiply-adds in\n"
+    "registers, or of copying as many bytes, measured here. A peer's column: its median divided\n"
+    "by pydl's: above 1x pydl is faster. numpy: im2col and BLAS, pooling over shifted slices;\n"
+    "elsewhere the readable reference."
+)
+
+
+class _Refused(Exception):
+    """A kernel that is not what it should be."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pydl bench` with these arguments.
+
+    Returns
+    -------
+    status : 0; 1 if a result was wrong or a kernel was refused; 2 for arguments that make no sense
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    out = sys.stderr if args.json == "-" else sys.stdout
+
+    def show(*lines: str) -> None:
+        for text in lines:
+            print(text, file=out, flush=True)
+
+    try:
+        report_ = _run(args, show)
+    except _Refused as error:
+        print(f"{parser.prog}: refused: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, ImportError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    _write(report_, args.json)
+    wrong = any(r["errors"] for r in (*report_["results"], *report_["networks"]))
+    return 1 if wrong else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pydl bench",
+        description="Check and time kernels on the layers of well-known networks, against NumPy.",
+        epilog="PYDL_ISA chooses the instruction set; PyTorch is then held to it as well.",
+    )
+    parser.add_argument(
+        "kernels",
+        nargs="*",
+        metavar="kernel",
+        help="part of a kernel's name, as conv2d or pool; 'lenet' for training steps, "
+        "'overhead' for the cost of a call; every kernel if none is given",
+    )
+    parser.add_argument("--peers", action="store_true", help="time PyTorch too, if it is installed")
+    parser.add_argument("--reference", action="store_true", help="time the readable reference too")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write everything that was measured; to standard output without a FILE",
+    )
+    parser.add_argument(
+        "--threads", nargs="+", type=int, metavar="N", help="numbers of threads, one after another"
+    )
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--quick", action="store_true", help="a few small shapes, few rounds")
+    parser.add_argument("--shape", default="", metavar="TEXT", help="only cases named like this")
+    parser.add_argument(
+        "--kernel",
+        metavar="[NAME=]MODULE:FUNCTION",
+        help="check your own kernel, then time it beside pydl's",
+    )
+    return parser
+
+
+def _run(args: argparse.Namespace, show: Callable[..., None]) -> dict[str, Any]:
+    words = [word for word in args.kernels if word not in _SPECIAL]
+    stranger = _stranger(args, words) if args.kernel else None
+    counts = args.threads or [runtime.get_num_threads()]
+    for count in counts:
+        if count < 1:
+            raise ValueError(f"threads: expected at least 1, got {count}")
+    cases: list[Case] = []
+    if words or stranger or not args.kernels:
+        cases = select(words, args.shape, args.quick)
+    if stranger:
+        cases = [case for case in cases if stranger[0] in case.kernels]
+        if not cases:
+            raise ValueError(f"kernel: expected one with shapes to time, got {stranger[0]}")
+        check_kernel_or_refuse(*stranger, args.dtype)
+        show(f"{args.kernel} passes check_kernel as {stranger[0]} in {args.dtype}")
+    torch = _torch(show) if args.peers else None
+    effort = QUICK if args.quick else Effort()
+    machine = describe(torch)
+    show(*report.machine_lines(machine))
+    for count in counts:
+        if not blas_keeps_to(count):
+            show(
+                f"threadpoolctl is not installed, so NumPy's BLAS cannot be held to {count} thread"
+                f'{"s" * (count > 1)}: without NumPy. pip install "pydl-kernels[bench]"'
+            )
+    found: dict[str, Any] = {
+        "machine": machine,
+        "settings": {k: v for k, v in vars(args).items() if k != "json"},
+        "peaks": [],
+        "results": [],
+        "summary": [],
+        "networks": [],
+        "overhead": [],
+    }
+    if cases:
+        _run_cases(args, show, cases, counts, effort, torch, stranger, found)
+    if "lenet" in args.kernels:
+        for count in counts:
+            found["networks"] += time_networks(count, effort, torch)
+        show(*network_lines(found["networks"]))
+    if "overhead" in args.kernels:
+        found["overhead"] = time_overhead(0.005 if args.quick else 0.05)
+        show(*overhead_lines(found["overhead"]))
+    machine["load_average_after"] = os.getloadavg()[0]
+    return found
+
+
+def _run_cases(
+    args: argparse.Namespace,
+    show: Callable[..., None],
+    cases: list[Case],
+    counts: list[int],
+    effort: Effort,
+    torch: Any,
+    stranger: tuple[str, Callable[..., Any]] | None,
+    found: dict[str, Any],
+) -> None:
+    order = {group: i for i, group in enumerate(dict.fromkeys(c.group for c in cases))}
+    cases = sorted(cases, key=lambda case: order[case.group])
+    width = max(len(case.name) for case in cases)
+    peers: dict[str, None] = {}
+    show(_LEGEND)
+    for count in counts:
+        table = Table(args.dtype, count, effort, torch, args.reference, stranger)
+        present = table.peers()
+        peers |= dict.fromkeys(present)
+        shown: list[str] = []
+        for result in time_cases(table, cases):
+            if result["group"] not in shown:
+                shown.append(result["group"])
+                show(*report.header(result, present, width))
+            show(report.line(result, present, width))
+            show(*(f"  {error}" for who, error in result["errors"].items() if who != "pydl"))
+            found["results"].append(result)
+        found["peaks"].append(table.peaks.as_dict())
+    found["summary"] = report.summary(found["results"], list(peers))
+    show(*report.summary_lines(found["summary"]))
+    for peaks in found["peaks"]:
+        copies = [f"{rate:.0f}" for rate in peaks["copy_gb_per_s"].values()]
+        show(
+            f"peak at {peaks['threads']} thread{'s' * (peaks['threads'] > 1)}: "
+            f"{peaks['fma_gflops']:.0f} GFLOP/s {peaks['dtype']}; copying 128 KiB to 512 MiB: "
+            f"{', '.join(copies)} GB/s"
+        )
+
+
+def check_kernel_or_refuse(name: str, function: Callable[..., Any], dtype: str) -> None:
+    """`check_kernel` in one dtype; its gradients, which need float64, if that is the dtype."""
+    try:
+        check_kernel(name, function, dtypes=(dtype,), gradients=dtype == "float64")
+    except (AssertionError, TypeError) as error:
+        raise _Refused(f"{name}: {error}") from None
+
+
+def _stranger(args: argparse.Namespace, words: list[str]) -> tuple[str, Callable[..., Any]]:
+    """The kernel's name and the function that ``[NAME=]MODULE:FUNCTION`` names.
+
+    Without NAME it is the function's own name, or the word on the command line, or that with
+    _forward, whichever is a kernel.
+    """
+    name, _, path = args.kernel.rpartition("=")
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise ValueError(f"--kernel: expected [NAME=]MODULE:FUNCTION, got {args.kernel!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        function = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            function = getattr(function, part)
+    except AttributeError as error:
+        raise ValueError(f"--kernel: {error}") from None
+    guesses = [name] if name else [attribute, *words, *(f"{word}_forward" for word in words)]
+    for guess in guesses:
+        if guess in kernel_names():
+            return guess, function  # type: ignore[return-value]
+    raise ValueError(
+        f"--kernel: expected NAME=MODULE:FUNCTION with a kernel of {', '.join(kernel_names())}, "
+        f"got {args.kernel!r}"
+    )
+
+
+def _torch(show: Callable[..., None]) -> Any:
+    try:
+        return import_torch()
+    except ImportError:
+        show("PyTorch is not installed: compared with NumPy alone")
+        return None
+
+
+def _write(found: dict[str, Any], target: str | None) -> None:
+    if target is None:
+        return
+    text = json.dumps(found, indent=1)
+    if target == "-":
+        print(text)
+    else:
+        with open(target, "w", encoding="utf-8") as file:
+            file.write(text + "\n")

@@ -1,0 +1,282 @@
+"""PyTorch's side of the benchmark: each operation on a case's inputs, in the default NCHW layout.
+
+Backward operations call the functions that PyTorch's autograd calls, without its tape.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pydl import runtime
+from pydl.bench.cases import Case, Inputs
+
+Run = Callable[[], Any]
+Adapt = Callable[[Any], tuple[Any, ...]]
+
+_LIMITS = {
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
+    "baseline": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    },
+}
+
+
+def import_torch() -> Any:
+    """PyTorch; held to pydl's instruction set if that is not the best of this machine.
+
+    Raises ImportError if it is not installed.
+    """
+    isa = runtime.isa()
+    if isa != runtime.available_isas()[0] and "torch" not in sys.modules:
+        for name, value in _LIMITS.get(isa, {}).items():
+            os.environ.setdefault(name, value)
+    import torch
+
+    return torch
+
+
+def prepare(torch: Any, case: Case, inputs: Inputs) -> tuple[Run, Adapt] | None:
+    """A function that runs the case's operation, and one that makes its results pydl's.
+
+    None if PyTorch has no such operation. The tensors share the memory of `inputs`.
+    """
+    build = _BUILDERS.get(case.operation)
+    if build is None:
+        return None
+    tensors = {
+        name: torch.from_numpy(a) if isinstance(a, np.ndarray) else a for name, a in inputs.items()
+    }
+    made = build(torch, tensors, dict(case.options))
+    return made if isinstance(made, tuple) else (made, as_arrays)
+
+
+def as_arrays(results: Any) -> tuple[Any, ...]:
+    """A tensor or some as a tuple of arrays, indices as int32."""
+    tensors = results if isinstance(results, (tuple, list)) else (results,)
+    return tuple(_array(t) for t in tensors)
+
+
+def _array(tensor: Any) -> np.ndarray:
+    array = tensor.detach().contiguous().numpy()
+    return array.astype(np.int32) if array.dtype == np.int64 else array
+
+
+def _pair(value: int) -> list[int]:
+    return [value, value]
+
+
+def _conv2d_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    stride, padding, groups = o["stride"], o["padding"], o["groups"]
+    x, w, b = t["x"], t["w"], t["b"]
+    conv2d = torch.nn.functional.conv2d
+    return lambda: conv2d(x, w, b, stride, padding, 1, groups)
+
+
+def _conv2d_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward = torch.ops.aten.convolution_backward
+    stride, padding = _pair(o["stride"]), _pair(o["padding"])
+    dy, x, w, oc = t["dy"], t["x"], t["w"], [len(t["w"])]
+    rest = (oc, stride, padding, [1, 1], False, [0, 0], o["groups"], [True, True, True])
+    return lambda: backward(dy, x, w, *rest)
+
+
+def _im2col(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    unfold, x = torch.nn.functional.unfold, t["x"]
+    return lambda: unfold(x, o["kernel_size"], 1, o["padding"], o["stride"])
+
+
+def _col2im(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    fold, cols, size = torch.nn.functional.fold, t["cols"], o["x_shape"][2:]
+    return lambda: fold(cols, size, o["kernel_size"], 1, o["padding"], o["stride"])
+
+
+def _window(o: dict[str, Any]) -> list[list[int]]:
+    return [_pair(o[name]) for name in ("kernel_size", "stride", "padding")]
+
+
+def _max_pool2d_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    pool, x = torch.ops.aten.max_pool2d_with_indices, t["x"]
+    window = (*_window(o), [1, 1], o["ceil_mode"])
+    return lambda: pool(x, *window)
+
+
+def _max_pool2d_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward = torch.ops.aten.max_pool2d_with_indices_backward
+    dy, x, indices = t["dy"], t["x"], t["argmax"].long()
+    window = (*_window(o), [1, 1], o["ceil_mode"])
+    return lambda: backward(dy, x, *window, indices)
+
+
+def _avg_pool2d_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    pool, x = torch.ops.aten.avg_pool2d, t["x"]
+    window = (*_window(o), o["ceil_mode"], True, None)
+    return lambda: pool(x, *window)
+
+
+def _avg_pool2d_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward, dy, x = torch.ops.aten.avg_pool2d_backward, t["dy"], t["x"]
+    window = (*_window(o), o["ceil_mode"], True, None)
+    return lambda: backward(dy, x, *window)
+
+
+def _global_avg_pool2d_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> tuple[Run, Adapt]:
+    pool, x = torch.nn.functional.adaptive_avg_pool2d, t["x"]
+    return lambda: pool(x, 1), lambda y: as_arrays(y.flatten(1))
+
+
+def _global_avg_pool2d_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    dy, shape = t["dy"][:, :, None, None], o["x_shape"]
+    return lambda: dy.expand(shape) / (shape[2] * shape[3])
+
+
+def _linear_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    linear, x, w, b = torch.nn.functional.linear, t["x"], t["w"], t["b"]
+    return lambda: linear(x, w, b)
+
+
+def _linear_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    dy, x, w = t["dy"], t["x"], t["w"]
+    return lambda: (dy.mm(w), dy.t().mm(x), dy.sum(0))
+
+
+def _matmul(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    matmul, a, b = torch.matmul, t["a"], t["b"]
+    return lambda: matmul(a, b)
+
+
+def _elementwise(name: str) -> Callable[..., Run]:
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+        function, x = getattr(torch, name), t["x"]
+        return lambda: function(x)
+
+    return build
+
+
+def _relu_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward, dy, y = torch.ops.aten.threshold_backward, t["dy"], t["y"]
+    return lambda: backward(dy, y, 0)
+
+
+def _elementwise_backward(name: str) -> Callable[..., Run]:
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+        backward, dy, y = getattr(torch.ops.aten, name), t["dy"], t["y"]
+        return lambda: backward(dy, y)
+
+    return build
+
+
+def _softmax_forward(name: str) -> Callable[..., Run]:
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+        function, x, axis = getattr(torch, name), t["x"], o["axis"]
+        return lambda: function(x, axis)
+
+    return build
+
+
+def _softmax_backward(name: str) -> Callable[..., Run]:
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+        backward, dy, y, axis = getattr(torch.ops.aten, name), t["dy"], t["y"], o["axis"]
+        return lambda: backward(dy, y, axis, dy.dtype)
+
+    return build
+
+
+def _softmax_cross_entropy(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    aten = torch.ops.aten
+    logits, labels, dloss = t["logits"], t["labels"], t["dloss"]
+
+    def run() -> Any:
+        log_p = aten._log_softmax(logits, 1, False)
+        loss, weight = aten.nll_loss_forward(log_p, labels, None, 0, -100)
+        dlog_p = aten.nll_loss_backward(dloss, log_p, labels, None, 0, -100, weight)
+        return loss, aten._log_softmax_backward_data(dlog_p, log_p, 1, logits.dtype)
+
+    return run
+
+
+def _dropout_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    dropout, x, p = torch.ops.aten.native_dropout, t["x"], o["p_drop"]
+    return lambda: dropout(x, p, True)
+
+
+def _dropout_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward, dy, mask = torch.ops.aten.native_dropout_backward, t["dy"], t["mask"]
+    scale = 1 / (1 - o["p_drop"])
+    return lambda: backward(dy, mask, scale)
+
+
+def _optimizer(name: str, states: tuple[str, ...]) -> Callable[..., tuple[Run, Adapt]]:
+    """``torch.optim``'s class with fused=True where it has that; the state is put in by hand."""
+
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> tuple[Run, Adapt]:
+        param = torch.nn.Parameter(t["param"])
+        param.grad = t["grad"]
+        cls, options = getattr(torch.optim, name), _optimizer_options(name, o)
+        if o.get("decoupled"):
+            cls = torch.optim.AdamW
+        optimizer = cls([param], **options)
+        kept = [t[f"state{i}"] for i in range(len(t) - 2)]
+        state = dict(zip(states, kept, strict=False))
+        if name != "SGD":
+            state["step"] = torch.tensor(float(o.get("step", 1) - 1))
+        if state:
+            optimizer.state[param] = state
+
+        def step() -> Any:
+            optimizer.step()
+
+        return step, lambda _: as_arrays((param, *kept))
+
+    return build
+
+
+def _optimizer_options(name: str, o: dict[str, Any]) -> dict[str, Any]:
+    defaults = {"SGD": {}, "Adam": {"lr": 1e-3}, "RMSprop": {"lr": 1e-2}, "Adagrad": {"lr": 1e-2}}
+    kept = ("lr", "momentum", "weight_decay")
+    options = {**defaults[name], **{k: v for k, v in o.items() if k in kept}}
+    return options if name == "RMSprop" else {**options, "fused": True}
+
+
+_BUILDERS: dict[str, Callable[..., Any]] = {
+    "conv2d_forward": _conv2d_forward,
+    "conv2d_backward": _conv2d_backward,
+    "im2col": _im2col,
+    "col2im": _col2im,
+    "max_pool2d_forward": _max_pool2d_forward,
+    "max_pool2d_backward": _max_pool2d_backward,
+    "avg_pool2d_forward": _avg_pool2d_forward,
+    "avg_pool2d_backward": _avg_pool2d_backward,
+    "global_avg_pool2d_forward": _global_avg_pool2d_forward,
+    "global_avg_pool2d_backward": _global_avg_pool2d_backward,
+    "linear_forward": _linear_forward,
+    "linear_backward": _linear_backward,
+    "matmul": _matmul,
+    "relu_forward": _elementwise("relu"),
+    "relu_backward": _relu_backward,
+    "sigmoid_forward": _elementwise("sigmoid"),
+    "sigmoid_backward": _elementwise_backward("sigmoid_backward"),
+    "tanh_forward": _elementwise("tanh"),
+    "tanh_backward": _elementwise_backward("tanh_backward"),
+    "softmax_forward": _softmax_forward("softmax"),
+    "softmax_backward": _softmax_backward("_softmax_backward_data"),
+    "log_softmax_forward": _softmax_forward("log_softmax"),
+    "log_softmax_backward": _softmax_backward("_log_softmax_backward_data"),
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "dropout_forward": _dropout_forward,
+    "dropout_backward": _dropout_backward,
+    "sgd_step": _optimizer("SGD", ("momentum_buffer",)),
+    "adam_step": _optimizer("Adam", ("exp_avg", "exp_avg_sq")),
+    "rmsprop_step": _optimizer("RMSprop", ("square_avg",)),
+    "adagrad_step": _optimizer("Adagrad", ("sum",)),
+}
