@@ -29,8 +29,9 @@ INLINE idx FN(block_stride)(idx columns)
     return (lines | 1) * line;
 }
 
-/* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * b[p*b_step + j*VLEN ..]. */
-INLINE void FN(tile_product)(idx k, const REAL *a, idx a_row, idx a_step, const REAL *b, idx b_step,
+/* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..]. Row p of b begins at b + p*b_step, or at
+ * b + b_rows[p] if b_rows is not NULL. */
+INLINE void FN(tile_product)(idx k, const REAL *a, idx a_row, idx a_step, const REAL *b, idx b_step, const idx *b_rows,
                              vec acc[MR][NR_VECTORS])
 {
 #pragma GCC unroll 16
@@ -39,10 +40,11 @@ INLINE void FN(tile_product)(idx k, const REAL *a, idx a_row, idx a_step, const 
         for (int j = 0; j < NR_VECTORS; j++)
             acc[i][j] = (vec){0};
     for (idx p = 0; p < k; p++) {
+        const REAL *from = b_rows ? b + b_rows[p] : b;
         vec row[NR_VECTORS];
 #pragma GCC unroll 4
         for (int j = 0; j < NR_VECTORS; j++)
-            row[j] = FN(load)(b + j * VLEN);
+            row[j] = FN(load)(from + j * VLEN);
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++) {
             const vec value = FN(splat)(a[i * a_row]);
@@ -106,16 +108,20 @@ INLINE void FN(store_tile)(const vec acc[MR][NR_VECTORS], const sink *to, idx i0
         }
 }
 
-/* C (m,n) from packed panels of A (the panel of rows i.. begins at a + i * a_panel) and a block of B, depth k. */
+/* C (m,n) from packed panels of A (the panel of rows i.. begins at a + i * a_panel) and a block of B, depth k, its rows b_step
+ * apart or where b_rows says. */
 static void __attribute__((noinline)) FN(multiply_panels)(idx m, idx n, idx k, const REAL *a, idx a_panel, const REAL *b,
-                                                          idx b_step, const sink *to)
+                                                          idx b_step, const idx *b_rows, const sink *to)
 {
     for (idx ic = 0; ic < m; ic += FN(MC)) {
         const idx m_end = FN(min)(m, ic + FN(MC));
         for (idx j = 0; j < n; j += NR)
             for (idx i = ic; i < m_end; i += MR) {
                 vec acc[MR][NR_VECTORS];
-                FN(tile_product)(k, a + i * a_panel, 1, MR, b + j, b_step, acc);
+                if (b_rows)
+                    FN(tile_product)(k, a + i * a_panel, 1, MR, b + j, 0, b_rows, acc);
+                else
+                    FN(tile_product)(k, a + i * a_panel, 1, MR, b + j, b_step, NULL, acc);
                 FN(store_tile)((const vec(*)[NR_VECTORS])acc, to, i, j, FN(min)(MR, m - i), FN(min)(NR, n - j));
             }
     }
@@ -132,9 +138,9 @@ static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, con
             for (idx i = ic; i < m_end; i += MR) {
                 vec acc[MR][NR_VECTORS];
                 if (i + MR <= m)
-                    FN(tile_product)(k, a + i * a_row, a_row, 1, b + j, b_step, acc);
+                    FN(tile_product)(k, a + i * a_row, a_row, 1, b + j, b_step, NULL, acc);
                 else
-                    FN(tile_product)(k, edge, 1, MR, b + j, b_step, acc);
+                    FN(tile_product)(k, edge, 1, MR, b + j, b_step, NULL, acc);
                 FN(store_tile)((const vec(*)[NR_VECTORS])acc, to, i, j, FN(min)(MR, m - i), FN(min)(NR, n - j));
             }
     }

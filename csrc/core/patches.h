@@ -12,10 +12,10 @@ typedef struct {
 
 enum { FN(MOST_COLUMNS) = 512 };
 
-/* A piece of a block's columns that lies in one grid row. */
+/* Columns of a block: count pixels from the column first on, in each of so many grid rows from row on. */
 #if REAL_IS_FLOAT
 typedef struct {
-    idx image, row, first, count;
+    idx image, row, rows, first, count;
 } segment;
 
 static inline idx ceil_div(idx a, idx b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
@@ -87,11 +87,12 @@ static int FN(segments_of)(const patches *from, idx column, idx columns, segment
     int count = 0;
     const idx pixels = from->grid_h * from->grid_w;
     while (columns) {
-        const idx pixel = column % pixels, first = pixel % from->grid_w;
+        const idx pixel = column % pixels, row = pixel / from->grid_w, first = pixel % from->grid_w;
         const idx length = FN(min)(columns, from->grid_w - first);
-        list[count++] = (segment){column / pixels, pixel / from->grid_w, first, length};
-        column += length;
-        columns -= length;
+        const idx whole = length < from->grid_w ? 1 : FN(min)(columns / length, from->grid_h - row);
+        list[count++] = (segment){column / pixels, row, whole, first, length};
+        column += whole * length;
+        columns -= whole * length;
     }
     return count;
 }
@@ -124,6 +125,42 @@ static idx FN(patch_scratch)(const patches *from, idx columns)
     return ((grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1) * from->step_w * reach.length + VLEN;
 }
 
+/* rows rows of count elements, one behind the other, from rows src_step apart; VLEN elements behind them may be overwritten. */
+INLINE void FN(copy_vectors)(REAL *to, const REAL *src, idx src_step, idx rows, idx count, int vectors)
+{
+    for (idx r = 0; r < rows; r++, to += count, src += src_step)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            FN(store)(to + v * VLEN, FN(load)(src + v * VLEN));
+}
+
+static void FN(copy_loosely)(REAL *to, const REAL *src, idx src_step, idx rows, idx count)
+{
+    switch ((count + VLEN - 1) / VLEN) {
+    case 1:
+        FN(copy_vectors)(to, src, src_step, rows, count, 1);
+        return;
+    case 2:
+        FN(copy_vectors)(to, src, src_step, rows, count, 2);
+        return;
+    case 3:
+        FN(copy_vectors)(to, src, src_step, rows, count, 3);
+        return;
+    case 4:
+        FN(copy_vectors)(to, src, src_step, rows, count, 4);
+        return;
+    }
+    for (idx r = 0; r < rows; r++, to += count, src += src_step)
+        for (idx q = 0; q < count; q += VLEN)
+            FN(store)(to + q, FN(load)(src + q));
+}
+
+static void FN(copy_exactly)(REAL *to, const REAL *src, idx src_step, idx rows, idx count)
+{
+    for (idx r = 0; r < rows; r++, to += count, src += src_step)
+        FN(copy_run)(to, src, count);
+}
+
 /* block (rows, row stride stride) = rows first_row .. of the patch matrix, columns column .. column + columns (at most
  * MOST_COLUMNS), filled with zeros up to the column padded. Unless exact, up to VLEN elements behind the block are overwritten. */
 static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx column, idx columns, idx padded,
@@ -132,7 +169,7 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
     segment list[FN(MOST_COLUMNS)];
     const int segments = FN(segments_of)(from, column, columns, list);
     const FN(reach) reach = FN(reach_of)(from);
-    const idx row_length = from->step_w * reach.length;
+    const idx row_length = from->step_w * reach.length, row_step = from->step_h * row_length;
     for (idx r = 0; r < rows;) {
         const idx channel = (first_row + r) / from->taps, first_tap = (first_row + r) % from->taps;
         const idx taps = FN(min)(from->taps - first_tap, rows - r);
@@ -140,11 +177,11 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
         for (int s = 0, next; s < segments; s = next) {
             idx total = 0;
             for (next = s; next < segments && list[next].image == list[s].image; next++)
-                total += list[next].count;
+                total += list[next].rows * list[next].count;
             const REAL *plane = from->src + list[s].image * from->image + channel * from->h * from->w;
-            const idx row_step = from->step_h * row_length;
-            const idx rows_here = (list[next - 1].row - list[s].row) * from->step_h + reach.high_h - reach.low_h + 1;
-            FN(pad_rows)(plane, from->h, from->w, list[s].row * from->step_h + reach.low_h, rows_here, reach.low_w, reach.length,
+            const idx grid_rows = list[next - 1].row + list[next - 1].rows - list[s].row;
+            FN(pad_rows)(plane, from->h, from->w, list[s].row * from->step_h + reach.low_h,
+                         (grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1, reach.low_w, reach.length,
                          from->step_w, scratch);
             for (idx tap = 0; tap < taps; tap++) {
                 const idx shift_w = from->tap_w[first_tap + tap] - reach.low_w;
@@ -152,15 +189,17 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
                                   shift_w % from->step_w * reach.length + shift_w / from->step_w;
                 REAL *to = dst + tap * stride, *const row_end = block + (r + tap + 1) * stride;
                 for (int t = s; t < next; t++) {
-                    const idx count = list[t].count;
-                    /* after the first image the next row's beginning is in place already */
-                    if (exact || (s && to + count + VLEN > row_end))
-                        FN(copy_run)(to, src + list[t].first, count);
-                    else
-                        for (idx q = 0; q < count; q += VLEN)
-                            FN(store)(to + q, FN(load)(src + list[t].first + q));
-                    to += count;
-                    src += row_step;
+                    const segment piece = list[t];
+                    idx loose = exact ? 0 : piece.rows;
+                    if (s && loose) { /* from the second image on, the beginning of the block's next row is in place already */
+                        const idx room = row_end - to - FN(round_up)(piece.count, VLEN);
+                        loose = room < 0 ? 0 : FN(min)(room / piece.count + 1, loose);
+                    }
+                    FN(copy_loosely)(to, src + piece.first, row_step, loose, piece.count);
+                    FN(copy_exactly)(to + loose * piece.count, src + loose * row_step + piece.first, row_step,
+                                     piece.rows - loose, piece.count);
+                    to += piece.rows * piece.count;
+                    src += piece.rows * row_step;
                 }
             }
             dst += total;

@@ -28,6 +28,7 @@ typedef struct {
     REAL *packed;
     idx columns, column_blocks, task_rows;
     int flat;                 /* a block's columns run over all images */
+    idx lines;                /* not 0: a block is so many padded grid rows, read where they are rather than as patches */
     int failed;
 } FN(conv_job);
 #define conv_job FN(conv_job)
@@ -75,6 +76,50 @@ static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride,
     }
 }
 
+/* A block of whole grid rows without packed patches: with the padded rows of a channel behind one another, the pixels of the
+ * block read a tap at one shift, so that row (channel, tap) of the patch matrix is a place in the padded rows. The columns between
+ * one grid row's end and the next one's beginning are computed in vain. */
+static void FN(conv_lines)(void *context, idx task)
+{
+    conv_job *job = context;
+    const patches *all = &job->from;
+    const FN(reach) reach = FN(reach_of)(all);
+    const idx taps = all->taps, blocks = job->column_blocks / job->images;
+    const idx row = task / job->column_blocks * job->task_rows, rows = FN(min)(job->task_rows, job->rows - row);
+    const idx image = task % job->column_blocks / blocks, line = task % blocks * job->lines;
+    const idx lines = FN(min)(job->lines, all->grid_h - line), columns = (lines - 1) * reach.length + all->grid_w;
+    const idx stride = FN(block_stride)(columns), channel_row = job->group * job->group_rows + job->row + row;
+    const idx padded_rows = lines + reach.high_h - reach.low_h, plane = padded_rows * reach.length;
+    const idx channels = FN(max)(FN(KC) / taps, 1);
+    REAL *out = pydl_block_alloc((size_t)(rows * stride + channels * plane + 2 * NR) * sizeof(REAL) +
+                                 (size_t)(channels * taps) * sizeof(idx) + 64);
+    if (!out) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    REAL *source = out + rows * stride;
+    idx *place = (idx *)(out + FN(round_up)(rows * stride + channels * plane + 2 * NR, 64 / (idx)sizeof(REAL)));
+    for (idx c = 0; c < channels; c++)
+        for (idx tap = 0; tap < taps; tap++)
+            place[c * taps + tap] =
+                c * plane + (all->tap_h[tap] - reach.low_h) * reach.length + all->tap_w[tap] - reach.low_w;
+    sink to = {.c = out, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
+    const REAL *src = all->src + image * all->image + job->group * job->group_channels * all->h * all->w;
+    for (idx first = 0; first < job->group_channels; first += channels) {
+        const idx count = FN(min)(channels, job->group_channels - first);
+        for (idx c = 0; c < count; c++)
+            FN(pad_rows)(src + (first + c) * all->h * all->w, all->h, all->w, line + reach.low_h, padded_rows, reach.low_w,
+                         reach.length, 1, source + c * plane);
+        FN(multiply_panels)(rows, columns, count * taps, job->packed + row * job->depth + first * taps * MR, job->depth, source,
+                            0, place, &to);
+        to.accumulate = 1;
+    }
+    for (idx i = 0; i < lines; i++)
+        FN(conv_scatter)(job, out + i * reach.length, stride, rows, channel_row,
+                         (image * all->grid_h + line + i) * all->grid_w, all->grid_w);
+    pydl_block_free(out);
+}
+
 static void FN(conv_block)(void *context, idx task)
 {
     conv_job *job = context;
@@ -112,7 +157,7 @@ static void FN(conv_block)(void *context, idx task)
         const idx count = FN(min)(depth, job->depth - k);
         FN(pack_columns)(&from, k, count, column, columns, padded, block, stride, scratch);
         if (job->packed) {
-            FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR, job->depth, block, stride, &to);
+            FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR, job->depth, block, stride, NULL, &to);
         } else {
             const REAL *w = job->weight + channel_row * job->depth + k;
             const idx tail = rows % MR;
@@ -128,6 +173,31 @@ static void FN(conv_block)(void *context, idx task)
     pydl_block_free(block);
 }
 
+/* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper: per tap and pixel a share
+ * of the tiles, and of the tiles' columns computed in vain. */
+static idx FN(lines_of_block)(const conv_job *job)
+{
+    const patches *from = &job->from;
+    if (from->taps < 2 || from->step_h != 1 || from->step_w != 1 || from->taps > FN(KC))
+        return 0;
+    const idx length = FN(reach_of)(from).length, rows = FN(round_up)(job->group_rows, MR);
+    idx best = 0;
+    double least = 0;
+    for (idx lines = 1; lines <= from->grid_h; lines++) {
+        const idx columns = FN(round_up)((lines - 1) * length + from->grid_w, NR);
+        if (lines > 1 && columns > FN(WIDEST) + 4 * NR)
+            break;
+        const idx blocks = (from->grid_h + lines - 1) / lines;
+        const double pixels = (double)(blocks * columns) / (double)(from->grid_h * from->grid_w);
+        if (!best || pixels <= least) {
+            best = lines;
+            least = pixels;
+        }
+    }
+    const double tile = (double)rows / (double)(2 * VLEN), pack = 0.3 + 2.0 / (double)from->grid_w;
+    return tile * (least - 1) < pack ? best : 0;
+}
+
 /* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share; then blocks of rows. */
 static void FN(conv_grid)(conv_job *job)
 {
@@ -140,6 +210,9 @@ static void FN(conv_grid)(conv_job *job)
         columns = FN(max)(evened, FN(min)(columns, 3 * NR));
     job->columns = columns;
     job->column_blocks = spans * ((span + columns - 1) / columns);
+    job->lines = FN(lines_of_block)(job);
+    if (job->lines)
+        job->column_blocks = job->images * ((job->from.grid_h + job->lines - 1) / job->lines);
 }
 
 static int FN(conv_product)(conv_job *job)
@@ -151,7 +224,7 @@ static int FN(conv_product)(conv_job *job)
     const idx all_columns = job->images * job->from.grid_h * job->from.grid_w;
     const double columns = (double)all_columns;
     /* Weights that lie in rows already and are used for few columns are not worth packing. */
-    const int pack = job->tap_offset || all_columns > FN(PACK_COLUMNS);
+    const int pack = job->tap_offset || job->lines || all_columns > FN(PACK_COLUMNS);
     const idx fit = (idx)(FN(PACKED_WEIGHT_BYTES) / sizeof(REAL)) / FN(max)(job->depth, 1) / MR * MR;
     const idx rows = FN(even_piece)(job->group_rows, pack ? FN(max)(fit, MR) : job->group_rows, MR);
     job->packed = NULL;
@@ -165,7 +238,8 @@ static int FN(conv_product)(conv_job *job)
             if (pack)
                 pydl_parallel_for((job->rows + MR - 1) / MR, (double)job->rows * (double)job->depth, FN(conv_pack_weight), job);
             pydl_parallel_for(job->column_blocks * ((job->rows + job->task_rows - 1) / job->task_rows),
-                              2.0 * columns * (double)job->rows * (double)job->depth, FN(conv_block), job);
+                              2.0 * columns * (double)job->rows * (double)job->depth,
+                              job->lines ? FN(conv_lines) : FN(conv_block), job);
         }
     pydl_block_free(job->packed);
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
@@ -241,7 +315,7 @@ static void FN(adjoint_task)(void *context, idx task)
         for (idx k = 0; k < rows; k += depth) {
             const idx deep = FN(min)(depth, rows - k);
             FN(pack_block)(deep, width, dy + k * pixels + line * s->ow, pixels, 1, block, stride);
-            FN(multiply_panels)(m, width, deep, packed + k * MR, rows, block, stride, &to);
+            FN(multiply_panels)(m, width, deep, packed + k * MR, rows, block, stride, NULL, &to);
             to.accumulate = 1;
         }
         for (idx c = 0; c < count; c++)
@@ -261,13 +335,14 @@ static int FN(backward_input_adjoint)(const pydl_conv2d_shape *s, const REAL *dy
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
-/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, and packing a patch or adding one up. */
+/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, and packing a patch or adding one up, which
+ * costs more where rows are short. */
 static int FN(adjoint_is_cheaper)(const pydl_conv2d_shape *s)
 {
-    const double channels = (double)(s->c / s->groups), rows = (double)(s->oc / s->groups);
+    const double channels = (double)(s->c / s->groups), rows = (double)(s->oc / s->groups), width = (double)s->ow;
     const double tile = 1.0 / (double)(2 * VLEN), padded = (double)FN(round_up)(s->c / s->groups, MR);
-    return s->kh * s->kw > 1 && s->ow <= FN(WIDEST) &&
-           channels * (rows * tile + 1.0) < rows * (padded * tile + 0.5);
+    const double pack = 0.3 + 2 / width, add = 0.9 + 12 / width;
+    return s->kh * s->kw > 1 && s->ow <= FN(WIDEST) && channels * (rows * tile + add) < rows * (padded * tile + pack);
 }
 
 static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w, REAL *dx)

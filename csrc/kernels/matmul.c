@@ -42,7 +42,7 @@ static void FN(gemm_block)(void *context, idx task)
         to.bias_of_row += i;
     if (to.bias_of_column)
         to.bias_of_column += j;
-    FN(multiply_panels)(m, n, pass->k, pass->packed_a + i * pass->k, pass->k, block, stride, &to);
+    FN(multiply_panels)(m, n, pass->k, pass->packed_a + i * pass->k, pass->k, block, stride, NULL, &to);
     pydl_block_free(block);
 }
 
