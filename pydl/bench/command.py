@@ -28,8 +28,8 @@ _SPECIAL = ("lenet", "overhead")
 _LEGEND = (
     "Every result was checked before it was timed. ms: median. % peak: of multiply-adds in\n"
     "registers, or of copying as many bytes, measured here. A peer's column: its median divided\n"
-    "by pydl's: above 1x pydl is faster. numpy: im2col and BLAS, pooling over shifted slices;\n"
-    "elsewhere the readable reference."
+    "by pydl's: above 1x pydl is faster. numpy is either vectorised (im2col and BLAS, shifted\n"
+    "slices, few temporaries) or the readable reference; the line above a class says which."
 )
 
 
@@ -179,13 +179,7 @@ def _run_cases(
         found["peaks"].append(table.peaks.as_dict())
     found["summary"] = report.summary(found["results"], list(peers))
     show(*report.summary_lines(found["summary"]))
-    for peaks in found["peaks"]:
-        copies = [f"{rate:.0f}" for rate in peaks["copy_gb_per_s"].values()]
-        show(
-            f"peak at {peaks['threads']} thread{'s' * (peaks['threads'] > 1)}: "
-            f"{peaks['fma_gflops']:.0f} GFLOP/s {peaks['dtype']}; copying 128 KiB to 512 MiB: "
-            f"{', '.join(copies)} GB/s"
-        )
+    show("", *report.peak_lines(found["peaks"]))
 
 
 def check_kernel_or_refuse(name: str, function: Callable[..., Any], dtype: str) -> None:

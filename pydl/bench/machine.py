@@ -31,7 +31,7 @@ _VARIABLES = (
     "ONEDNN_MAX_CPU_ISA",
     "MKL_ENABLE_INSTRUCTIONS",
 )
-_COPIES_HOLD = 60.0
+_PEAK_HOLDS = 15.0
 _PRIVATE_BYTES = 2**20
 _COPIED_BYTES = tuple(2**i for i in range(17, 30, 2))
 
@@ -100,37 +100,44 @@ def blas_keeps_to(threads: int) -> bool:
 
 
 class Peaks:
-    """What the machine was measured to reach on a number of threads, the best of all calls.
+    """What the machine was measured to reach on a number of threads, the best of all measurements.
 
-    fma : GFLOP/s of multiply-adds in registers; copies : GB/s, read and written, of copying arrays
-    in memory already touched, by the bytes that one copy reads and writes.
+    Attributes
+    ----------
+    fma : GFLOP/s of multiply-adds in registers; 0 until it is asked for
+    copies : GB/s, read and written, of copying arrays in memory already touched, by the bytes that
+        one copy reads and writes; those that were asked for
     """
 
-    def __init__(self, threads: int, dtype: Any) -> None:
-        self.threads, self.dtype = threads, np.dtype(dtype)
+    def __init__(self, threads: int, dtype: Any, seconds: float) -> None:
+        self.threads, self.dtype, self.seconds = threads, np.dtype(dtype), seconds
         self.fma = 0.0
-        self._copied = -_COPIES_HOLD
-        self.copies = dict.fromkeys(_COPIED_BYTES, 0.0)
-
-    def measure(self, seconds: float) -> None:
-        """Measure again, for about `seconds` each, and keep what is better than before."""
-        rates = _at_once(
-            [lambda: _pydl_core.fma_peak(seconds, self.dtype.name) for _ in range(self.threads)]
-        )
-        self.fma = max(self.fma, sum(rates))
-        if time.perf_counter() < self._copied + _COPIES_HOLD:
-            return
-        self._copied = time.perf_counter()
-        for size in self.copies:
-            rate = copy_rate(size, self.threads, seconds / len(self.copies))
-            self.copies[size] = max(self.copies[size], rate)
+        self.copies: dict[int, float] = {}
+        self._measured: dict[int, float] = {}
 
     def share(self, rate: float, unit: str, size: int) -> float:
         """`rate` as a share of the peak; for GB/s that of copying about as many bytes as `size`."""
         if unit == "GFLOP/s":
+            if self._is_old(0):
+                self.fma = max(self.fma, self._fma())
             return rate / self.fma
-        nearest = min(self.copies, key=lambda s: abs(np.log(s / size)))
+        nearest = min(_COPIED_BYTES, key=lambda s: abs(np.log(s / size)))
+        if self._is_old(nearest):
+            best = copy_rate(nearest, self.threads, self.seconds)
+            self.copies[nearest] = max(self.copies.get(nearest, 0.0), best)
         return rate / self.copies[nearest]
+
+    def _is_old(self, key: int) -> bool:
+        """Whether a peak was never measured or a while ago; the caller measures it then."""
+        now = time.perf_counter()
+        old = now - self._measured.get(key, -_PEAK_HOLDS) >= _PEAK_HOLDS
+        if old:
+            self._measured[key] = now
+        return old
+
+    def _fma(self) -> float:
+        loop = partial(_pydl_core.fma_peak, self.seconds, self.dtype.name)
+        return sum(_at_once([loop] * self.threads))
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers for JSON."""
@@ -138,7 +145,7 @@ class Peaks:
             "threads": self.threads,
             "dtype": self.dtype.name,
             "fma_gflops": self.fma,
-            "copy_gb_per_s": {str(size): rate for size, rate in self.copies.items()},
+            "copy_gb_per_s": {str(size): self.copies[size] for size in sorted(self.copies)},
         }
 
 

@@ -1,11 +1,10 @@
-"""Training steps of LeNets: pydl beside the same step on NumPy kernels and beside PyTorch."""
+"""Training steps of LeNets: pydl beside NumPy with im2col and BLAS, and beside PyTorch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,8 @@ from pydl import functional as F
 from pydl import nn, optim, runtime
 from pydl.autograd import Tensor
 from pydl.bench.machine import blas_keeps_to, limit_blas
-from pydl.bench.numpy_kernels import TABLE
+from pydl.bench.numpy_step import NumpyStep
 from pydl.bench.timing import Contestant, Effort, measure
-from pydl.kernels import swap
 
 __all__ = ["NETWORKS", "Step", "lenet", "lenet5", "network_lines", "small_vgg", "time_networks"]
 
@@ -151,23 +149,23 @@ def time_networks(threads: int, effort: Effort, torch: Any = None) -> list[dict[
             stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(threads)
         for name, build in NETWORKS.items():
-            steps: dict[str, Any] = {"pydl": Step(build), "numpy": Step(build)}
+            steps: dict[str, Any] = {"pydl": Step(build), "numpy": _numpy_step(Step(build))}
             if torch:
                 steps["pytorch"] = TorchStep(torch, Step(build))
             results.append(_time_network(name, threads, effort, steps))
     return results
 
 
+def _numpy_step(step: Step) -> NumpyStep:
+    return NumpyStep(step.model, step.images, step.labels, _LR, _MOMENTUM)
+
+
 def _time_network(name: str, threads: int, effort: Effort, steps: dict[str, Any]) -> dict[str, Any]:
     entrants = [
-        Contestant(who, step, partial(swap, **TABLE), threads > 1)
-        if who == "numpy"
-        else Contestant(who, step)
-        for who, step in steps.items()
+        Contestant(who, step, spins=who == "numpy" and threads > 1) for who, step in steps.items()
     ]
-    for contestant in entrants:
-        with contestant.scope():
-            contestant.run()
+    for step in steps.values():
+        step()
     exact = np.concatenate([g.ravel() for g in steps["numpy"].gradients()])
     errors = {}
     for who, step in steps.items():

@@ -1,4 +1,4 @@
-"""Kernels as a fluent NumPy user writes them: im2col and BLAS, pooling over shifted slices.
+"""Kernels as a fluent NumPy user writes them: im2col and BLAS, shifted slices, few temporaries.
 
 The readable reference spells formulas out; it copies much and is slow on the shapes of real layers.
 These functions have the same signatures and are the NumPy side of the benchmark; kernels that are
@@ -33,7 +33,7 @@ def im2col(
     cols = np.empty((n, c, *kernel_size, oh, ow), x.dtype)
     for i, j, window in _slices(kernel_size, (oh, ow), stride, dilation):
         cols[:, :, i, j] = padded[window]
-    return cols.reshape(n, -1, oh * ow)
+    return cols.reshape(n, c * kernel_size[0] * kernel_size[1], oh * ow)
 
 
 def col2im(
@@ -264,6 +264,111 @@ def softmax_cross_entropy_backward(
     return dlogits
 
 
+def relu_forward(x: np.ndarray, *, out: np.ndarray | None) -> np.ndarray:
+    """y = max(x, 0)."""
+    return np.asarray(np.maximum(x, 0, out=out, order="C"))
+
+
+def relu_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None) -> np.ndarray:
+    """dx = dy where y > 0."""
+    return np.asarray(np.multiply(dy, y > 0, out=out, order="C"))
+
+
+def sigmoid_forward(x: np.ndarray, *, out: np.ndarray | None) -> np.ndarray:
+    """y = 1 / (1 + exp(-x))."""
+    with np.errstate(over="ignore"):
+        y = np.asarray(np.negative(x, out=out, order="C"))
+        np.exp(y, out=y)
+    y += 1
+    return np.reciprocal(y, out=y)
+
+
+def sigmoid_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None) -> np.ndarray:
+    """dx = dy y (1 - y)."""
+    slope = 1 - y
+    slope *= y
+    return np.asarray(np.multiply(slope, dy, out=out, order="C"))
+
+
+def tanh_forward(x: np.ndarray, *, out: np.ndarray | None) -> np.ndarray:
+    """y = tanh(x)."""
+    return np.asarray(np.tanh(x, out=out, order="C"))
+
+
+def tanh_backward(dy: np.ndarray, y: np.ndarray, *, out: np.ndarray | None) -> np.ndarray:
+    """dx = dy (1 - y^2)."""
+    slope = np.asarray(np.multiply(y, y))
+    np.subtract(1, slope, out=slope)
+    return np.asarray(np.multiply(slope, dy, out=out, order="C"))
+
+
+def softmax_forward(x: np.ndarray, *, axis: int) -> np.ndarray:
+    """y = exp(x - max) / sum(exp(x - max)) along axis."""
+    with np.errstate(invalid="ignore"):
+        y = np.subtract(x, x.max(axis, keepdims=True), order="C")
+        np.exp(y, out=y)
+        y /= y.sum(axis, keepdims=True)
+    return y
+
+
+def sgd_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    velocity: np.ndarray | None,
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    initialize: bool,
+) -> None:
+    """v = momentum v + (1 - dampening) g;  param -= lr v."""
+    g = grad + weight_decay * param if weight_decay else grad
+    if velocity is not None and momentum:
+        if initialize:
+            velocity[...] = g
+        else:
+            velocity *= momentum
+            velocity += (1 - dampening) * g if dampening else g
+        g = g + momentum * velocity if nesterov else velocity
+    param -= lr * g
+
+
+def adam_step(
+    param: np.ndarray,
+    grad: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """param -= lr m_hat / (sqrt(v_hat) + eps), with two temporary arrays."""
+    if weight_decay and decoupled:
+        param *= 1 - lr * weight_decay
+    elif weight_decay:
+        grad = grad + weight_decay * param
+    change = (1 - beta1) * grad
+    m *= beta1
+    m += change
+    root = grad * grad
+    root *= 1 - beta2
+    v *= beta2
+    v += root
+    np.sqrt(v, out=root)
+    root *= 1 / np.sqrt(1 - beta2**step)
+    root += eps
+    np.divide(m, root, out=change)
+    change *= lr / (1 - beta1**step)
+    param -= change
+
+
 def dropout_forward(
     x: np.ndarray, p_drop: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -286,6 +391,15 @@ OWN: dict[str, Callable[..., Any]] = {
         avg_pool2d_backward,
         softmax_cross_entropy_forward,
         softmax_cross_entropy_backward,
+        relu_forward,
+        relu_backward,
+        sigmoid_forward,
+        sigmoid_backward,
+        tanh_forward,
+        tanh_backward,
+        softmax_forward,
+        sgd_step,
+        adam_step,
         dropout_forward,
     )
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import exp, log
 from typing import Any
 
-__all__ = ["header", "line", "machine_lines", "summary", "summary_lines"]
+__all__ = ["header", "line", "machine_lines", "peak_lines", "summary", "summary_lines"]
 
 _TIME = 9
 
@@ -28,11 +28,12 @@ def header(first: dict[str, Any], peers: Sequence[str], width: int) -> list[str]
     """The lines above a class of shapes, of which `first` is one."""
     count = first["threads"]
     threads = f"{count} thread{'s' * (count > 1)}"
+    numpy = f"; numpy: {first['numpy']}" if "numpy" in peers else ""
     columns = [f"{'ms':>{_TIME}}", f"{first['unit']:>9}", f"{'% peak':>7}"]
     columns += [f"{peer:>10}" for peer in peers]
     return [
         "",
-        f"{first['group']}, {first['dtype']}, {threads}, {first['isa']}",
+        f"{first['group']}, {first['dtype']}, {threads}, {first['isa']}{numpy}",
         f"{'':{width}}{''.join(columns)}",
     ]
 
@@ -108,6 +109,18 @@ def summary_lines(entries: Sequence[dict[str, Any]]) -> list[str]:
             )
         if entry["wrong"]:
             lines.append(f"{label}WRONG on {entry['wrong']} of {entry['cases']}")
+    return lines
+
+
+def peak_lines(peaks: Sequence[dict[str, Any]]) -> list[str]:
+    """The measured peaks, a line per number of threads."""
+    lines = []
+    for p in peaks:
+        parts = [f"{p['fma_gflops']:.0f} GFLOP/s in {p['dtype']}"] if p["fma_gflops"] else []
+        for size, rate in p["copy_gb_per_s"].items():
+            parts.append(f"copying {int(size) // 1024} KiB {rate:.0f} GB/s")
+        threads = f"{p['threads']} thread{'s' * (p['threads'] > 1)}"
+        lines.append(f"peak with {threads}: " + ", ".join(parts))
     return lines
 
 

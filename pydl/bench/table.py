@@ -19,7 +19,7 @@ from pydl.bench.timing import Contestant, Effort, Sample, measure
 from pydl.kernels import reference, swap, use, which
 from pydl.testing import compare
 
-__all__ = ["OWN_NAME", "Table", "time_cases"]
+__all__ = ["OWN_NAME", "Table", "check_case", "time_cases"]
 
 OWN_NAME = "pydl"
 Entry = tuple[Contestant, Callable[[Any], tuple[Any, ...]]]
@@ -53,7 +53,7 @@ class Table:
         self.effort = Effort(effort.budget, effort.least, effort.most, pause)
         self.readable, self.stranger = readable, stranger
         self.with_numpy = blas_keeps_to(threads)
-        self.peaks = Peaks(threads, dtype)
+        self.peaks = Peaks(threads, dtype, effort.budget)
 
     def peers(self) -> list[str]:
         """The names of the contestants that pydl is compared with."""
@@ -90,7 +90,6 @@ class Table:
 
 def time_cases(table: Table, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
     """Check and time case after case; the shares are of the peak as measured by then."""
-    group = ""
     for case in cases:
         with ExitStack() as stack:
             stack.enter_context(runtime.threads(table.threads))
@@ -99,9 +98,6 @@ def time_cases(table: Table, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
                 stack.callback(table.torch.set_num_threads, table.torch.get_num_threads())
                 table.torch.set_num_threads(table.threads)
                 stack.enter_context(table.torch.no_grad())
-            if case.group != group:
-                group = case.group
-                table.peaks.measure(table.effort.budget)
             result = _time_case(table, case)
         yield result
 
@@ -152,11 +148,17 @@ def _numpy_kind(case: Case) -> str:
     return "vectorised" if vectorised else "reference"
 
 
-def _check(table: Table, case: Case, inputs: Inputs) -> dict[str, str]:
-    """Run every contestant once on copies of the inputs: the errors of those that are wrong.
+def check_case(case: Case, inputs: Inputs, dtype: Any) -> None:
+    """Run the active kernels on a copy of the inputs; AssertionError if a result is wrong.
 
     The judge is the readable reference in float64, for large shapes the vectorised NumPy kernels.
     """
+    exact = _exact(case, inputs)
+    _compare(str(case), case.call(copy.deepcopy(inputs)), exact, np.dtype(dtype), case.terms)
+
+
+def _check(table: Table, case: Case, inputs: Inputs) -> dict[str, str]:
+    """Run every contestant once on copies of the inputs: the errors of those that are wrong."""
     exact = _exact(case, inputs)
     errors = {}
     for name in [c.name for c, _ in table.contestants(case, inputs)]:
