@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+
+from pydl import random
 from numpy.typing import ArrayLike
 
 Seed = np.random.Generator | int | None
@@ -125,10 +127,11 @@ def collate(samples: Sequence[Any]) -> Any:
 
 
 def generator(rng: Seed) -> np.random.Generator:
-    """`rng` itself if it is a Generator; one seeded by an int, or by the system if None."""
-    if rng is None or isinstance(rng, (np.random.Generator, int, np.integer)):
-        if not isinstance(rng, bool):
-            return np.random.default_rng(rng)
+    """`rng` itself if it is a Generator; one seeded by an int, or by pydl's own generator if None."""
+    if rng is None:
+        return np.random.default_rng(int(random.default_generator.integers(2**63)))
+    if isinstance(rng, (np.random.Generator, int, np.integer)) and not isinstance(rng, bool):
+        return np.random.default_rng(rng)
     raise TypeError(f"rng: expected a numpy Generator, an int or None, got {type(rng).__name__}")
 
 

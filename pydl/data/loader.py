@@ -24,7 +24,7 @@ class DataLoader:
     batch_size : samples per batch; the last batch of an epoch may be smaller.
     shuffle : a new order each epoch.
     drop_last : leave the smaller last batch out.
-    rng : a NumPy Generator or a seed; None is seeded by the system.
+    rng : a NumPy Generator or a seed; None is seeded by `pydl.manual_seed`'s generator.
     collate : makes a batch from a list of samples; None stacks arrays.
 
     Raises
