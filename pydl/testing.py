@@ -113,6 +113,8 @@ def compare(
         if b is None:
             assert a is None, f"{part}: expected None, got {type(a).__name__}"
             continue
+        if isinstance(a, np.generic):  # what NumPy makes of a 0-d array
+            a = np.asarray(a)
         expected_dtype = dtype if b.dtype.kind == "f" else b.dtype
         assert isinstance(a, np.ndarray), f"{part}: expected an array, got {type(a).__name__}"
         assert a.dtype == expected_dtype, f"{part}: expected {expected_dtype}, got {a.dtype}"
