@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pydl import random
-from numpy.typing import ArrayLike
 
 Seed = np.random.Generator | int | None
 
