@@ -15,7 +15,12 @@ if sys.platform == "win32":
 core = Extension(
     "pydl._pydl_core",
     sources=["pydl/_pydl_core.pyx", *sorted(glob("csrc/*.c")), *sorted(glob("csrc/isa/*.c"))],
-    depends=["pydl/_pydl_core.pxd", *glob("pydl/_pydl_core/*.pxi"), *glob("csrc/**/*.[ch]", recursive=True), "csrc/kernels.def"],
+    depends=[
+        "pydl/_pydl_core.pxd",
+        *glob("pydl/_pydl_core/*.pxi"),
+        *glob("csrc/**/*.[ch]", recursive=True),
+        "csrc/kernels.def",
+    ],
     include_dirs=["csrc"],
     extra_compile_args=[
         "-std=gnu11",

@@ -127,7 +127,7 @@ def collate(samples: Sequence[Any]) -> Any:
 
 
 def generator(rng: Seed) -> np.random.Generator:
-    """`rng` itself if it is a Generator; one seeded by an int, or by pydl's own generator if None."""
+    """`rng` itself if it is a Generator; one seeded by an int, or by pydl's own if None."""
     if rng is None:
         return np.random.default_rng(int(random.default_generator.integers(2**63)))
     if isinstance(rng, (np.random.Generator, int, np.integer)) and not isinstance(rng, bool):
