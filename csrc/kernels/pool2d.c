@@ -134,8 +134,9 @@ static void FN(find_rows)(const pool_job *job, idx plane, idx i, REAL *ring, idx
             at->rows[k] = x + (at->ih + k * s->dilation_h) * s->w;
         return;
     }
+    /* from the window's top: with dilation the windows below may take rows that this one leaves out */
     const idx columns = FN(min)(s->w, job->width - s->pad_w);
-    for (idx ih = FN(max)(*copied, at->ih); ih <= at->ih + (at->count - 1) * s->dilation_h; ih++) {
+    for (idx ih = FN(max)(*copied, FN(max)(top, 0)); ih <= at->ih + (at->count - 1) * s->dilation_h; ih++) {
         FN(copy_run)(ring + ih % job->ring * job->width + s->pad_w, x + ih * s->w, columns);
         *copied = ih + 1;
     }
