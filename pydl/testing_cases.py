@@ -316,6 +316,9 @@ def _pooling_only_cases() -> list[Case]:
         *_pooling_cases(
             "dilation ceil", (1, 2, 10, 8), 3, {"stride": 2, "dilation": 2, "ceil_mode": True}
         ),
+        *_pooling_cases(
+            "dilation 2 padding 1", (1, 2, 9, 8), 3, {"stride": 1, "padding": 1, "dilation": 2}
+        ),
     ]
     for name, x in (
         ("1x1", (2, 3, 1, 1)),
