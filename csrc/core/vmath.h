@@ -1,8 +1,15 @@
-/* exp, tanh, sigmoid and log of a vector, by reduction to a short interval and a polynomial (Cody and Waite 1980).
- * The polynomials interpolate at Chebyshev nodes. The error bounds, in units in the last place (ulp), were measured in
- * long double on every 61st float32 and 4 million float64, with and without fused multiply-adds. */
-INLINE vec FN(at_most)(vec v, REAL limit) { return FN(select)((lanes)(v > FN(splat)(limit)), FN(splat)(limit), v); }
-INLINE vec FN(at_least)(vec v, REAL limit) { return FN(select)((lanes)(v < FN(splat)(limit)), FN(splat)(limit), v); }
+/* exp, tanh, sigmoid and log of a vector, by reduction to a short interval and a polynomial (Cody
+ * and Waite 1980). The polynomials interpolate at Chebyshev nodes. The error bounds, in units in
+ * the last place (ulp), were measured in long double on every 61st float32 and 4 million float64,
+ * with and without fused multiply-adds. */
+INLINE vec FN(at_most)(vec v, REAL limit)
+{
+    return FN(select)((lanes)(v > FN(splat)(limit)), FN(splat)(limit), v);
+}
+INLINE vec FN(at_least)(vec v, REAL limit)
+{
+    return FN(select)((lanes)(v < FN(splat)(limit)), FN(splat)(limit), v);
+}
 
 #if REAL_IS_FLOAT
 #define MANTISSA_BITS 23
@@ -40,9 +47,9 @@ INLINE vec FN(exp_reduced)(vec x, lanes *n)
 #if REAL_IS_FLOAT
     static const REAL c[] = {0x1.6cdef2p-10f, 0x1.11d95p-7f, 0x1.55553ep-5f, 0x1.555526p-3f, 0.5f};
 #else
-    static const REAL c[] = {0x1.af236aac51d05p-26, 0x1.2880411bad1aap-22, 0x1.71de17e40edfep-19, 0x1.a019c9a5652d3p-16,
-                             0x1.a01a01a4b322fp-13, 0x1.6c16c1738ff55p-10, 0x1.1111111110e6ap-7, 0x1.5555555554cb7p-5,
-                             0x1.5555555555555p-3, 0.5};
+    static const REAL c[] = {0x1.af236aac51d05p-26, 0x1.2880411bad1aap-22, 0x1.71de17e40edfep-19,
+                             0x1.a019c9a5652d3p-16, 0x1.a01a01a4b322fp-13, 0x1.6c16c1738ff55p-10,
+                             0x1.1111111110e6ap-7, 0x1.5555555554cb7p-5, 0x1.5555555555555p-3, 0.5};
 #endif
     const vec shifted = x * LOG2_E + ROUND, count = shifted - ROUND;
     const vec high = x - count * LN2_HIGH, low = count * LN2_LOW, r = high - low;
@@ -63,7 +70,8 @@ INLINE vec FN(exp)(vec x)
     lanes n;
     const vec p = FN(exp_reduced)(FN(at_least)(FN(at_most)(x, EXP_MOST), EXP_LEAST), &n);
     /* 2^n in two factors, since n may leave the exponent's range */
-    const lanes biased = n + 2 * EXPONENT_BIAS, half = (biased << (MANTISSA_BITS - 1)) & EXPONENT_MASK;
+    const lanes biased = n + 2 * EXPONENT_BIAS;
+    const lanes half = (biased << (MANTISSA_BITS - 1)) & EXPONENT_MASK;
     const FN(wrapping_lanes) both = (FN(wrapping_lanes))(biased << MANTISSA_BITS);
     return (p + 1) * (vec)half * (vec)(both - (FN(wrapping_lanes))half);
 }
@@ -82,14 +90,16 @@ INLINE vec FN(tanh)(vec x)
     return (vec)((lanes)(m / (m + 2)) | sign);
 }
 
-/* log(x), within 0.9 ulp, for x that is not subnormal.  x = 2^e (1 + f), log(1 + f) = 2 atanh(s) with s = f / (2 + f). */
+/* log(x), within 0.9 ulp, for x that is not subnormal.  x = 2^e (1 + f), log(1 + f) = 2 atanh(s)
+ * with s = f / (2 + f). */
 INLINE vec FN(log)(vec x)
 {
 #if REAL_IS_FLOAT
     static const REAL c[] = {0x1.ddd4dap-3f, 0x1.245c28p-2f, 0x1.9999ecp-2f, 0x1.555556p-1f};
 #else
-    static const REAL c[] = {0x1.2b5f68a51190dp-3, 0x1.39fdcceb4b524p-3, 0x1.7462b91b8df9fp-3, 0x1.c71c62d5e53dfp-3,
-                             0x1.2492492dfd86cp-2, 0x1.9999999995273p-2, 0x1.5555555555558p-1};
+    static const REAL c[] = {0x1.2b5f68a51190dp-3, 0x1.39fdcceb4b524p-3, 0x1.7462b91b8df9fp-3,
+                             0x1.c71c62d5e53dfp-3, 0x1.2492492dfd86cp-2, 0x1.9999999995273p-2,
+                             0x1.5555555555558p-1};
 #endif
     const lanes e = ((lanes)x - SQRT_HALF_BITS) >> MANTISSA_BITS;
     const vec count = (vec)(e + ROUND_BITS) - ROUND;
@@ -99,8 +109,10 @@ INLINE vec FN(log)(vec x)
 #pragma GCC unroll 8
     for (int i = 1; i < (int)(sizeof c / sizeof c[0]); i++)
         p = p * z + c[i];
-    const vec y = count * LN2_HIGH + (f - (half_square - (s * (half_square + z * p) + count * LN2_LOW)));
-    const vec limit = FN(select)((lanes)(x == 0), FN(splat)(-INFINITY), FN(select)((lanes)(x < 0), FN(splat)(NAN), x));
+    const vec rest = s * (half_square + z * p) + count * LN2_LOW;
+    const vec y = count * LN2_HIGH + (f - (half_square - rest));
+    const vec limit = FN(select)((lanes)(x == 0), FN(splat)(-INFINITY),
+                                 FN(select)((lanes)(x < 0), FN(splat)(NAN), x));
     return FN(select)((lanes)(x > 0) & (lanes)(x < FN(splat)(INFINITY)), y, limit);
 }
 

@@ -10,47 +10,50 @@ typedef struct {
 
 enum { FN(ELEMENTWISE_CHUNK) = 16384 };
 
-static void FN(run_elementwise)(idx n, double cost, pydl_body body, const REAL *a, const REAL *b, REAL *result)
+static void FN(run_elementwise)(idx n, double cost, pydl_body body, const REAL *a, const REAL *b,
+                                REAL *result)
 {
     FN(elementwise) job = {n, a, b, result};
-    pydl_parallel_for((n + FN(ELEMENTWISE_CHUNK) - 1) / FN(ELEMENTWISE_CHUNK), cost * (double)n, body, &job);
+    pydl_parallel_for((n + FN(ELEMENTWISE_CHUNK) - 1) / FN(ELEMENTWISE_CHUNK),
+                      cost * (double)n, body, &job);
 }
 
-/* The function body(context, task) that sets `result` in every lane, from the operands' vectors a and b. The last,
+/* name_body(context, task), which computes the formula of the operands' vectors a and b. The last,
  * partial vector goes through a buffer; an operand may be the result itself. */
-#define ELEMENTWISE(name, formula)                                                                       \
-    INLINE vec FN(name##_formula)(vec a, vec b)                                                          \
-    {                                                                                                    \
-        (void)b;                                                                                         \
-        return formula;                                                                                  \
-    }                                                                                                    \
-    static void FN(name##_body)(void *context, idx task)                                                 \
-    {                                                                                                    \
-        const FN(elementwise) *job = context;                                                            \
-        const idx end = FN(min)(job->n, (task + 1) * FN(ELEMENTWISE_CHUNK));                             \
-        idx i = task * FN(ELEMENTWISE_CHUNK);                                                            \
-        for (; i + VLEN <= end; i += VLEN)                                                               \
-            FN(store)(job->result + i, FN(name##_formula)(FN(load)(job->a + i), FN(load)(job->b + i)));  \
-        if (i < end)                                                                                     \
-            FN(store_part)(job->result + i, end - i,                                                     \
-                           FN(name##_formula)(FN(load_part)(job->a + i, end - i, 0),                     \
-                                              FN(load_part)(job->b + i, end - i, 0)));                   \
+#define ELEMENTWISE(name, formula)                                                                 \
+    INLINE vec FN(name##_formula)(vec a, vec b)                                                    \
+    {                                                                                              \
+        (void)b;                                                                                   \
+        return formula;                                                                            \
+    }                                                                                              \
+    static void FN(name##_body)(void *context, idx task)                                           \
+    {                                                                                              \
+        const FN(elementwise) *job = context;                                                      \
+        const idx end = FN(min)(job->n, (task + 1) * FN(ELEMENTWISE_CHUNK));                       \
+        idx i = task * FN(ELEMENTWISE_CHUNK);                                                      \
+        for (; i + VLEN <= end; i += VLEN)                                                         \
+            FN(store)(job->result + i,                                                             \
+                      FN(name##_formula)(FN(load)(job->a + i), FN(load)(job->b + i)));             \
+        if (i < end)                                                                               \
+            FN(store_part)(job->result + i, end - i,                                               \
+                           FN(name##_formula)(FN(load_part)(job->a + i, end - i, 0),               \
+                                              FN(load_part)(job->b + i, end - i, 0)));             \
     }
 
-#define FORWARD(name, cost, formula)                                                                     \
-    ELEMENTWISE(name, formula)                                                                           \
-    static int FN(name)(idx n, const REAL *x, REAL *y)                                                   \
-    {                                                                                                    \
-        FN(run_elementwise)(n, cost, FN(name##_body), x, x, y);                                          \
-        return PYDL_OK;                                                                                  \
+#define FORWARD(name, cost, formula)                                                               \
+    ELEMENTWISE(name, formula)                                                                     \
+    static int FN(name)(idx n, const REAL *x, REAL *y)                                             \
+    {                                                                                              \
+        FN(run_elementwise)(n, cost, FN(name##_body), x, x, y);                                    \
+        return PYDL_OK;                                                                            \
     }
 
-#define BACKWARD(name, formula)                                                                          \
-    ELEMENTWISE(name, formula)                                                                           \
-    static int FN(name)(idx n, const REAL *dy, const REAL *y, REAL *dx)                                  \
-    {                                                                                                    \
-        FN(run_elementwise)(n, 2, FN(name##_body), dy, y, dx);                                           \
-        return PYDL_OK;                                                                                  \
+#define BACKWARD(name, formula)                                                                    \
+    ELEMENTWISE(name, formula)                                                                     \
+    static int FN(name)(idx n, const REAL *dy, const REAL *y, REAL *dx)                            \
+    {                                                                                              \
+        FN(run_elementwise)(n, 2, FN(name##_body), dy, y, dx);                                     \
+        return PYDL_OK;                                                                            \
     }
 
 FORWARD(relu_forward, 1, FN(select)((lanes)(a < 0), (vec){0}, a))

@@ -1,7 +1,8 @@
-/* Dropout (Srivastava et al. 2014) of n elements: y = x f, f = mask / (1 - p_drop), or 0 if p_drop = 1; mask (n,) bytes 0, 1.
- *   mask[i] = (word >= floor(p_drop 2^32)), word = word i % 4 of the Philox4x32-10 block with counter i / 4 and the 64-bit key
- *   (Salmon, Moraes, Dror and Shaw 2011), so that a mask depends on key and index alone.
- *   dx = dy f */
+/* Dropout (Srivastava et al. 2014) of n elements: y = x f and dx = dy f, f = mask / (1 - p_drop),
+ * or 0 if p_drop = 1; mask (n,) bytes 0, 1.
+ *   mask[i] = (word i >= floor(p_drop 2^32)), word i the word i % 4 of the Philox4x32-10 block with
+ *   counter i / 4 and the 64-bit key (Salmon, Moraes, Dror and Shaw 2011), so that a mask depends
+ *   on key and index alone. */
 typedef struct {
     idx n;
     uint64_t key;
@@ -13,10 +14,12 @@ typedef struct {
 } FN(dropout_job);
 #define dropout_job FN(dropout_job)
 
-enum { FN(DROPOUT_CHUNK) = 16384, FN(PIECE) = 256 }; /* elements of a task, and of which the words are made at a time */
+/* elements of a task, and those whose words are made at a time */
+enum { FN(DROPOUT_CHUNK) = 16384, FN(PIECE) = 256 };
 
 #if REAL_IS_FLOAT
-/* 64-bit lanes, of which the lower halves hold a word each. The compilers have no pattern for the product of lower halves. */
+/* 64-bit lanes, of which the lower halves hold a word each. The compilers have no pattern for the
+ * product of lower halves. */
 #define PHILOX_BYTES (VECTOR_BYTES < 32 ? 16 : 32)
 typedef uint64_t philox_lanes __attribute__((vector_size(PHILOX_BYTES)));
 
@@ -69,7 +72,8 @@ static void FN(dropout_forward_body)(void *context, idx task)
     const idx end = FN(min)(job->n, (task + 1) * FN(DROPOUT_CHUNK));
     const REAL scale = FN(dropout_scale)(job->p_drop);
     const uint64_t threshold = (uint64_t)(job->p_drop * 0x1p32);
-    const uint32_t least = (uint32_t)(threshold ? threshold - 1 : 0); /* kept: word > least, or always */
+    /* kept: word > least, or always */
+    const uint32_t least = (uint32_t)(threshold ? threshold - 1 : 0);
     const uint32_t all = threshold == 0;
     for (idx i = task * FN(DROPOUT_CHUNK); i < end; i += FN(PIECE)) {
         const idx count = FN(min)(end - i, FN(PIECE));
@@ -85,10 +89,12 @@ static void FN(dropout_forward_body)(void *context, idx task)
     }
 }
 
-static int FN(dropout_forward)(idx n, double p_drop, uint64_t key, const REAL *x, REAL *y, uint8_t *mask)
+static int FN(dropout_forward)(idx n, double p_drop, uint64_t key, const REAL *x, REAL *y,
+                               uint8_t *mask)
 {
     dropout_job job = {.n = n, .key = key, .p_drop = p_drop, .x = x, .mask = mask, .y = y};
-    pydl_parallel_for((n + FN(DROPOUT_CHUNK) - 1) / FN(DROPOUT_CHUNK), 8 * (double)n, FN(dropout_forward_body), &job);
+    pydl_parallel_for((n + FN(DROPOUT_CHUNK) - 1) / FN(DROPOUT_CHUNK), 8 * (double)n,
+                      FN(dropout_forward_body), &job);
     return PYDL_OK;
 }
 
@@ -106,7 +112,8 @@ static void FN(dropout_backward_body)(void *context, idx task)
 static int FN(dropout_backward)(idx n, double p_drop, const REAL *dy, const uint8_t *mask, REAL *dx)
 {
     dropout_job job = {.n = n, .p_drop = p_drop, .x = dy, .kept = mask, .y = dx};
-    pydl_parallel_for((n + FN(DROPOUT_CHUNK) - 1) / FN(DROPOUT_CHUNK), 2 * (double)n, FN(dropout_backward_body), &job);
+    pydl_parallel_for((n + FN(DROPOUT_CHUNK) - 1) / FN(DROPOUT_CHUNK), 2 * (double)n,
+                      FN(dropout_backward_body), &job);
     return PYDL_OK;
 }
 

@@ -1,12 +1,14 @@
-/* Pooling under windows (kh,kw): x (planes,h,w), y and argmax (planes,oh,ow); the window of y[i][j] begins at row
- * i stride_h - pad_h and column j stride_w - pad_w, its taps are dilation apart (1 for means).
- *   max          y = the largest element, padding left out; argmax its index in the plane: of equal ones the first, of NaNs
- *                the last (NaN counts as largest);  dx[argmax] += dy
- *   avg          y = sum / count, count the places of the window within the padded image, or within the image;
- *                dx = the sum of dy / count over the windows that hold the place
+/* Pooling under windows (kh,kw): x (planes,h,w), y and argmax (planes,oh,ow); the window of y[i][j]
+ * begins at row i stride_h - pad_h and column j stride_w - pad_w, its taps are dilation apart (1
+ * for means).
+ *   max          y = the largest element, padding left out; argmax its index in the plane: of equal
+ *                ones the first, of NaNs the last (NaN counts as largest);  dx[argmax] += dy
+ *   avg          y = sum / count, count the places of the window within the padded image, or within
+ *                the image;  dx = the sum of dy / count over the windows that hold the place
  *   global_avg   y (planes,) = mean of the plane;  dx = dy / (h w)
- * A row of outputs is computed a vector at a time, its borders too: where windows leave the image, or vectors would leave
- * x, its rows are copied into wider ones, filled up with the neutral element. */
+ * A row of outputs is computed a vector at a time, its borders too: where windows leave the image,
+ * or vectors would leave x, its rows are copied into wider ones, filled up with the neutral
+ * element. */
 #define POOL_CEIL_DIV(a, b) (((a) + (b) - 1) / (b))
 
 #if REAL_IS_FLOAT
@@ -16,14 +18,16 @@ typedef int64_t FN(lane);
 #endif
 #define lane FN(lane)
 
-enum { FN(POOL_MAX), FN(POOL_ARGMAX), FN(POOL_AVG), FN(POOL_TASK) = 65536, FN(PLANES_TASK) = 16384 };
+enum { FN(POOL_MAX), FN(POOL_ARGMAX), FN(POOL_AVG), FN(POOL_TASK) = 65536,
+       FN(PLANES_TASK) = 16384 };
 
 typedef struct {
     const pydl_pool2d_shape *s;
     const REAL *x;
     REAL *y;
     int32_t *argmax;
-    lane *column, *first_column; /* max (ow,): column of each window's first tap, and of the first one within the image */
+    /* max (ow,): column of each window's first tap, and of its first one within the image */
+    lane *column, *first_column;
     REAL *count_w;               /* avg (ow,): places of each window along w */
     int include_pad, failed;
     idx width, ring;             /* copied rows: their length, how many are kept */
@@ -71,7 +75,8 @@ INLINE void FN(store_indices)(int32_t *p, idx count, lanes index)
             p[i] = narrow[i];
 }
 
-/* The window rows of one row of outputs that lie in the image: rows[k] in memory, the first being image row ih. */
+/* The window rows of one row of outputs that lie in the image: rows[k] in memory, the first being
+ * image row ih. */
 typedef struct {
     const REAL **rows;
     idx count, ih;
@@ -79,7 +84,8 @@ typedef struct {
 } FN(pool_rows);
 
 /* A row of outputs. Row offsets are such that window j begins at j stride. */
-INLINE void FN(pool_row)(const pool_job *job, int kind, idx stride, const FN(pool_rows) *at, REAL *y, int32_t *argmax)
+INLINE void FN(pool_row)(const pool_job *job, int kind, idx stride, const FN(pool_rows) *at,
+                         REAL *y, int32_t *argmax)
 {
     const pydl_pool2d_shape *s = job->s;
     const idx step = s->dilation_w, kw = s->kw, ow = s->ow;
@@ -117,9 +123,10 @@ INLINE void FN(pool_row)(const pool_job *job, int kind, idx stride, const FN(poo
     }
 }
 
-/* Finds the window rows of output row i of a plane in x, or copies those that are not yet in the ring; copied is the next
- * image row that has not been. */
-static void FN(find_rows)(const pool_job *job, idx plane, idx i, REAL *ring, idx *copied, FN(pool_rows) *at)
+/* Finds the window rows of output row i of a plane in x, or copies those that are not yet in the
+ * ring; copied is the next image row that has not been. */
+static void FN(find_rows)(const pool_job *job, idx plane, idx i, REAL *ring, idx *copied,
+                          FN(pool_rows) *at)
 {
     const pydl_pool2d_shape *s = job->s;
     const REAL *x = job->x + plane * s->h * s->w;
@@ -134,9 +141,11 @@ static void FN(find_rows)(const pool_job *job, idx plane, idx i, REAL *ring, idx
             at->rows[k] = x + (at->ih + k * s->dilation_h) * s->w;
         return;
     }
-    /* from the window's top: with dilation the windows below may take rows that this one leaves out */
+    /* from the window's top: with dilation the windows below may take rows that this one leaves
+     * out */
     const idx columns = FN(min)(s->w, job->width - s->pad_w);
-    for (idx ih = FN(max)(*copied, FN(max)(top, 0)); ih <= at->ih + (at->count - 1) * s->dilation_h; ih++) {
+    const idx last = at->ih + (at->count - 1) * s->dilation_h;
+    for (idx ih = FN(max)(*copied, FN(max)(top, 0)); ih <= last; ih++) {
         FN(copy_run)(ring + ih % job->ring * job->width + s->pad_w, x + ih * s->w, columns);
         *copied = ih + 1;
     }
@@ -147,7 +156,8 @@ static void FN(find_rows)(const pool_job *job, idx plane, idx i, REAL *ring, idx
 INLINE void FN(pool_task)(pool_job *job, idx task, int kind, idx stride)
 {
     const pydl_pool2d_shape *s = job->s;
-    const size_t pointers = ((size_t)s->kh * sizeof(REAL *) + 63) / 64 * 64, kept = (size_t)(job->ring * job->width);
+    const size_t pointers = ((size_t)s->kh * sizeof(REAL *) + 63) / 64 * 64;
+    const size_t kept = (size_t)(job->ring * job->width);
     char *scratch = pydl_block_alloc(pointers + kept * sizeof(REAL));
     if (!scratch) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
@@ -164,7 +174,8 @@ INLINE void FN(pool_task)(pool_job *job, idx task, int kind, idx stride)
         idx copied = 0;
         for (; row < last; row++) {
             FN(find_rows)(job, plane, row - plane * s->oh, ring, &copied, &at);
-            FN(pool_row)(job, kind, stride, &at, job->y + row * s->ow, kind == FN(POOL_ARGMAX) ? job->argmax + row * s->ow : NULL);
+            FN(pool_row)(job, kind, stride, &at, job->y + row * s->ow,
+                         kind == FN(POOL_ARGMAX) ? job->argmax + row * s->ow : NULL);
         }
     }
     pydl_block_free(scratch);
@@ -195,7 +206,8 @@ static int FN(pool_forward)(pool_job *job, pydl_body body)
     job->ring = FN(min)((s->kh - 1) * s->dilation_h + 1, s->h);
     if (!s->pad_w && needed <= s->w)
         job->direct_end = s->planes * s->h * s->w - FN(max)(job->width - s->w, 0);
-    lane *tables = pydl_block_alloc((size_t)(2 * whole) * sizeof(lane) + (size_t)whole * sizeof(REAL));
+    lane *tables = pydl_block_alloc((size_t)(2 * whole) * sizeof(lane) +
+                                    (size_t)whole * sizeof(REAL));
     if (!tables)
         return PYDL_NO_MEMORY;
     job->column = tables;
@@ -204,32 +216,37 @@ static int FN(pool_forward)(pool_job *job, pydl_body body)
     for (idx j = 0; j < whole; j++) {
         const idx start = FN(min)(j, s->ow - 1) * s->stride_w - s->pad_w;
         job->column[j] = (lane)start;
-        job->first_column[j] = (lane)(start < 0 ? start + POOL_CEIL_DIV(-start, s->dilation_w) * s->dilation_w : start);
+        const idx outside = start < 0 ? POOL_CEIL_DIV(-start, s->dilation_w) : 0;
+        job->first_column[j] = (lane)(start + outside * s->dilation_w);
         job->count_w[j] = (REAL)FN(window_count)(start, s->kw, s->w, s->pad_w, job->include_pad);
     }
     const idx row_work = s->ow * s->kh * s->kw, rows = s->planes * s->oh;
     job->task_rows = FN(max)(FN(POOL_TASK) / row_work, 1);
     if (job->task_rows > s->oh)
         job->task_rows = job->task_rows / s->oh * s->oh;
-    pydl_parallel_for(POOL_CEIL_DIV(rows, job->task_rows), (double)rows * (double)row_work, body, job);
+    pydl_parallel_for(POOL_CEIL_DIV(rows, job->task_rows), (double)rows * (double)row_work, body,
+                      job);
     pydl_block_free(tables);
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
-static int FN(max_pool2d_forward)(const pydl_pool2d_shape *s, const REAL *x, REAL *y, int32_t *argmax)
+static int FN(max_pool2d_forward)(const pydl_pool2d_shape *s, const REAL *x, REAL *y,
+                                  int32_t *argmax)
 {
     pool_job job = {.s = s, .x = x, .y = y, .argmax = argmax};
     return FN(pool_forward)(&job, argmax ? FN(pool_argmax) : FN(pool_max));
 }
 
-static int FN(avg_pool2d_forward)(const pydl_pool2d_shape *s, int include_pad, const REAL *x, REAL *y)
+static int FN(avg_pool2d_forward)(const pydl_pool2d_shape *s, int include_pad, const REAL *x,
+                                  REAL *y)
 {
     pool_job job = {.s = s, .x = x, .y = y, .include_pad = include_pad};
     return FN(pool_forward)(&job, FN(pool_avg));
 }
 #undef pool_job
 
-/* Kernels whose task is a number of whole planes: in has in_size elements per plane, out has out_size. */
+/* Kernels whose task is a number of whole planes: in has in_size elements per plane, out has
+ * out_size. */
 typedef struct {
     idx planes, in_size, out_size, task_planes;
     const REAL *in;
@@ -242,8 +259,10 @@ typedef struct {
 static void FN(run_planes)(planes_job *job, pydl_body body)
 {
     const idx size = FN(max)(job->in_size, job->out_size);
-    job->task_planes = FN(round_up)(FN(max)(FN(PLANES_TASK) / size, 1), size < FN(PLANES_TASK) / VLEN ? VLEN : 1);
-    pydl_parallel_for(POOL_CEIL_DIV(job->planes, job->task_planes), (double)job->planes * (double)size, body, job);
+    job->task_planes = FN(round_up)(FN(max)(FN(PLANES_TASK) / size, 1),
+                                    size < FN(PLANES_TASK) / VLEN ? VLEN : 1);
+    pydl_parallel_for(POOL_CEIL_DIV(job->planes, job->task_planes),
+                      (double)job->planes * (double)size, body, job);
 }
 
 static int FN(indices_within)(const int32_t *index, idx count, idx size)
@@ -255,12 +274,13 @@ static int FN(indices_within)(const int32_t *index, idx count, idx size)
     return !bad;
 }
 
-/* Neighbouring windows often share their maximum, and an addition must wait for the one before it at the same place: so the
- * quarters of a plane take turns. */
+/* Neighbouring windows often share their maximum, and an addition must wait for the one before it
+ * at the same place: so the quarters of a plane take turns. */
 static void FN(max_pool2d_backward_body)(void *context, idx task)
 {
     planes_job *job = context;
-    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), size = job->out_size, quarter = job->in_size / 4;
+    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes);
+    const idx size = job->out_size, quarter = job->in_size / 4;
     for (idx plane = task * job->task_planes; plane < end; plane++) {
         REAL *dx = job->out + plane * size;
         const REAL *dy = job->in + plane * job->in_size;
@@ -281,14 +301,17 @@ static void FN(max_pool2d_backward_body)(void *context, idx task)
     }
 }
 
-static int FN(max_pool2d_backward)(idx planes, idx out_size, idx in_size, const REAL *dy, const int32_t *argmax, REAL *dx)
+static int FN(max_pool2d_backward)(idx planes, idx out_size, idx in_size, const REAL *dy,
+                                   const int32_t *argmax, REAL *dx)
 {
-    planes_job job = {.planes = planes, .in_size = out_size, .out_size = in_size, .in = dy, .argmax = argmax, .out = dx};
+    planes_job job = {.planes = planes, .in_size = out_size, .out_size = in_size, .in = dy,
+                      .argmax = argmax, .out = dx};
     FN(run_planes)(&job, FN(max_pool2d_backward_body));
     return job.bad_index ? PYDL_BAD_INDEX : PYDL_OK;
 }
 
-/* The lanes' sums of one plane; rest: the lanes of its last VLEN elements that are not in a vector before. */
+/* The lanes' sums of one plane; rest: the lanes of its last VLEN elements that are not in a vector
+ * before. */
 INLINE vec FN(plane_sums)(const REAL *x, idx size, lanes rest)
 {
     vec sum[4] = {{0}};
@@ -300,7 +323,8 @@ INLINE vec FN(plane_sums)(const REAL *x, idx size, lanes rest)
     for (; i + VLEN <= size; i += VLEN)
         sum[0] += FN(load)(x + i);
     if (i < size)
-        sum[1] += size >= VLEN ? (vec)((lanes)FN(load)(x + size - VLEN) & rest) : FN(load_part)(x, size, 0);
+        sum[1] += size < VLEN ? FN(load_part)(x, size, 0)
+                              : (vec)((lanes)FN(load)(x + size - VLEN) & rest);
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
@@ -310,7 +334,8 @@ static void FN(global_avg_pool2d_forward_body)(void *context, idx task)
     const planes_job *job = context;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), size = job->in_size;
     const lanes rest = FN(last_lanes)(size % VLEN);
-    REAL sums[VECTOR_BYTES / sizeof(REAL) * (VECTOR_BYTES / sizeof(REAL))] = {0}, transposed[sizeof sums / sizeof sums[0]];
+    REAL sums[VECTOR_BYTES / sizeof(REAL) * (VECTOR_BYTES / sizeof(REAL))] = {0};
+    REAL transposed[sizeof sums / sizeof sums[0]];
     for (idx plane = task * job->task_planes; plane < end; plane += VLEN) {
         const idx count = FN(min)(VLEN, end - plane);
         for (idx k = 0; k < count; k++)
@@ -352,18 +377,21 @@ static int FN(global_avg_pool2d_backward)(idx planes, idx size, const REAL *dy, 
 }
 #undef planes_job
 
-/* Backward of the mean, separable: a row of dx is the sum of the rows of dy / count whose windows hold it, spread along w. */
+/* Backward of the mean, separable: a row of dx is the sum of the rows of dy / count whose windows
+ * hold it, spread along w. */
 typedef struct {
     const pydl_pool2d_shape *s;
     const REAL *dy;
     REAL *dx;
     REAL *count_w;
     int include_pad, failed;
-    idx left, width, ring, task_rows; /* rows of shares: zeros before them, length with zeros at both ends, rows kept */
+    idx left, width, ring; /* rows of shares: zeros before, length with zeros, rows kept */
+    idx task_rows;
 } FN(share_job);
 #define share_job FN(share_job)
 
-/* dx[t - pad] = sum over j of shares[(t - j) / stride], j < kw congruent to t: t counts the places of the padded row. */
+/* dx[t - pad] = sum over j of shares[(t - j) / stride], j < kw congruent to t: t counts the places
+ * of the padded row. */
 INLINE void FN(spread_row)(const share_job *job, const REAL *shares, REAL *dx)
 {
     const pydl_pool2d_shape *s = job->s;
@@ -422,7 +450,8 @@ static void FN(avg_pool2d_backward_body)(void *context, idx task)
             for (idx i = FN(max)(shared, first); i <= most; i++, shared = i) {
                 const REAL *dy = job->dy + (plane * s->oh + i) * s->ow;
                 REAL *share = ring + i % job->ring * job->width + job->left;
-                const REAL count_h = (REAL)FN(window_count)(i * s->stride_h - s->pad_h, s->kh, s->h, s->pad_h, job->include_pad);
+                const REAL count_h = (REAL)FN(window_count)(i * s->stride_h - s->pad_h, s->kh,
+                                                            s->h, s->pad_h, job->include_pad);
                 for (idx j = 0; j < s->ow; j++)
                     share[j] = dy[j] / (count_h * job->count_w[j]);
             }
@@ -443,23 +472,27 @@ static void FN(avg_pool2d_backward_body)(void *context, idx task)
     pydl_block_free(ring);
 }
 
-static int FN(avg_pool2d_backward)(const pydl_pool2d_shape *s, int include_pad, const REAL *dy, REAL *dx)
+static int FN(avg_pool2d_backward)(const pydl_pool2d_shape *s, int include_pad, const REAL *dy,
+                                   REAL *dx)
 {
     share_job job = {.s = s, .dy = dy, .dx = dx, .include_pad = include_pad};
     job.left = POOL_CEIL_DIV(s->kw, s->stride_w);
-    job.width = job.left + FN(max)(s->ow, s->stride_w <= 2 ? (s->w + s->pad_w) / s->stride_w : 0) + VLEN;
+    const idx places = s->stride_w <= 2 ? (s->w + s->pad_w) / s->stride_w : 0;
+    job.width = job.left + FN(max)(s->ow, places) + VLEN;
     job.ring = FN(min)(POOL_CEIL_DIV(s->kh, s->stride_h), s->oh);
     job.count_w = pydl_block_alloc((size_t)s->ow * sizeof(REAL));
     if (!job.count_w)
         return PYDL_NO_MEMORY;
     for (idx j = 0; j < s->ow; j++)
-        job.count_w[j] = (REAL)FN(window_count)(j * s->stride_w - s->pad_w, s->kw, s->w, s->pad_w, include_pad);
+        job.count_w[j] = (REAL)FN(window_count)(j * s->stride_w - s->pad_w, s->kw, s->w, s->pad_w,
+                                                include_pad);
     const idx rows = s->planes * s->h;
     job.task_rows = FN(max)(FN(PLANES_TASK) / s->w, 1);
     if (job.task_rows > s->h)
         job.task_rows = job.task_rows / s->h * s->h;
     const double taps = (double)(job.ring + job.left);
-    pydl_parallel_for(POOL_CEIL_DIV(rows, job.task_rows), taps * (double)rows * (double)s->w, FN(avg_pool2d_backward_body), &job);
+    pydl_parallel_for(POOL_CEIL_DIV(rows, job.task_rows), taps * (double)rows * (double)s->w,
+                      FN(avg_pool2d_backward_body), &job);
     pydl_block_free(job.count_w);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }

@@ -1,10 +1,12 @@
-/* Softmax of rows (rows,c), its logarithm and its cross-entropy (Bridle 1990); m is the row's maximum.
+/* Softmax of rows (rows,c), its logarithm and its cross-entropy (Bridle 1990); m is the row's
+ * maximum.
  *   softmax        y = exp(x - m) / sum exp(x - m)             dx = y (dy - sum dy y)
  *   log_softmax    y = x - m - log(sum exp(x - m))             dx = dy - exp(y) sum dy
- *   cross-entropy  loss (rows,) = -log p[label], or -sum t log p with targets t (rows,c);  p = softmax(logits) (rows,c)
+ *   cross-entropy  loss (rows,) = -log p[label], or -sum t log p with targets t (rows,c);
+ *                  p (rows,c) = softmax(logits)
  *                  dlogits (rows,c) = dloss (p sum t - t), t one-hot for labels
- * A row stays in cache from its first pass to its last. NaN and infinities come out as in the formulas: the maximum may
- * overlook a NaN, the sum does not. */
+ * A row stays in cache from its first pass to its last. NaN and infinities come out as in the
+ * formulas: the maximum may overlook a NaN, the sum does not. */
 typedef struct {
     idx rows, c, chunk;
     const REAL *a, *b;
@@ -23,16 +25,20 @@ enum { FN(ROW_CHUNK) = 16384 }; /* elements per task */
 static void FN(run_rows)(row_job *job, double cost, pydl_body body)
 {
     job->chunk = FN(max)(FN(ROW_CHUNK) / job->c, 1);
-    pydl_parallel_for((job->rows + job->chunk - 1) / job->chunk, cost * (double)job->rows * (double)job->c, body, job);
+    pydl_parallel_for((job->rows + job->chunk - 1) / job->chunk,
+                      cost * (double)job->rows * (double)job->c, body, job);
 }
 
 /* for every row r of a task, x being the row's offset */
-#define FOR_ROWS                                                                                     \
-    for (idx r = task * job->chunk, x = r * c; r < FN(min)(job->rows, (task + 1) * job->chunk); r++, x += c)
+#define FOR_ROWS                                                                                   \
+    for (idx r = task * job->chunk, x = r * c; r < FN(min)(job->rows, (task + 1) * job->chunk);    \
+         r++, x += c)
 
-/* For the vectors of a row, from `at` on: the last one reaches back over the one before rather than over the row's end (only
- * a row shorter than a vector is loaded and stored in part), and not_yet_seen clears the lanes it repeats. */
-#define FOR_VECTORS(c) for (idx j = 0, at = 0; j < (c); j += VLEN, at = FN(max)(FN(min)(j, (c) - VLEN), 0))
+/* For the vectors of a row, from `at` on: the last one reaches back over the one before rather
+ * than over the row's end (only a row shorter than a vector is loaded and stored in part), and
+ * not_yet_seen clears the lanes it repeats. */
+#define FOR_VECTORS(c)                                                                             \
+    for (idx j = 0, at = 0; j < (c); j += VLEN, at = FN(max)(FN(min)(j, (c) - VLEN), 0))
 
 INLINE vec FN(not_yet_seen)(vec v, idx j, idx at, idx c)
 {
@@ -143,7 +149,8 @@ static void FN(log_softmax_backward_body)(void *context, idx task)
         REAL *dx = job->result + x;
         FOR_VECTORS(c)
             FN(store_part)(dx + at, c - at,
-                           FN(load_part)(dy + at, c - at, 0) - FN(exp)(FN(load_part)(y + at, c - at, 0)) * sum);
+                           FN(load_part)(dy + at, c - at, 0) -
+                               FN(exp)(FN(load_part)(y + at, c - at, 0)) * sum);
     }
 }
 
@@ -173,7 +180,8 @@ static void FN(softmax_cross_entropy_forward_body)(void *context, idx task)
     FOR_ROWS {
         const REAL *row = job->a + x, m = FN(row_max)(c, row);
         REAL *probs = job->result + x, loss = 0;
-        const REAL sum = FN(row_exp)(c, row, m, probs), log_sum = FN(log)(FN(splat)(sum))[0], scale = 1 / sum;
+        const REAL sum = FN(row_exp)(c, row, m, probs), scale = 1 / sum;
+        const REAL log_sum = FN(log)(FN(splat)(sum))[0];
         for (idx j = 0; j < c; j++)
             probs[j] *= scale;
         if (job->labels) {
@@ -183,7 +191,8 @@ static void FN(softmax_cross_entropy_forward_body)(void *context, idx task)
             vec total = {0};
             FOR_VECTORS(c) {
                 const vec t = FN(load_part)(job->targets + x + at, c - at, 0);
-                total += FN(not_yet_seen)(t * (log_sum - (FN(load_part)(row + at, c - at, m) - m)), j, at, c);
+                total += FN(not_yet_seen)(t * (log_sum - (FN(load_part)(row + at, c - at, m) - m)),
+                                          j, at, c);
             }
             loss = FN(sum_lanes)(total);
         }
@@ -191,11 +200,13 @@ static void FN(softmax_cross_entropy_forward_body)(void *context, idx task)
     }
 }
 
-static int FN(softmax_cross_entropy_forward)(idx rows, idx c, const REAL *logits, const int64_t *labels, const REAL *targets,
-                                             int has_ignore, int64_t ignore, REAL *loss, REAL *probs)
+static int FN(softmax_cross_entropy_forward)(idx rows, idx c, const REAL *logits,
+                                             const int64_t *labels, const REAL *targets,
+                                             int has_ignore, int64_t ignore, REAL *loss,
+                                             REAL *probs)
 {
-    row_job job = {.rows = rows, .c = c, .a = logits, .result = probs, .labels = labels, .targets = targets, .loss = loss,
-                   .has_ignore = has_ignore, .ignore = ignore};
+    row_job job = {.rows = rows, .c = c, .a = logits, .result = probs, .labels = labels,
+                   .targets = targets, .loss = loss, .has_ignore = has_ignore, .ignore = ignore};
     FN(run_rows)(&job, 10, FN(softmax_cross_entropy_forward_body));
     return job.bad_index ? PYDL_BAD_INDEX : PYDL_OK;
 }
@@ -221,11 +232,13 @@ static void FN(softmax_cross_entropy_backward_body)(void *context, idx task)
     }
 }
 
-static int FN(softmax_cross_entropy_backward)(idx rows, idx c, const REAL *dloss, const REAL *probs, const int64_t *labels,
-                                              const REAL *targets, int has_ignore, int64_t ignore, REAL *dlogits)
+static int FN(softmax_cross_entropy_backward)(idx rows, idx c, const REAL *dloss,
+                                              const REAL *probs, const int64_t *labels,
+                                              const REAL *targets, int has_ignore, int64_t ignore,
+                                              REAL *dlogits)
 {
-    row_job job = {.rows = rows, .c = c, .a = probs, .result = dlogits, .labels = labels, .targets = targets,
-                   .dloss = dloss, .has_ignore = has_ignore, .ignore = ignore};
+    row_job job = {.rows = rows, .c = c, .a = probs, .result = dlogits, .labels = labels,
+                   .targets = targets, .dloss = dloss, .has_ignore = has_ignore, .ignore = ignore};
     FN(run_rows)(&job, 3, FN(softmax_cross_entropy_backward_body));
     return job.bad_index ? PYDL_BAD_INDEX : PYDL_OK;
 }
