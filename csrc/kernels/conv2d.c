@@ -198,16 +198,18 @@ static idx FN(lines_of_block)(const conv_job *job)
     return tile * (least - 1) < pack ? best : 0;
 }
 
-/* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share; then blocks of rows. */
+/* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share. All columns are one block, and tasks share
+ * the rows, where there are so few that reading the weights is the cost. */
 static void FN(conv_grid)(conv_job *job)
 {
     const idx pixels = job->from.grid_h * job->from.grid_w, most = 8;
     job->flat = job->images > 1 && pixels % NR && pixels < 64 * NR;
     const idx span = job->flat ? job->images * pixels : pixels, spans = job->flat ? 1 : job->images;
     idx columns = FN(even_piece)(span, FN(WIDEST), NR);
-    const idx per_span = (most + spans - 1) / spans, evened = FN(round_up)((span + per_span - 1) / per_span, NR);
-    if (evened < columns)
-        columns = FN(max)(evened, FN(min)(columns, 3 * NR));
+    if (job->images * pixels > FN(PACK_COLUMNS)) {
+        const idx per_span = (most + spans - 1) / spans, evened = FN(round_up)((span + per_span - 1) / per_span, NR);
+        columns = FN(min)(columns, FN(max)(evened, 3 * NR));
+    }
     job->columns = columns;
     job->column_blocks = spans * ((span + columns - 1) / columns);
     job->lines = FN(lines_of_block)(job);
@@ -233,7 +235,7 @@ static int FN(conv_product)(conv_job *job)
     for (job->group = 0; job->group < job->groups; job->group++)
         for (job->row = 0; job->row < job->group_rows; job->row += rows) {
             job->rows = FN(min)(rows, job->group_rows - job->row);
-            const idx wanted = job->column_blocks < 4 ? (8 + job->column_blocks - 1) / job->column_blocks : 1;
+            const idx wanted = job->column_blocks < 4 ? (4 + job->column_blocks - 1) / job->column_blocks : 1;
             job->task_rows = FN(max)(FN(round_up)((job->rows + wanted - 1) / wanted, MR), 8 * MR);
             if (pack)
                 pydl_parallel_for((job->rows + MR - 1) / MR, (double)job->rows * (double)job->depth, FN(conv_pack_weight), job);
