@@ -245,13 +245,20 @@ def _draw_predictions(figure: Any, model: nn.Module, test: Any) -> None:
 
 
 def _interleaved(functions: Sequence[Callable[[], None]], rounds: int) -> list[float]:
-    """Median seconds of each function; they take turns, after a warm-up."""
+    """Median seconds of each function; they take turns of some rounds, each after a call to warm up.
+
+    Before a turn the threads of the other side, which spin for a while after their work, get the
+    time to fall asleep.
+    """
+    turn = 10
     times: list[list[float]] = [[] for _ in functions]
-    for i in range(-max(3, rounds // 10), rounds):
+    for _ in range(max(rounds // turn, 1)):
         for function, seconds in zip(functions, times, strict=True):
-            start = time.perf_counter()
+            time.sleep(0.2)
             function()
-            if i >= 0:
+            for _ in range(min(turn, rounds)):
+                start = time.perf_counter()
+                function()
                 seconds.append(time.perf_counter() - start)
     return [statistics.median(seconds) for seconds in times]
 
