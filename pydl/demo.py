@@ -245,7 +245,7 @@ def _draw_predictions(figure: Any, model: nn.Module, test: Any) -> None:
 
 
 def _interleaved(functions: Sequence[Callable[[], None]], rounds: int) -> list[float]:
-    """Median seconds of each function; they take turns of some rounds, each after a call to warm up.
+    """Median seconds of each function; they take turns of some rounds, each after a warm-up.
 
     Before a turn the threads of the other side, which spin for a while after their work, get the
     time to fall asleep.
