@@ -4,7 +4,7 @@
  * A size class is a power of two or one of the three steps between it and the next (at most 25 % is wasted).
  * Blocks are 64-byte aligned; those of 1 MiB or more are mapped on their own, aligned to 2 MiB and advised to huge pages. */
 #define _GNU_SOURCE
-#include "pydl.h"
+#include "threads.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -63,8 +63,8 @@ static size_t memory_limit(void)
     return memory;
 }
 
-static void lock(void) { pthread_mutex_lock(&cache.lock); }
-static void unlock(void) { pthread_mutex_unlock(&cache.lock); }
+void pydl_cache_lock(void) { pthread_mutex_lock(&cache.lock); }
+void pydl_cache_unlock(void) { pthread_mutex_unlock(&cache.lock); }
 
 static void prepare(void)
 {
@@ -72,7 +72,7 @@ static void prepare(void)
     const char *text = getenv("PYDL_CACHE_LIMIT");
     const size_t eighth = memory_limit() / 8, gibibyte = (size_t)1 << 30;
     cache.stats.limit_bytes = text ? (size_t)strtoull(text, NULL, 10) : eighth < gibibyte ? eighth : gibibyte;
-    pthread_atfork(lock, unlock, unlock);
+    pydl_guard_fork();
 }
 
 static block *block_new(int class, size_t size)
@@ -126,7 +126,7 @@ void *pydl_block_alloc(size_t bytes)
     const int class = size_class(bytes, &size);
     if (class < 0)
         return NULL;
-    lock();
+    pydl_cache_lock();
     if (!cache.ready)
         prepare();
     block *found = cache.free_list[class];
@@ -144,7 +144,7 @@ void *pydl_block_alloc(size_t bytes)
     }
     if (found)
         cache.stats.used_bytes += size;
-    unlock();
+    pydl_cache_unlock();
     return found ? (char *)found + HEADER : NULL;
 }
 
@@ -155,7 +155,7 @@ void pydl_block_free(void *memory)
     block *old = (block *)((char *)memory - HEADER);
     size_t size = (size_t)1 << (old->class / 4 + SMALLEST_LOG2);
     size += size / 4 * (size_t)(old->class % 4);
-    lock();
+    pydl_cache_lock();
     cache.stats.used_bytes -= size;
     if (cache.stats.cached_bytes + size <= cache.stats.limit_bytes) {
         old->next = cache.free_list[old->class];
@@ -163,35 +163,35 @@ void pydl_block_free(void *memory)
         cache.stats.cached_bytes += size;
         old = NULL;
     }
-    unlock();
+    pydl_cache_unlock();
     if (old)
         block_release(old);
 }
 
 void pydl_cache_empty(void)
 {
-    lock();
+    pydl_cache_lock();
     release_all();
-    unlock();
+    pydl_cache_unlock();
 }
 
 void pydl_cache_set_limit(size_t bytes)
 {
-    lock();
+    pydl_cache_lock();
     if (!cache.ready)
         prepare();
     cache.stats.limit_bytes = bytes;
     if (cache.stats.cached_bytes > bytes)
         release_all();
-    unlock();
+    pydl_cache_unlock();
 }
 
 pydl_cache_stats pydl_cache_get_stats(void)
 {
-    lock();
+    pydl_cache_lock();
     if (!cache.ready)
         prepare();
     const pydl_cache_stats stats = cache.stats;
-    unlock();
+    pydl_cache_unlock();
     return stats;
 }

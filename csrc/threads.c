@@ -211,16 +211,19 @@ static void before_fork(void)
 {
     pthread_mutex_lock(&pool.taken);
     pthread_mutex_lock(&pool.sleep);
+    pydl_cache_lock();
 }
 
 static void after_fork_in_parent(void)
 {
+    pydl_cache_unlock();
     pthread_mutex_unlock(&pool.sleep);
     pthread_mutex_unlock(&pool.taken);
 }
 
 static void after_fork_in_child(void)
 {
+    pydl_cache_unlock();
     pool.workers = 0;
     pool.sleepers = 0;
     pthread_mutex_init(&pool.taken, NULL);
@@ -230,11 +233,16 @@ static void after_fork_in_child(void)
 
 static void register_fork_handlers(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
 
-/* Called with the pool taken. Returns how many workers there are, wanted at most. */
-static int start_workers(int wanted)
+void pydl_guard_fork(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, register_fork_handlers);
+}
+
+/* Called with the pool taken. Returns how many workers there are, wanted at most. */
+static int start_workers(int wanted)
+{
+    pydl_guard_fork();
     while (pool.workers < wanted) {
         pthread_t thread;
         pthread_attr_t attributes;

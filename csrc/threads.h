@@ -11,4 +11,11 @@
 typedef void (*pydl_body)(void *context, pydl_idx task);
 void pydl_parallel_for(pydl_idx tasks, double work, pydl_body body, void *context);
 
+/* Makes fork safe, once for the process: no loop runs and the cache is not in use while it copies the process. */
+void pydl_guard_fork(void);
+
+/* The lock of the caching allocator (cache.c). A loop's body may take it, so it is taken after the pool. */
+void pydl_cache_lock(void);
+void pydl_cache_unlock(void);
+
 #endif
