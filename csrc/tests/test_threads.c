@@ -3,6 +3,7 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -122,12 +123,14 @@ static int use_the_pool(void)
 
 static int fork_again(void) { return use_the_pool() && child_succeeds(use_the_pool); }
 
-static int stop_callers;
+static int stop_callers, running;
 
 static void *busy_caller(void *ok)
 {
-    while (!__atomic_load_n(&stop_callers, __ATOMIC_RELAXED))
+    while (!__atomic_load_n(&stop_callers, __ATOMIC_RELAXED)) {
         *(int *)ok &= every_task_once(TASKS, ENOUGH_WORK);
+        __atomic_store_n(&running, 1, __ATOMIC_RELAXED);
+    }
     return NULL;
 }
 
@@ -142,6 +145,8 @@ static void test_fork(void)
     pthread_t other;
     int ok = 1, children = 1;
     pthread_create(&other, NULL, busy_caller, &ok);
+    while (!__atomic_load_n(&running, __ATOMIC_RELAXED))
+        sched_yield();
     for (int i = 0; i < 20; i++)
         children &= child_succeeds(use_the_pool);
     __atomic_store_n(&stop_callers, 1, __ATOMIC_RELAXED);
