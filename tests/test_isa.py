@@ -97,7 +97,9 @@ def functions_with(pattern: str, code: str) -> set[str]:
 def test_the_product_of_each_dtype_has_wide_fused_multiply_adds(isa, object_code):
     for suffix, kind in zip(("f32", "f64"), KINDS[MACHINE], strict=True):
         functions = functions_with(WIDE_FMA[isa].replace("{kind}", kind), object_code[isa])
-        assert any("multiply_panels" in name and name.endswith(suffix) for name in functions), (
+        # the compiler may have named a specialised copy "name.constprop.0"
+        stems = {name.partition(".")[0] for name in functions}
+        assert any("multiply_panels" in stem and stem.endswith(suffix) for stem in stems), (
             functions
         )
 
