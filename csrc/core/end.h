@@ -11,3 +11,6 @@
 #undef weight_job
 #undef depthwise_job
 #undef patches
+#undef tile_run
+#undef winograd_job
+#undef winograd_weight_job

@@ -1,0 +1,272 @@
+/* Winograd convolution, stride 1, kernels 3x3 by F(4x4,3x3) and 5x5 by F(2x2,5x5); core/winograd.h has the transforms.
+ *
+ *   forward          y = A^T [sum over c of U . V] A + b,  U = G w G^T (36,oc,c), V = B^T x B (36,c,tiles)
+ *   backward_input   the same of dy, with the filters rotated and their axes exchanged, padded by k - 1 - pad
+ *   backward_weight  dw = A^T [sum over tiles of (G dy G^T) . V] A: dy's tiles take the place of the filter, the filter that of Y
+ */
+enum {
+    FN(TILE_BYTES) = 1 << 20,      /* transformed tiles of a block, and as much again for its products: about L2 */
+    FN(SHARED_BYTES) = 32 << 20,   /* transformed tiles shared by all tasks where blocks are few */
+    FN(FILTER_CHANNELS) = 32,      /* channels of the filters transformed at a time */
+};
+
+typedef struct {
+    patches from;                  /* the tiles of the source */
+    int step;                      /* m: 4 or 2 */
+    idx images, channels, rows, taps;
+    const REAL *weight;            /* element (row, channel, tap) at row*row_step + channel*channel_step + tap */
+    idx row_step, channel_step;
+    int rotated;                   /* taps in reverse order */
+    const REAL *bias;
+    REAL *dst;                     /* (images, rows, h, w) */
+    idx h, w;
+    REAL *u;                       /* 36 matrices (rows, channels) in panels, u_plane apart */
+    REAL *v;                       /* the transformed tiles, where tasks share them */
+    idx u_plane, tiles, block, blocks, task_rows;
+    int failed;
+} FN(winograd_job);
+#define winograd_job FN(winograd_job)
+
+/* Planes that are written or read together must not fall on the same cache sets. */
+INLINE idx FN(plane_of)(idx size)
+{
+    const idx line = 64 / (idx)sizeof(REAL);
+    return ((size + line - 1) / line | 1) * line;
+}
+
+/* One panel of the 36 matrices U. The filters are brought into the panel's order first, so that vectors run along it. */
+static void FN(winograd_filters)(void *context, idx panel)
+{
+    winograd_job *job = context;
+    const idx first = panel * MR, rows = FN(min)(MR, job->rows - first), area = FN(FILTER_CHANNELS) * MR;
+    const int side = 7 - job->step;
+    REAL *taps = pydl_block_alloc((size_t)(job->taps * area + VLEN) * sizeof(REAL));
+    if (!taps) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    for (idx channel = 0; channel < job->channels; channel += FN(FILTER_CHANNELS)) {
+        const idx channels = FN(min)(FN(FILTER_CHANNELS), job->channels - channel), size = channels * MR;
+        for (idx tap = 0; tap < job->taps; tap++)
+            for (idx c = 0; c < channels; c++) {
+                const REAL *src = job->weight + first * job->row_step + (channel + c) * job->channel_step +
+                                  (job->rotated ? job->taps - 1 - tap : tap);
+                REAL *dst = taps + tap * area + c * MR;
+                for (idx i = 0; i < rows; i++)
+                    dst[i] = src[i * job->row_step];
+                for (idx i = rows; i < MR; i++)
+                    dst[i] = 0;
+            }
+        REAL *u = job->u + (first * job->channels + channel * MR);
+        for (idx at = 0; at < size; at += VLEN) {
+            vec in[5], out[6], half[6][5];
+            for (int b = 0; b < side; b++) {
+                for (int a = 0; a < side; a++)
+                    in[a] = FN(load)(taps + (a * side + b) * area + at);
+                FN(winograd_filter)(side, in, out);
+                for (int i = 0; i < 6; i++)
+                    half[i][b] = out[i];
+            }
+            for (int i = 0; i < 6; i++) {
+                FN(winograd_filter)(side, half[i], out);
+                for (int j = 0; j < 6; j++)
+                    FN(store_part)(u + (i * 6 + j) * job->u_plane + at, size - at, out[j]);
+            }
+        }
+    }
+    pydl_block_free(taps);
+}
+
+/* v[k][channel][tile] for the tiles first .. first + count. */
+INLINE void FN(winograd_tiles)(int step, const winograd_job *job, idx first, idx count, idx channel, idx channels, REAL *v,
+                               idx stride, idx plane, REAL *scratch)
+{
+    const idx length = FN(line_length)(step), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
+    REAL *lines = scratch + FN(padded_size)(step);
+    for (idx t = 0; t < count; t += piece) {
+        const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
+        for (idx c = channel; c < channel + channels; c++) {
+            FN(winograd_lines)(step, &job->from, c, &run, -1, scratch, lines);
+            for (int i = 0; i < 6; i++)
+                FN(winograd_columns)(step, lines + i * length, 6 * length, run.count, v + i * 6 * plane + c * stride + t, plane);
+        }
+    }
+}
+
+/* The rows row .. row + rows of the result's tiles first .. first + count, from v[k][channel][tile]. */
+INLINE void FN(winograd_products)(int step, const winograd_job *job, idx first, idx count, idx row, idx rows, const REAL *v,
+                                  idx stride, idx plane, REAL *scratch)
+{
+    const idx depth = FN(even_piece)(job->channels, FN(KC), 1), m_stride = FN(block_stride)(count);
+    const idx m_row = FN(plane_of)(FN(PRODUCTS) * m_stride), length = FN(line_length)(step);
+    REAL *m = scratch, *lines = scratch + rows * m_row;
+    for (idx k = 0; k < FN(PRODUCTS); k++) {
+        sink to = {.c = m + k * m_stride, .row = m_row};
+        for (idx channel = 0; channel < job->channels; channel += depth) {
+            FN(multiply_panels)(rows, count, FN(min)(depth, job->channels - channel),
+                                job->u + k * job->u_plane + row * job->channels + channel * MR, job->channels,
+                                v + k * plane + channel * stride, stride, NULL, &to);
+            to.accumulate = 1;
+        }
+    }
+    const idx piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
+    for (idx t = 0; t < count; t += piece) {
+        const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
+        for (idx r = 0; r < rows; r++) {
+            FN(winograd_outputs)(step, m + r * m_row + t, m_stride, run.count, job->bias ? job->bias[row + r] : 0, lines, length);
+            FN(winograd_scatter)(step, &run, lines, length, job->dst + (row + r) * job->h * job->w,
+                                 job->rows * job->h * job->w, job->h, job->w);
+        }
+    }
+}
+
+INLINE idx FN(winograd_scratch)(int step)
+{
+    return FN(padded_size)(step) + 18 * FN(line_length)(step);
+}
+
+/* A block of tiles: transformed, multiplied and transformed back, task_rows at a time. */
+INLINE void FN(winograd_block_of)(int step, winograd_job *job, idx task)
+{
+    const idx first = task * job->block, count = FN(min)(job->block, job->tiles - first);
+    const idx stride = FN(block_stride)(job->block), plane = FN(plane_of)(job->channels * stride);
+    const idx products = job->task_rows * FN(plane_of)(FN(PRODUCTS) * stride);
+    REAL *v = pydl_block_alloc((size_t)(FN(PRODUCTS) * plane + products + FN(winograd_scratch)(step)) * sizeof(REAL));
+    if (!v) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    REAL *scratch = v + FN(PRODUCTS) * plane;
+    FN(winograd_tiles)(step, job, first, count, 0, job->channels, v, stride, plane, scratch);
+    for (idx row = 0; row < job->rows; row += job->task_rows)
+        FN(winograd_products)(step, job, first, count, row, FN(min)(job->task_rows, job->rows - row), v, stride, plane, scratch);
+    pydl_block_free(v);
+}
+
+static void FN(winograd_block)(void *context, idx task)
+{
+    winograd_job *job = context;
+    if (job->step == 4)
+        FN(winograd_block_of)(4, job, task);
+    else
+        FN(winograd_block_of)(2, job, task);
+}
+
+enum { FN(CHANNEL_PIECE) = 8 };
+
+/* Where tiles are few, tasks share the channels of the transform ... */
+static void FN(winograd_shared_tiles)(void *context, idx task)
+{
+    winograd_job *job = context;
+    const idx first = task * FN(CHANNEL_PIECE), channels = FN(min)(FN(CHANNEL_PIECE), job->channels - first);
+    const idx stride = FN(block_stride)(job->tiles), plane = FN(plane_of)(job->channels * stride);
+    REAL *scratch = pydl_block_alloc((size_t)FN(winograd_scratch)(job->step) * sizeof(REAL));
+    if (!scratch) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    if (job->step == 4)
+        FN(winograd_tiles)(4, job, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
+    else
+        FN(winograd_tiles)(2, job, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
+    pydl_block_free(scratch);
+}
+
+/* ... and then the rows of the result's blocks. */
+static void FN(winograd_shared_block)(void *context, idx task)
+{
+    winograd_job *job = context;
+    const idx first = task % job->blocks * job->block, count = FN(min)(job->block, job->tiles - first);
+    const idx row = task / job->blocks * job->task_rows, rows = FN(min)(job->task_rows, job->rows - row);
+    const idx stride = FN(block_stride)(job->tiles), plane = FN(plane_of)(job->channels * stride);
+    REAL *scratch = pydl_block_alloc((size_t)(rows * FN(plane_of)(FN(PRODUCTS) * FN(block_stride)(count)) +
+                                              FN(winograd_scratch)(job->step)) * sizeof(REAL));
+    if (!scratch) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    if (job->step == 4)
+        FN(winograd_products)(4, job, first, count, row, rows, job->v + first, stride, plane, scratch);
+    else
+        FN(winograd_products)(2, job, first, count, row, rows, job->v + first, stride, plane, scratch);
+    pydl_block_free(scratch);
+}
+
+static int FN(winograd_run)(winograd_job *job)
+{
+    const idx tile = FN(PRODUCTS) * (idx)sizeof(REAL), most = 8;
+    const idx panels = (job->rows + MR - 1) / MR;
+    job->tiles = job->images * job->from.grid_h * job->from.grid_w;
+    const double work = 2.0 * FN(PRODUCTS) * (double)job->tiles * (double)job->rows * (double)job->channels;
+    job->u_plane = FN(plane_of)(panels * MR * job->channels);
+    job->u = pydl_block_alloc((size_t)(FN(PRODUCTS) * job->u_plane) * sizeof(REAL));
+    if (!job->u)
+        return PYDL_NO_MEMORY;
+    pydl_parallel_for(panels, 150.0 * (double)job->rows * (double)job->channels, FN(winograd_filters), job);
+    const idx fit = FN(max)(FN(TILE_BYTES) / (tile * job->channels) / NR, 1) * NR;
+    job->block = FN(even_piece)(job->tiles, fit, NR);
+    job->blocks = (job->tiles + job->block - 1) / job->block;
+    const idx stride = FN(block_stride)(job->tiles), plane = FN(plane_of)(job->channels * stride);
+    const int shared = job->blocks < most && FN(PRODUCTS) * plane * (idx)sizeof(REAL) <= FN(SHARED_BYTES);
+    if (shared) {
+        job->v = pydl_block_alloc((size_t)(FN(PRODUCTS) * plane) * sizeof(REAL));
+        if (!job->v) {
+            pydl_block_free(job->u);
+            return PYDL_NO_MEMORY;
+        }
+        job->block = FN(even_piece)(job->tiles, FN(max)(192 / NR, 1) * NR, NR);
+        job->blocks = (job->tiles + job->block - 1) / job->block;
+    }
+    idx rows = FN(max)(FN(TILE_BYTES) / (tile * job->block) / MR, 1) * MR;
+    if (shared)
+        rows = FN(min)(rows, FN(round_up)((job->rows * job->blocks + most - 1) / most, MR));
+    job->task_rows = FN(even_piece)(job->rows, rows, MR);
+    if (shared) {
+        pydl_parallel_for((job->channels + FN(CHANNEL_PIECE) - 1) / FN(CHANNEL_PIECE),
+                          300.0 * (double)job->tiles * (double)job->channels, FN(winograd_shared_tiles), job);
+        pydl_parallel_for(job->blocks * ((job->rows + job->task_rows - 1) / job->task_rows), work, FN(winograd_shared_block), job);
+        pydl_block_free(job->v);
+    } else {
+        pydl_parallel_for(job->blocks, work, FN(winograd_block), job);
+    }
+    pydl_block_free(job->u);
+    return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
+}
+
+static int FN(winograd_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w, const REAL *b, REAL *y)
+{
+    const int step = s->kh == 3 ? 4 : 2;
+    const idx pad_h = -s->pad_h, pad_w = -s->pad_w, taps = s->kh * s->kw;
+    winograd_job job = {
+        .from = {x, s->c * s->h * s->w, s->h, s->w, step, step, ceil_div(s->oh, step), ceil_div(s->ow, step), 1, &pad_h, &pad_w},
+        .step = step, .images = s->n, .channels = s->c, .rows = s->oc, .taps = taps,
+        .weight = w, .row_step = s->c * taps, .channel_step = taps, .bias = b, .dst = y, .h = s->oh, .w = s->ow,
+    };
+    return FN(winograd_run)(&job);
+}
+
+static int FN(winograd_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w, REAL *dx)
+{
+    const int step = s->kh == 3 ? 4 : 2;
+    const idx pad_h = s->pad_h + 1 - s->kh, pad_w = s->pad_w + 1 - s->kw, taps = s->kh * s->kw;
+    winograd_job job = {
+        .from = {dy, s->oc * s->oh * s->ow, s->oh, s->ow, step, step, ceil_div(s->h, step), ceil_div(s->w, step), 1, &pad_h, &pad_w},
+        .step = step, .images = s->n, .channels = s->oc, .rows = s->c, .taps = taps,
+        .weight = w, .row_step = taps, .channel_step = s->c * taps, .rotated = 1, .dst = dx, .h = s->h, .w = s->w,
+    };
+    return FN(winograd_run)(&job);
+}
+
+/* Whether the shape allows it. */
+static int FN(winograd_fits)(const pydl_conv2d_shape *s)
+{
+    return s->groups == 1 && s->kh == s->kw && (s->kh == 3 || s->kh == 5) && s->stride_h == 1 && s->stride_w == 1 &&
+           s->dilation_h == 1 && s->dilation_w == 1;
+}
+
+/* Whether to compute it so: channels are summed up into rows, for images of h x w pixels. */
+static int FN(winograd_pays)(const pydl_conv2d_shape *s, idx channels, idx rows, idx h, idx w)
+{
+    (void)channels, (void)rows, (void)h, (void)w;
+    return s->algorithm == PYDL_WINOGRAD && FN(winograd_fits)(s);
+}
