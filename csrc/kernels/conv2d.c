@@ -479,6 +479,8 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
     }
     if (FN(is_depthwise)(s))
         return FN(depthwise_backward_weight)(s, dy, x, dw);
+    if (FN(winograd_pays)(s, s->c, s->oc, s->oh, s->ow))
+        return FN(winograd_backward_weight)(s, dy, x, dw);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)
         return PYDL_NO_MEMORY;
