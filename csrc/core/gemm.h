@@ -29,13 +29,13 @@ INLINE idx FN(block_stride)(idx columns)
     return (lines | 1) * line;
 }
 
-/* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..]. Row p of b begins at b + p*b_step, or at
- * b + b_rows[p] if b_rows is not NULL. */
-INLINE void FN(tile_product)(idx k, const REAL *a, idx a_row, idx a_step, const REAL *b, idx b_step, const idx *b_rows,
-                             vec acc[MR][NR_VECTORS])
+/* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows. Row p of b begins at b + p*b_step,
+ * or at b + b_rows[p] if b_rows is not NULL. */
+INLINE void FN(tile_product)(int rows, idx k, const REAL *a, idx a_row, idx a_step, const REAL *b,
+                             idx b_step, const idx *b_rows, vec acc[MR][NR_VECTORS])
 {
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < NR_VECTORS; j++)
             acc[i][j] = (vec){0};
@@ -46,7 +46,7 @@ INLINE void FN(tile_product)(idx k, const REAL *a, idx a_row, idx a_step, const 
         for (int j = 0; j < NR_VECTORS; j++)
             row[j] = FN(load)(from + j * VLEN);
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
+        for (int i = 0; i < rows; i++) {
             const vec value = FN(splat)(a[i * a_row]);
 #pragma GCC unroll 4
             for (int j = 0; j < NR_VECTORS; j++)
@@ -66,46 +66,83 @@ typedef struct {
 } FN(sink);
 #define sink FN(sink)
 
-INLINE void FN(store_tile)(const vec acc[MR][NR_VECTORS], const sink *to, idx i0, idx j0, idx rows, idx columns)
+/* The same for a tile of fewer columns, which lies in memory. */
+static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *part, const sink *to,
+                                                        idx i0, idx j0, idx columns)
 {
     REAL *c = to->c + i0 * to->row + j0;
-    if (columns == NR) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
-            if (i >= rows)
-                break;
-            vec base[NR_VECTORS];
-#pragma GCC unroll 4
-            for (int j = 0; j < NR_VECTORS; j++) {
-                base[j] = (vec){0};
-                if (to->accumulate) {
-                    base[j] = FN(load)(c + i * to->row + j * VLEN);
-                } else {
-                    if (to->bias_of_row)
-                        base[j] += FN(splat)(to->bias_of_row[i0 + i]);
-                    if (to->bias_of_column)
-                        base[j] += FN(load)(to->bias_of_column + j0 + j * VLEN);
-                }
-                FN(store)(c + i * to->row + j * VLEN, base[j] + acc[i][j]);
-            }
+    for (idx i = 0; i < rows; i++, part += NR, c += to->row) {
+        const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
+        for (idx j = 0; j < columns; j += VLEN) {
+            const idx count = columns - j;
+            vec base = FN(splat)(bias);
+            if (to->accumulate)
+                base = FN(load_part)(c + j, count, 0);
+            else if (to->bias_of_column)
+                base += FN(load_part)(to->bias_of_column + j0 + j, count, 0);
+            FN(store_part)(c + j, count, base + FN(load)(part + j));
         }
+    }
+}
+
+INLINE void FN(store_tile)(int rows, const vec acc[MR][NR_VECTORS], const sink *to, idx i0, idx j0,
+                           idx columns)
+{
+    REAL *c = to->c + i0 * to->row + j0;
+    if (columns < NR) {
+        REAL part[MR * NR_VECTORS * (VECTOR_BYTES / sizeof(REAL))];
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < NR_VECTORS; j++)
+                FN(store)(part + i * NR + j * VLEN, acc[i][j]);
+        FN(store_columns)(rows, part, to, i0, j0, columns);
         return;
     }
-    REAL tile[MR * NR_VECTORS * (VECTOR_BYTES / sizeof(REAL))];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < rows; i++, c += to->row) {
+        const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
 #pragma GCC unroll 4
-        for (int j = 0; j < NR_VECTORS; j++)
-            FN(store)(tile + i * NR + j * VLEN, acc[i][j]);
-    for (idx i = 0; i < rows; i++)
-        for (idx j = 0; j < columns; j++) {
-            REAL base = 0;
+        for (int j = 0; j < NR_VECTORS; j++) {
+            vec base = FN(splat)(bias);
             if (to->accumulate)
-                base = c[i * to->row + j];
-            else
-                base = (to->bias_of_row ? to->bias_of_row[i0 + i] : 0) + (to->bias_of_column ? to->bias_of_column[j0 + j] : 0);
-            c[i * to->row + j] = base + tile[i * NR + j];
+                base = FN(load)(c + j * VLEN);
+            else if (to->bias_of_column)
+                base += FN(load)(to->bias_of_column + j0 + j * VLEN);
+            FN(store)(c + j * VLEN, base + acc[i][j]);
         }
+    }
+}
+
+/* One tile of C at (i0, j0), of so many rows, which is a constant where this is inlined. */
+INLINE void FN(multiply_tile)(int rows, idx k, const REAL *a, idx a_row, idx a_step, const REAL *b,
+                              idx b_step, const idx *b_rows, const sink *to, idx i0, idx j0,
+                              idx columns)
+{
+    vec acc[MR][NR_VECTORS];
+    FN(tile_product)(rows, k, a, a_row, a_step, b, b_step, b_rows, acc);
+    FN(store_tile)(rows, (const vec(*)[NR_VECTORS])acc, to, i0, j0, columns);
+}
+
+/* The last rows of a panel, as a tile of just that height. */
+static void __attribute__((noinline))
+FN(multiply_last_rows)(idx rows, idx k, const REAL *a, idx a_row, idx a_step, const REAL *b,
+                       idx b_step, const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
+{
+#define ROWS(count)                                                                               \
+    case count:                                                                                   \
+        FN(multiply_tile)(count, k, a, a_row, a_step, b, b_step, b_rows, to, i0, j0, columns);    \
+        return;
+    switch (rows) {
+        ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5)
+#if MR > 6
+        ROWS(6) ROWS(7)
+#endif
+#if MR > 8
+        ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13)
+#endif
+    }
+#undef ROWS
 }
 
 /* C (m,n) from packed panels of A (the panel of rows i.. begins at a + i * a_panel) and a block of B, depth k, its rows b_step
@@ -115,34 +152,34 @@ static void __attribute__((noinline)) FN(multiply_panels)(idx m, idx n, idx k, c
 {
     for (idx ic = 0; ic < m; ic += FN(MC)) {
         const idx m_end = FN(min)(m, ic + FN(MC));
-        for (idx j = 0; j < n; j += NR)
-            for (idx i = ic; i < m_end; i += MR) {
-                vec acc[MR][NR_VECTORS];
+        for (idx j = 0; j < n; j += NR) {
+            const idx columns = FN(min)(NR, n - j);
+            idx i = ic;
+            for (; i + MR <= m_end; i += MR)
                 if (b_rows)
-                    FN(tile_product)(k, a + i * a_panel, 1, MR, b + j, 0, b_rows, acc);
+                    FN(multiply_tile)(MR, k, a + i * a_panel, 1, MR, b + j, 0, b_rows, to, i, j, columns);
                 else
-                    FN(tile_product)(k, a + i * a_panel, 1, MR, b + j, b_step, NULL, acc);
-                FN(store_tile)((const vec(*)[NR_VECTORS])acc, to, i, j, FN(min)(MR, m - i), FN(min)(NR, n - j));
-            }
+                    FN(multiply_tile)(MR, k, a + i * a_panel, 1, MR, b + j, b_step, NULL, to, i, j, columns);
+            if (i < m_end)
+                FN(multiply_last_rows)(m_end - i, k, a + i * a_panel, 1, MR, b + j, b_step, b_rows, to, i, j, columns);
+        }
     }
 }
 
-/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]; the last panel must have been packed into edge if m is not
- * a multiple of MR. */
-static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a, idx a_row, const REAL *edge,
-                                                        const REAL *b, idx b_step, const sink *to)
+/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. */
+static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a, idx a_row, const REAL *b,
+                                                        idx b_step, const sink *to)
 {
     for (idx ic = 0; ic < m; ic += FN(MC)) {
         const idx m_end = FN(min)(m, ic + FN(MC));
-        for (idx j = 0; j < n; j += NR)
-            for (idx i = ic; i < m_end; i += MR) {
-                vec acc[MR][NR_VECTORS];
-                if (i + MR <= m)
-                    FN(tile_product)(k, a + i * a_row, a_row, 1, b + j, b_step, NULL, acc);
-                else
-                    FN(tile_product)(k, edge, 1, MR, b + j, b_step, NULL, acc);
-                FN(store_tile)((const vec(*)[NR_VECTORS])acc, to, i, j, FN(min)(MR, m - i), FN(min)(NR, n - j));
-            }
+        for (idx j = 0; j < n; j += NR) {
+            const idx columns = FN(min)(NR, n - j);
+            idx i = ic;
+            for (; i + MR <= m_end; i += MR)
+                FN(multiply_tile)(MR, k, a + i * a_row, a_row, 1, b + j, b_step, NULL, to, i, j, columns);
+            if (i < m_end)
+                FN(multiply_last_rows)(m_end - i, k, a + i * a_row, a_row, 1, b + j, b_step, NULL, to, i, j, columns);
+        }
     }
 }
 
