@@ -34,45 +34,62 @@ INLINE idx FN(plane_of)(idx size)
     return ((size + line - 1) / line | 1) * line;
 }
 
-/* One panel of the 36 matrices U. The filters are brought into the panel's order first, so that vectors run along it. */
+/* U of one panel's rows and some channels, from the taps in the panel's order: in[(channel*taps + tap)*MR + i]. Vectors are stored
+ * whole; what they carry too much is overwritten by the next channel. */
+INLINE void FN(winograd_filter_panel)(int side, int rotated, const REAL *in, idx channels, REAL *u, idx plane)
+{
+    const int taps = side * side;
+    for (idx at = 0; at < channels * MR; at += VLEN < MR && at % MR + VLEN < MR ? VLEN : MR - at % MR) {
+        const REAL *src = in + at / MR * taps * MR + at % MR;
+        vec half[6][5], row[5], out[6];
+#pragma GCC unroll 5
+        for (int b = 0; b < side; b++) {
+#pragma GCC unroll 5
+            for (int a = 0; a < side; a++) {
+                const int tap = a * side + b;
+                row[a] = FN(load)(src + (rotated ? taps - 1 - tap : tap) * MR);
+            }
+            FN(winograd_filter)(side, row, out);
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++)
+                half[i][b] = out[i];
+        }
+        const idx room = channels * MR - at;
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) {
+            FN(winograd_filter)(side, half[i], out);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++)
+                FN(store_part)(u + (i * 6 + j) * plane + at, room, out[j]);
+        }
+    }
+}
+
+/* One panel of the 36 matrices U. */
 static void FN(winograd_filters)(void *context, idx panel)
 {
     winograd_job *job = context;
-    const idx first = panel * MR, rows = FN(min)(MR, job->rows - first), area = FN(FILTER_CHANNELS) * MR;
-    const int side = 7 - job->step;
-    REAL *taps = pydl_block_alloc((size_t)(job->taps * area + VLEN) * sizeof(REAL));
+    const idx first = panel * MR, rows = FN(min)(MR, job->rows - first), most = FN(FILTER_CHANNELS);
+    REAL *taps = pydl_block_alloc((size_t)(job->taps * most * MR + 2 * VLEN) * sizeof(REAL));
     if (!taps) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    for (idx channel = 0; channel < job->channels; channel += FN(FILTER_CHANNELS)) {
-        const idx channels = FN(min)(FN(FILTER_CHANNELS), job->channels - channel), size = channels * MR;
-        for (idx tap = 0; tap < job->taps; tap++)
-            for (idx c = 0; c < channels; c++) {
-                const REAL *src = job->weight + first * job->row_step + (channel + c) * job->channel_step +
-                                  (job->rotated ? job->taps - 1 - tap : tap);
-                REAL *dst = taps + tap * area + c * MR;
-                for (idx i = 0; i < rows; i++)
-                    dst[i] = src[i * job->row_step];
-                for (idx i = rows; i < MR; i++)
-                    dst[i] = 0;
-            }
-        REAL *u = job->u + (first * job->channels + channel * MR);
-        for (idx at = 0; at < size; at += VLEN) {
-            vec in[5], out[6], half[6][5];
-            for (int b = 0; b < side; b++) {
-                for (int a = 0; a < side; a++)
-                    in[a] = FN(load)(taps + (a * side + b) * area + at);
-                FN(winograd_filter)(side, in, out);
-                for (int i = 0; i < 6; i++)
-                    half[i][b] = out[i];
-            }
-            for (int i = 0; i < 6; i++) {
-                FN(winograd_filter)(side, half[i], out);
-                for (int j = 0; j < 6; j++)
-                    FN(store_part)(u + (i * 6 + j) * job->u_plane + at, size - at, out[j]);
-            }
-        }
+    for (idx channel = 0; channel < job->channels; channel += most) {
+        const idx channels = FN(min)(most, job->channels - channel);
+        const REAL *weight = job->weight + first * job->row_step + channel * job->channel_step;
+        REAL *u = job->u + first * job->channels + channel * MR;
+        if (job->channel_step == job->taps)
+            FN(pack_panel)(rows, channels * job->taps, weight, job->row_step, 1, taps);
+        else
+            for (idx c = 0; c < channels; c++)
+                FN(pack_panel)(rows, job->taps, weight + c * job->channel_step, job->row_step, 1, taps + c * job->taps * MR);
+        if (job->step == 4 && job->rotated)
+            FN(winograd_filter_panel)(3, 1, taps, channels, u, job->u_plane);
+        else if (job->step == 4)
+            FN(winograd_filter_panel)(3, 0, taps, channels, u, job->u_plane);
+        else
+            FN(winograd_filter_panel)(5, job->rotated, taps, channels, u, job->u_plane);
     }
     pydl_block_free(taps);
 }
@@ -321,14 +338,14 @@ INLINE void FN(winograd_weight_sums)(int step, winograd_weight_job *job, idx tas
     const idx chunk = task / 6 / job->pieces, begin = chunk * job->chunk, end = FN(min)(begin + job->chunk, job->tiles);
     const idx x_stride = FN(plane_of)(job->block), x_plane = FN(plane_of)(job->piece * x_stride);
     const idx y_stride = FN(block_stride)(job->rows), y_plane = FN(plane_of)(job->block * y_stride);
-    const idx length = FN(line_length)(step), tail = channels % MR;
-    REAL *v = pydl_block_alloc((size_t)(6 * (x_plane + y_plane) + MR * job->block + FN(padded_size)(step) +
+    const idx length = FN(line_length)(step);
+    REAL *v = pydl_block_alloc((size_t)(6 * (x_plane + y_plane) + FN(padded_size)(step) +
                                         (2 * VLEN + 3) * length) * sizeof(REAL));
     if (!v) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *y = v + 6 * x_plane, *edge = y + 6 * y_plane, *padded = edge + MR * job->block;
+    REAL *y = v + 6 * x_plane, *padded = y + 6 * y_plane;
     REAL *lines = padded + FN(padded_size)(step);
     sink to = {.row = job->sum_row};
     for (idx first = begin; first < end; first += job->block) {
@@ -343,10 +360,8 @@ INLINE void FN(winograd_weight_sums)(int step, winograd_weight_job *job, idx tas
                 FN(winograd_dy)(step, job, point, &run, row, y + t * y_stride, y_stride, y_plane, padded, lines);
         }
         for (idx j = 0; j < 6; j++) {
-            if (tail)
-                FN(pack_panel)(tail, count, v + j * x_plane + (channels - tail) * x_stride, x_stride, 1, edge);
             to.c = job->sums + ((chunk * FN(PRODUCTS) + point * 6 + j) * job->channels + channel) * job->sum_row;
-            FN(multiply_rows)(channels, job->rows, count, v + j * x_plane, x_stride, edge, y + j * y_plane, y_stride, &to);
+            FN(multiply_rows)(channels, job->rows, count, v + j * x_plane, x_stride, y + j * y_plane, y_stride, &to);
         }
         to.accumulate = 1;
     }
