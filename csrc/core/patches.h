@@ -63,7 +63,9 @@ INLINE void FN(zero_run)(REAL *dst, idx count)
 /* The same, in whole vectors: up to VLEN elements behind are overwritten. */
 INLINE void FN(zero_loosely)(REAL *dst, idx count)
 {
-    for (idx j = 0; j < count; j += VLEN)
+    if (count > 0)
+        FN(store)(dst, (vec){0});
+    for (idx j = VLEN; j < count; j += VLEN)
         FN(store)(dst + j, (vec){0});
 }
 

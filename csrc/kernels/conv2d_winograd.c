@@ -276,8 +276,9 @@ static int FN(winograd_backward_input)(const pydl_conv2d_shape *s, const REAL *d
 
 /* ---- backward_weight ---- */
 enum {
-    FN(SUM_BYTES) = 768 << 10,     /* sums of a task: six matrices */
+    FN(SUM_BYTES) = 800 << 10,     /* sums that stay in L2 while a task goes from tile to tile */
     FN(WEIGHT_TILES) = 4 * FN(TILE_PIECE),
+    FN(WEIGHT_CHANNELS) = 256 / MR * MR,
 };
 
 typedef struct {
@@ -286,6 +287,7 @@ typedef struct {
     idx images, channels, rows;
     REAL *dw, *sums;               /* sums[chunk][k][channel][row], a row sum_row elements long */
     idx sum_row, tiles, block, piece, pieces, chunk, chunks;
+    int points;                    /* of the first axis that a task covers */
     int failed;
 } FN(winograd_weight_job);
 #define winograd_weight_job FN(winograd_weight_job)
@@ -330,39 +332,49 @@ INLINE void FN(winograd_dy)(int step, const winograd_weight_job *job, int point,
     }
 }
 
-/* The six matrices of one point of the first axis, for some channels, summed over a chunk of the tiles. */
-INLINE void FN(winograd_weight_sums)(int step, winograd_weight_job *job, idx task)
+/* A block of tiles' part in the six matrices of one point of the first axis, for some channels. v, y and padded are scratch. */
+INLINE void FN(winograd_weight_block)(int step, winograd_weight_job *job, int point, idx channel, idx channels, idx first, idx count,
+                                      REAL *v, REAL *y, REAL *padded, sink *to)
 {
-    const int point = (int)(task % 6);
-    const idx channel = task / 6 % job->pieces * job->piece, channels = FN(min)(job->piece, job->channels - channel);
-    const idx chunk = task / 6 / job->pieces, begin = chunk * job->chunk, end = FN(min)(begin + job->chunk, job->tiles);
     const idx x_stride = FN(plane_of)(job->block), x_plane = FN(plane_of)(job->piece * x_stride);
     const idx y_stride = FN(block_stride)(job->rows), y_plane = FN(plane_of)(job->block * y_stride);
-    const idx length = FN(line_length)(step);
-    REAL *v = pydl_block_alloc((size_t)(6 * (x_plane + y_plane) + FN(padded_size)(step) +
-                                        (2 * VLEN + 3) * length) * sizeof(REAL));
+    const idx length = FN(line_length)(step), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
+    REAL *lines = padded + FN(padded_size)(step), *sums = to->c;
+    for (idx t = 0; t < count; t += piece) {
+        const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
+        for (idx c = 0; c < channels; c++) {
+            FN(winograd_lines)(step, &job->from, channel + c, &run, point, padded, lines);
+            FN(winograd_columns)(step, lines, length, run.count, v + c * x_stride + t, x_plane);
+        }
+        for (idx row = 0; row < job->rows; row += VLEN)
+            FN(winograd_dy)(step, job, point, &run, row, y + t * y_stride, y_stride, y_plane, padded, lines);
+    }
+    for (idx j = 0; j < 6; j++) {
+        to->c = sums + (point * 6 + j) * job->channels * job->sum_row;
+        FN(multiply_rows)(channels, job->rows, count, v + j * x_plane, x_stride, y + j * y_plane, y_stride, to);
+    }
+    to->c = sums;
+}
+
+/* The sums of some points and channels over a chunk of the tiles. */
+INLINE void FN(winograd_weight_sums)(int step, winograd_weight_job *job, idx task)
+{
+    const int parts = 6 / job->points, point = (int)(task % parts) * job->points;
+    const idx channel = task / parts % job->pieces * job->piece, channels = FN(min)(job->piece, job->channels - channel);
+    const idx chunk = task / parts / job->pieces, begin = chunk * job->chunk, end = FN(min)(begin + job->chunk, job->tiles);
+    const idx x_size = 6 * FN(plane_of)(job->piece * FN(plane_of)(job->block));
+    const idx y_size = 6 * FN(plane_of)(job->block * FN(block_stride)(job->rows));
+    REAL *v = pydl_block_alloc((size_t)(x_size + y_size + FN(padded_size)(step) + (2 * VLEN + 3) * FN(line_length)(step)) *
+                               sizeof(REAL));
     if (!v) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *y = v + 6 * x_plane, *padded = y + 6 * y_plane;
-    REAL *lines = padded + FN(padded_size)(step);
-    sink to = {.row = job->sum_row};
+    sink to = {.c = job->sums + (chunk * FN(PRODUCTS) * job->channels + channel) * job->sum_row, .row = job->sum_row};
     for (idx first = begin; first < end; first += job->block) {
-        const idx count = FN(min)(job->block, end - first), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
-        for (idx t = 0; t < count; t += piece) {
-            const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
-            for (idx c = 0; c < channels; c++) {
-                FN(winograd_lines)(step, &job->from, channel + c, &run, point, padded, lines);
-                FN(winograd_columns)(step, lines, length, run.count, v + c * x_stride + t, x_plane);
-            }
-            for (idx row = 0; row < job->rows; row += VLEN)
-                FN(winograd_dy)(step, job, point, &run, row, y + t * y_stride, y_stride, y_plane, padded, lines);
-        }
-        for (idx j = 0; j < 6; j++) {
-            to.c = job->sums + ((chunk * FN(PRODUCTS) + point * 6 + j) * job->channels + channel) * job->sum_row;
-            FN(multiply_rows)(channels, job->rows, count, v + j * x_plane, x_stride, y + j * y_plane, y_stride, &to);
-        }
+        for (int i = point; i < point + job->points; i++)
+            FN(winograd_weight_block)(step, job, i, channel, channels, first, FN(min)(job->block, end - first), v, v + x_size,
+                                      v + x_size + y_size, &to);
         to.accumulate = 1;
     }
     pydl_block_free(v);
@@ -434,33 +446,50 @@ static int FN(winograd_backward_weight)(const pydl_conv2d_shape *s, const REAL *
         .step = step, .images = s->n, .channels = s->c, .rows = s->oc, .dw = dw,
         .tiles = s->n * grid_h * grid_w, .sum_row = FN(round_up)(s->oc, VLEN),
     };
-    job.piece = FN(even_piece)(s->c, FN(max)(FN(SUM_BYTES) / (6 * job.sum_row * size) / MR, 4) * MR, MR);
+    job.piece = FN(even_piece)(s->c, FN(WEIGHT_CHANNELS), MR);
     job.pieces = (s->c + job.piece - 1) / job.piece;
-    const idx fit = FN(TILE_BYTES) / (6 * (job.piece + job.sum_row) * size) / FN(TILE_PIECE) * FN(TILE_PIECE);
-    job.block = FN(even_piece)(job.tiles, FN(max)(FN(min)(fit, FN(WEIGHT_TILES)), FN(TILE_PIECE)), VLEN);
-    const idx blocks = (job.tiles + job.block - 1) / job.block, wanted = (most + 6 * job.pieces - 1) / (6 * job.pieces);
-    job.chunk = (blocks + wanted - 1) / wanted * job.block;
+    /* As many points as their sums leave room for: each one reads x and dy again. */
+    const idx affordable = FN(SUM_BYTES) / (6 * s->c * job.sum_row * size);
+    job.points = affordable >= 6 ? 6 : affordable >= 3 ? 3 : affordable >= 2 ? 2 : 1;
+    const idx fit = FN(TILE_BYTES) / ((step * step + 6) * (job.piece + job.sum_row) * size) / FN(TILE_PIECE) * FN(TILE_PIECE);
+    const idx limit = job.points == 1 ? FN(WEIGHT_TILES) : FN(max)(FN(min)(fit, FN(WEIGHT_TILES)), FN(TILE_PIECE));
+    job.block = FN(even_piece)(job.tiles, limit, VLEN);
+    const idx blocks = (job.tiles + job.block - 1) / job.block, tasks = 6 / job.points * job.pieces;
+    job.chunk = (blocks + (most + tasks - 1) / tasks - 1) / ((most + tasks - 1) / tasks) * job.block;
     job.chunks = (job.tiles + job.chunk - 1) / job.chunk;
     job.sums = pydl_block_alloc((size_t)(job.chunks * FN(PRODUCTS) * s->c * job.sum_row) * sizeof(REAL));
     if (!job.sums)
         return PYDL_NO_MEMORY;
     const double products = 2.0 * FN(PRODUCTS) * (double)s->c * (double)s->oc;
-    pydl_parallel_for(6 * job.pieces * job.chunks, products * (double)job.tiles, FN(winograd_weight_task), &job);
+    pydl_parallel_for(tasks * job.chunks, products * (double)job.tiles, FN(winograd_weight_task), &job);
     pydl_parallel_for((s->c + FN(WEIGHT_PIECE) - 1) / FN(WEIGHT_PIECE), products, FN(winograd_weight_last), &job);
     pydl_block_free(job.sums);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
-/* Whether the shape allows it. */
+/* ---- the choice ---- */
 static int FN(winograd_fits)(const pydl_conv2d_shape *s)
 {
     return s->groups == 1 && s->kh == s->kw && (s->kh == 3 || s->kh == 5) && s->stride_h == 1 && s->stride_w == 1 &&
            s->dilation_h == 1 && s->dilation_w == 1;
 }
 
-/* Whether to compute it so: channels are summed up into rows, for images of h x w pixels. */
-static int FN(winograd_pays)(const pydl_conv2d_shape *s, idx channels, idx rows, idx h, idx w)
+/* Whether to compute it so, where h x w pixels of rows channels are the sum over so many channels. Estimated cycles of a core: the
+ * products of either way alike, a vector of tiles' way there and back, and the filters', which memory limits where they are many. */
+static int FN(winograd_pays)(const pydl_conv2d_shape *s, idx channels, idx rows, idx h, idx w, int weight)
 {
-    (void)channels, (void)rows, (void)h, (void)w;
-    return s->algorithm == PYDL_WINOGRAD && FN(winograd_fits)(s);
+    if (!FN(winograd_fits)(s) || s->algorithm == PYDL_DIRECT)
+        return 0;
+    if (s->algorithm == PYDL_WINOGRAD)
+        return 1;
+    if (!REAL_IS_FLOAT || !pydl_get_winograd())
+        return 0;
+    const idx step = 7 - s->kh, tiles = s->n * ceil_div(h, step) * ceil_div(w, step), vectors = (tiles + VLEN - 1) / VLEN;
+    const double pairs = (double)channels * (double)rows, product = 0.5 / 0.8;
+    const double direct = product * (double)(s->n * h * w) / (double)VLEN * pairs * (double)(s->kh * s->kw);
+    const double there = weight ? 600 : 350, back = weight ? 500 : 200;
+    const double filter = pairs * 144 < FN(TILE_BYTES) ? 12 : 40;
+    const double cost = product * FN(PRODUCTS) * (double)vectors * pairs + pairs * filter +
+                        (double)vectors * (there * (double)channels + back * (double)rows);
+    return cost < 0.9 * direct;
 }
