@@ -147,26 +147,40 @@ static tile_run FN(tiles_of)(const patches *from, idx first, idx count)
 /* A line holds one row of pixels of every tile, step of each, behind one another; with VLEN elements to write over. */
 INLINE idx FN(line_length)(int step) { return FN(TILE_PIECE) * step + 3 * VLEN; }
 
-/* Elements of scratch for the rows of a piece with zeros around them: at most TILE_PIECE tiles in a row or in a column. */
-INLINE idx FN(padded_size)(int step) { return (FN(TILE_PIECE) * step + 6) * (step + 6) + VLEN; }
+/* At most so many elements have the rows of pixels of a piece with zeros around them, whatever rectangles its tiles form. */
+INLINE idx FN(padded_size)(int step)
+{
+    const idx more = 6 - step;
+    return FN(round_up)(step * step * FN(TILE_PIECE) + more * step * (FN(TILE_PIECE) + 1) + more * more + VLEN, 64);
+}
 
-/* Combines the six rows of pixels of each tile (the step's rows without overlap if `filter`) into the lines of B^T d:
- * lines[shift][i][tile*step + k] is row i, column shift*step + k. All six i, or only the row `only` as lines[shift][0]. */
-INLINE void FN(winograd_lines)(int step, const patches *from, idx channel, const tile_run *run, int only, REAL *padded, REAL *lines)
+/* The pixels of each segment's tiles, `size` in a row or a column of one tile, with zeros around the plane. */
+static void FN(pad_tiles)(const patches *from, idx channel, const tile_run *run, idx size, REAL *padded)
+{
+    const idx step = from->step_w;
+    for (int s = 0; s < run->segments; s++) {
+        const segment piece = run->list[s];
+        const idx width = (piece.count - 1) * step + size, height = (piece.rows - 1) * step + size;
+        FN(pad_rows)(from->src + piece.image * from->image + channel * from->h * from->w, from->h, from->w,
+                     piece.row * step + from->tap_h[0], height, piece.first * step + from->tap_w[0], width, 1, padded);
+        padded += height * width;
+    }
+}
+
+/* Combines the six rows of padded pixels of each tile into the lines of B^T d: lines[shift][i][tile*step + k] is row i, column
+ * shift*step + k. All six i, or only the row `only` as lines[shift][0]. */
+INLINE void FN(winograd_lines)(int step, const tile_run *run, int only, const REAL *padded, REAL *lines)
 {
     const idx length = FN(line_length)(step), rows = only < 0 ? 6 : 1;
     const int shifts = 6 / step + (6 % step > 0);
     idx at = 0;
     for (int s = 0; s < run->segments; s++) {
         const segment piece = run->list[s];
-        const idx width = (piece.count - 1) * step + 6;
-        FN(pad_rows)(from->src + piece.image * from->image + channel * from->h * from->w, from->h, from->w,
-                     piece.row * step + from->tap_h[0], (piece.rows - 1) * step + 6, piece.first * step + from->tap_w[0], width, 1,
-                     padded);
-        for (idx row = 0; row < piece.rows; row++, at += piece.count * step)
+        const idx width = (piece.count - 1) * step + 6, pixels = piece.count * step;
+        for (idx row = 0; row < piece.rows; row++, at += pixels, padded += step * width)
             for (int shift = 0; shift < shifts; shift++)
-                for (idx pixel = 0; pixel < piece.count * step; pixel += VLEN) {
-                    const REAL *src = padded + row * step * width + shift * step + pixel;
+                for (idx pixel = 0; pixel < pixels; pixel += VLEN) {
+                    const REAL *src = padded + shift * step + pixel;
                     REAL *dst = lines + shift * rows * length + at + pixel;
                     if (only < 0) {
                         vec in[6], out[6];
@@ -185,6 +199,7 @@ INLINE void FN(winograd_lines)(int step, const patches *from, idx channel, const
                         FN(store)(dst, sum);
                     }
                 }
+        padded += (6 - step) * width;
     }
 }
 

@@ -2,10 +2,10 @@
  *
  *   forward          y = A^T [sum over c of U . V] A + b,  U = G w G^T (36,oc,c), V = B^T x B (36,c,tiles)
  *   backward_input   the same of dy, with the filters rotated and their axes exchanged, padded by k - 1 - pad
- *   backward_weight  dw = A^T [sum over tiles of (G dy G^T) . V] A: dy's tiles take the place of the filter, the filter that of Y
- */
+ *
+ * and backward_weight in conv2d_winograd_weight.c. */
 enum {
-    FN(TILE_BYTES) = 1 << 20,      /* transformed tiles of a block, and as much again for its products: about L2 */
+    FN(TILE_BYTES) = 512 << 10,     /* transformed tiles of a block, and as much again for its products: about L2 */
     FN(SHARED_BYTES) = 32 << 20,   /* transformed tiles shared by all tasks where blocks are few */
     FN(FILTER_CHANNELS) = 32,      /* channels of the filters transformed at a time */
 };
@@ -103,7 +103,8 @@ INLINE void FN(winograd_tiles)(int step, const winograd_job *job, idx first, idx
     for (idx t = 0; t < count; t += piece) {
         const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
         for (idx c = channel; c < channel + channels; c++) {
-            FN(winograd_lines)(step, &job->from, c, &run, -1, scratch, lines);
+            FN(pad_tiles)(&job->from, c, &run, 6, scratch);
+            FN(winograd_lines)(step, &run, -1, scratch, lines);
             for (int i = 0; i < 6; i++)
                 FN(winograd_columns)(step, lines + i * length, 6 * length, run.count, v + i * 6 * plane + c * stride + t, plane);
         }
@@ -221,10 +222,11 @@ static int FN(winograd_run)(winograd_job *job)
         return PYDL_NO_MEMORY;
     pydl_parallel_for(panels, 150.0 * (double)job->rows * (double)job->channels, FN(winograd_filters), job);
     const idx fit = FN(max)(FN(TILE_BYTES) / (tile * job->channels) / NR, 1) * NR;
-    job->block = FN(even_piece)(job->tiles, fit, NR);
+    const idx evened = FN(max)(job->tiles / most / NR, 1) * NR;
+    job->block = FN(even_piece)(job->tiles, FN(min)(fit, evened), NR);
     job->blocks = (job->tiles + job->block - 1) / job->block;
     const idx stride = FN(block_stride)(job->tiles), plane = FN(plane_of)(job->channels * stride);
-    const int shared = job->blocks < most && FN(PRODUCTS) * plane * (idx)sizeof(REAL) <= FN(SHARED_BYTES);
+    const int shared = job->blocks < 4 && FN(PRODUCTS) * plane * (idx)sizeof(REAL) <= FN(SHARED_BYTES);
     if (shared) {
         job->v = pydl_block_alloc((size_t)(FN(PRODUCTS) * plane) * sizeof(REAL));
         if (!job->v) {
@@ -234,7 +236,7 @@ static int FN(winograd_run)(winograd_job *job)
         job->block = FN(even_piece)(job->tiles, FN(max)(192 / NR, 1) * NR, NR);
         job->blocks = (job->tiles + job->block - 1) / job->block;
     }
-    idx rows = FN(max)(FN(TILE_BYTES) / (tile * job->block) / MR, 1) * MR;
+    idx rows = FN(max)((shared ? 2 * FN(TILE_BYTES) : FN(TILE_BYTES)) / (tile * job->block) / MR, 1) * MR;
     if (shared)
         rows = FN(min)(rows, FN(round_up)((job->rows * job->blocks + most - 1) / most, MR));
     job->task_rows = FN(even_piece)(job->rows, rows, MR);
@@ -272,199 +274,6 @@ static int FN(winograd_backward_input)(const pydl_conv2d_shape *s, const REAL *d
         .weight = w, .row_step = taps, .channel_step = s->c * taps, .rotated = 1, .dst = dx, .h = s->h, .w = s->w,
     };
     return FN(winograd_run)(&job);
-}
-
-/* ---- backward_weight ---- */
-enum {
-    FN(SUM_BYTES) = 800 << 10,     /* sums that stay in L2 while a task goes from tile to tile */
-    FN(WEIGHT_TILES) = 4 * FN(TILE_PIECE),
-    FN(WEIGHT_CHANNELS) = 256 / MR * MR,
-};
-
-typedef struct {
-    patches from, dy_from;         /* the tiles of x, and the same of dy, which do not overlap */
-    int step;
-    idx images, channels, rows;
-    REAL *dw, *sums;               /* sums[chunk][k][channel][row], a row sum_row elements long */
-    idx sum_row, tiles, block, piece, pieces, chunk, chunks;
-    int points;                    /* of the first axis that a task covers */
-    int failed;
-} FN(winograd_weight_job);
-#define winograd_weight_job FN(winograd_weight_job)
-
-/* out[j*plane + tile*stride + row] = (G dy G^T) (point, j), vectors along the rows first .. first + VLEN of dy. */
-INLINE void FN(winograd_dy)(int step, const winograd_weight_job *job, int point, const tile_run *run, idx first, REAL *out,
-                            idx stride, idx plane, REAL *padded, REAL *lines)
-{
-    const idx length = FN(line_length)(step), rows = FN(min)(VLEN, job->rows - first);
-    const patches *from = &job->dy_from;
-    REAL *pixels = lines + VLEN * length;
-    REAL power[4];
-    for (int a = 0; a < step; a++)
-        power[a] = FN(winograd_power)(step, point, a);
-    for (idx r = 0; r < rows; r++) {
-        REAL *dst = lines + r * length;
-        for (int s = 0; s < run->segments; s++) {
-            const segment piece = run->list[s];
-            const idx width = piece.count * step;
-            FN(pad_rows)(from->src + piece.image * from->image + (first + r) * from->h * from->w, from->h, from->w,
-                         piece.row * step, piece.rows * step, piece.first * step, width, 1, padded);
-            for (idx row = 0; row < piece.rows; row++, dst += width)
-                for (idx pixel = 0; pixel < width; pixel += VLEN) {
-                    vec sum = {0};
-#pragma GCC unroll 4
-                    for (int a = 0; a < step; a++)
-                        sum += power[a] * FN(load)(padded + (row * step + a) * width + pixel);
-                    FN(store)(dst + pixel, sum);
-                }
-        }
-    }
-    FN(transpose)(VLEN, run->count * step, lines, length, pixels, VLEN);
-    for (idx t = 0; t < run->count; t++) {
-        vec in[4], six[6];
-#pragma GCC unroll 4
-        for (int b = 0; b < step; b++)
-            in[b] = FN(load)(pixels + (t * step + b) * VLEN);
-        FN(winograd_filter)(step, in, six);
-#pragma GCC unroll 6
-        for (int j = 0; j < 6; j++)
-            FN(store)(out + j * plane + t * stride + first, six[j]);
-    }
-}
-
-/* A block of tiles' part in the six matrices of one point of the first axis, for some channels. v, y and padded are scratch. */
-INLINE void FN(winograd_weight_block)(int step, winograd_weight_job *job, int point, idx channel, idx channels, idx first, idx count,
-                                      REAL *v, REAL *y, REAL *padded, sink *to)
-{
-    const idx x_stride = FN(plane_of)(job->block), x_plane = FN(plane_of)(job->piece * x_stride);
-    const idx y_stride = FN(block_stride)(job->rows), y_plane = FN(plane_of)(job->block * y_stride);
-    const idx length = FN(line_length)(step), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
-    REAL *lines = padded + FN(padded_size)(step), *sums = to->c;
-    for (idx t = 0; t < count; t += piece) {
-        const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
-        for (idx c = 0; c < channels; c++) {
-            FN(winograd_lines)(step, &job->from, channel + c, &run, point, padded, lines);
-            FN(winograd_columns)(step, lines, length, run.count, v + c * x_stride + t, x_plane);
-        }
-        for (idx row = 0; row < job->rows; row += VLEN)
-            FN(winograd_dy)(step, job, point, &run, row, y + t * y_stride, y_stride, y_plane, padded, lines);
-    }
-    for (idx j = 0; j < 6; j++) {
-        to->c = sums + (point * 6 + j) * job->channels * job->sum_row;
-        FN(multiply_rows)(channels, job->rows, count, v + j * x_plane, x_stride, y + j * y_plane, y_stride, to);
-    }
-    to->c = sums;
-}
-
-/* The sums of some points and channels over a chunk of the tiles. */
-INLINE void FN(winograd_weight_sums)(int step, winograd_weight_job *job, idx task)
-{
-    const int parts = 6 / job->points, point = (int)(task % parts) * job->points;
-    const idx channel = task / parts % job->pieces * job->piece, channels = FN(min)(job->piece, job->channels - channel);
-    const idx chunk = task / parts / job->pieces, begin = chunk * job->chunk, end = FN(min)(begin + job->chunk, job->tiles);
-    const idx x_size = 6 * FN(plane_of)(job->piece * FN(plane_of)(job->block));
-    const idx y_size = 6 * FN(plane_of)(job->block * FN(block_stride)(job->rows));
-    REAL *v = pydl_block_alloc((size_t)(x_size + y_size + FN(padded_size)(step) + (2 * VLEN + 3) * FN(line_length)(step)) *
-                               sizeof(REAL));
-    if (!v) {
-        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    sink to = {.c = job->sums + (chunk * FN(PRODUCTS) * job->channels + channel) * job->sum_row, .row = job->sum_row};
-    for (idx first = begin; first < end; first += job->block) {
-        for (int i = point; i < point + job->points; i++)
-            FN(winograd_weight_block)(step, job, i, channel, channels, first, FN(min)(job->block, end - first), v, v + x_size,
-                                      v + x_size + y_size, &to);
-        to.accumulate = 1;
-    }
-    pydl_block_free(v);
-}
-
-static void FN(winograd_weight_task)(void *context, idx task)
-{
-    winograd_weight_job *job = context;
-    if (job->step == 4)
-        FN(winograd_weight_sums)(4, job, task);
-    else
-        FN(winograd_weight_sums)(2, job, task);
-}
-
-enum { FN(WEIGHT_PIECE) = 8 };     /* channels of a task of the last transform */
-
-/* dw of some channels from the sums of the chunks, VLEN rows at a time. */
-INLINE void FN(winograd_weight_result)(int side, const winograd_weight_job *job, idx task)
-{
-    const idx first = task * FN(WEIGHT_PIECE), channels = FN(min)(FN(WEIGHT_PIECE), job->channels - first);
-    const idx taps = side * side, filter = job->channels * taps, plane = job->channels * job->sum_row;
-    REAL found[FN(WEIGHT_PIECE) * 25 * (VECTOR_BYTES / sizeof(REAL))];
-    for (idx row = 0; row < job->rows; row += VLEN) {
-        for (idx c = 0; c < channels; c++) {
-            vec half[6][5], in[6], out[5];
-#pragma GCC unroll 6
-            for (int i = 0; i < 6; i++) {
-#pragma GCC unroll 6
-                for (int j = 0; j < 6; j++) {
-                    const REAL *sum = job->sums + (i * 6 + j) * plane + (first + c) * job->sum_row + row;
-                    in[j] = FN(load)(sum);
-                    for (idx chunk = 1; chunk < job->chunks; chunk++)
-                        in[j] += FN(load)(sum + chunk * FN(PRODUCTS) * plane);
-                }
-                FN(winograd_result)(side, in, half[i]);
-            }
-#pragma GCC unroll 5
-            for (int b = 0; b < side; b++) {
-#pragma GCC unroll 6
-                for (int i = 0; i < 6; i++)
-                    in[i] = half[i][b];
-                FN(winograd_result)(side, in, out);
-#pragma GCC unroll 5
-                for (int a = 0; a < side; a++)
-                    FN(store)(found + (c * taps + a * side + b) * VLEN, out[a]);
-            }
-        }
-        FN(transpose)(channels * taps, FN(min)(VLEN, job->rows - row), found, VLEN, job->dw + row * filter + first * taps, filter);
-    }
-}
-
-static void FN(winograd_weight_last)(void *context, idx task)
-{
-    const winograd_weight_job *job = context;
-    if (job->step == 4)
-        FN(winograd_weight_result)(3, job, task);
-    else
-        FN(winograd_weight_result)(5, job, task);
-}
-
-static int FN(winograd_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x, REAL *dw)
-{
-    const int step = s->kh == 3 ? 4 : 2;
-    const idx pad_h = -s->pad_h, pad_w = -s->pad_w, none = 0, most = 8, size = sizeof(REAL);
-    const idx grid_h = ceil_div(s->oh, step), grid_w = ceil_div(s->ow, step);
-    winograd_weight_job job = {
-        .from = {x, s->c * s->h * s->w, s->h, s->w, step, step, grid_h, grid_w, 1, &pad_h, &pad_w},
-        .dy_from = {dy, s->oc * s->oh * s->ow, s->oh, s->ow, step, step, grid_h, grid_w, 1, &none, &none},
-        .step = step, .images = s->n, .channels = s->c, .rows = s->oc, .dw = dw,
-        .tiles = s->n * grid_h * grid_w, .sum_row = FN(round_up)(s->oc, VLEN),
-    };
-    job.piece = FN(even_piece)(s->c, FN(WEIGHT_CHANNELS), MR);
-    job.pieces = (s->c + job.piece - 1) / job.piece;
-    /* As many points as their sums leave room for: each one reads x and dy again. */
-    const idx affordable = FN(SUM_BYTES) / (6 * s->c * job.sum_row * size);
-    job.points = affordable >= 6 ? 6 : affordable >= 3 ? 3 : affordable >= 2 ? 2 : 1;
-    const idx fit = FN(TILE_BYTES) / ((step * step + 6) * (job.piece + job.sum_row) * size) / FN(TILE_PIECE) * FN(TILE_PIECE);
-    const idx limit = job.points == 1 ? FN(WEIGHT_TILES) : FN(max)(FN(min)(fit, FN(WEIGHT_TILES)), FN(TILE_PIECE));
-    job.block = FN(even_piece)(job.tiles, limit, VLEN);
-    const idx blocks = (job.tiles + job.block - 1) / job.block, tasks = 6 / job.points * job.pieces;
-    job.chunk = (blocks + (most + tasks - 1) / tasks - 1) / ((most + tasks - 1) / tasks) * job.block;
-    job.chunks = (job.tiles + job.chunk - 1) / job.chunk;
-    job.sums = pydl_block_alloc((size_t)(job.chunks * FN(PRODUCTS) * s->c * job.sum_row) * sizeof(REAL));
-    if (!job.sums)
-        return PYDL_NO_MEMORY;
-    const double products = 2.0 * FN(PRODUCTS) * (double)s->c * (double)s->oc;
-    pydl_parallel_for(tasks * job.chunks, products * (double)job.tiles, FN(winograd_weight_task), &job);
-    pydl_parallel_for((s->c + FN(WEIGHT_PIECE) - 1) / FN(WEIGHT_PIECE), products, FN(winograd_weight_last), &job);
-    pydl_block_free(job.sums);
-    return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
 /* ---- the choice ---- */
