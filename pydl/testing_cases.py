@@ -666,7 +666,8 @@ def _recurrent_cases(
         past = np.arange(t)[:, None] >= np.asarray(options.get("lengths", [t] * b))
 
         def forward(r: np.random.Generator, d: np.dtype) -> Arguments:
-            x, state = _normal(r, d, t, b, i), [_normal(r, d, b, h) for _ in range(states)]
+            x = _normal(r, d, t, b, i)
+            state: list[Any] = [_normal(r, d, b, h) for _ in range(states)]
             w_ih, w_hh, *bias = (
                 (r.uniform(-1, 1, (gates * h, *columns)) / h**0.5).astype(d)
                 for columns in [(i,), (h,), *[()] * biases]
