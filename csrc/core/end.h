@@ -11,7 +11,8 @@
 #undef NR
 #undef sink
 #undef matrix
-#undef gemm_pass
+#undef gemm_job
+#undef thin_job
 #undef conv_job
 #undef weight_job
 #undef depthwise_job

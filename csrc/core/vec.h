@@ -14,10 +14,14 @@ INLINE vec FN(splat)(REAL value) { return value - (vec){0}; }
 
 INLINE REAL FN(sum_lanes)(vec v)
 {
-    REAL sum = 0;
-    for (idx i = 0; i < VLEN; i++)
-        sum += v[i];
-    return sum;
+    REAL sum[VECTOR_BYTES / sizeof(REAL)];
+    FN(store)(sum, v);
+#pragma GCC unroll 4
+    for (int half = (int)VLEN / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++)
+            sum[i] += sum[i + half];
+    return sum[0];
 }
 
 /* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ... */
@@ -139,14 +143,11 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
 #endif
 }
 
-/* Transposes a block of VLEN x VLEN: dst[j*dst_stride + i] = src[i*src_stride + j]. Each round of zips of the vectors
- * i and i + VLEN/2 moves one bit of the lane number into the vector number. */
-INLINE void FN(transpose_block)(const REAL *src, idx src_stride, REAL *dst, idx dst_stride)
+/* Transposes VLEN vectors as a matrix. Each round of zips of the vectors i and i + VLEN/2 moves one bit of the lane number into
+ * the vector number. */
+INLINE void FN(transpose_vectors)(vec rows[VECTOR_BYTES / sizeof(REAL)])
 {
-    vec rows[VECTOR_BYTES / sizeof(REAL)], zipped[VECTOR_BYTES / sizeof(REAL)];
-#pragma GCC unroll 16
-    for (idx i = 0; i < VLEN; i++)
-        rows[i] = FN(load)(src + i * src_stride);
+    vec zipped[VECTOR_BYTES / sizeof(REAL)];
 #pragma GCC unroll 4
     for (idx round = 1; round < VLEN; round *= 2) {
 #pragma GCC unroll 8
@@ -158,6 +159,16 @@ INLINE void FN(transpose_block)(const REAL *src, idx src_stride, REAL *dst, idx 
         for (idx i = 0; i < VLEN; i++)
             rows[i] = zipped[i];
     }
+}
+
+/* A block of VLEN x VLEN: dst[j*dst_stride + i] = src[i*src_stride + j]. */
+INLINE void FN(transpose_block)(const REAL *src, idx src_stride, REAL *dst, idx dst_stride)
+{
+    vec rows[VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+    for (idx i = 0; i < VLEN; i++)
+        rows[i] = FN(load)(src + i * src_stride);
+    FN(transpose_vectors)(rows);
 #pragma GCC unroll 16
     for (idx i = 0; i < VLEN; i++)
         FN(store)(dst + i * dst_stride, rows[i]);
