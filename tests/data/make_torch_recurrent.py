@@ -52,9 +52,13 @@ def record(kind: str, options: dict[str, Any], rng: np.random.Generator) -> dict
     for param in layer.parameters():
         param.data = grid(rng, param.shape, 37)  # about 1 / sqrt(3)
     batch_first = layer.batch_first
-    x = grid(rng, (BATCH, STEPS, INPUTS) if batch_first else (STEPS, BATCH, INPUTS), 100).requires_grad_()
+    x = grid(
+        rng, (BATCH, STEPS, INPUTS) if batch_first else (STEPS, BATCH, INPUTS), 100
+    ).requires_grad_()
     rows = layer.num_layers * (1 + layer.bidirectional)
-    first = [grid(rng, (rows, BATCH, HIDDEN), 64).requires_grad_() for _ in range(1 + (kind == "LSTM"))]
+    first = [
+        grid(rng, (rows, BATCH, HIDDEN), 64).requires_grad_() for _ in range(1 + (kind == "LSTM"))
+    ]
     given = x
     if lengths is not None:
         given = torch.nn.utils.rnn.pack_padded_sequence(
