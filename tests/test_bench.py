@@ -108,8 +108,8 @@ def test_inputs_are_the_same_at_every_call():
 def test_select_by_kernel_and_shape():
     assert {c.operation for c in select(["conv2d_backward_weight"])} == {"conv2d_backward"}
     assert {c.name.split()[0] for c in select(["conv2d"], "vgg16")} == {"vgg16"}
-    with pytest.raises(ValueError, match="expected a part of one of conv2d_forward.*got 'lstm'"):
-        select(["lstm"])
+    with pytest.raises(ValueError, match="expected a part of one of conv2d_forward.*got 'attention'"):
+        select(["attention"])
     with pytest.raises(ValueError, match="shape: .*got 'vgg19'"):
         select(["conv2d"], "vgg19")
 
@@ -327,7 +327,7 @@ def test_a_wrong_result_is_not_timed(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["lstm"], "got 'lstm'"),
+        (["attention"], "got 'attention'"),
         (["relu", "--threads", "0"], "threads: expected at least 1, got 0"),
         (["relu", "--kernel", "nothing"], "expected [NAME=]MODULE:FUNCTION"),
         (["relu", "--kernel", "no_such_module:f"], "no_such_module"),
