@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
     idx step, row, rows, unit, count;
     REAL *sums;
-    idx row_stride, gate_stride;
+    idx row_stride, gate_stride, next; /* the units of the next panel are so far from these */
 } FN(tile);
 #define tile FN(tile)
 
@@ -49,6 +49,8 @@ typedef struct {
 typedef struct {
     idx depth, units;
     int gates, unit_vectors;
+    const REAL *x;  /* (t,b,inputs): multiplies the first rows of the panels; NULL: none, inputs = 0 */
+    idx inputs;
     operand (*state)(const void *cell, idx step);
     void (*finish)(void *cell, const tile *of);
     REAL *panels;
@@ -71,7 +73,7 @@ INLINE int FN(lives)(const pydl_recurrent_shape *s, idx t, idx b) { return !s->l
 /* ---- packing ---- */
 typedef struct {
     const product *to;
-    const REAL *weights;
+    const REAL *weights, *input_weights;
 } FN(panel_job);
 
 enum { FN(PACK_ROWS) = 64 }; /* of weights that a task copies into all panels */
@@ -79,7 +81,7 @@ enum { FN(PACK_ROWS) = 64 }; /* of weights that a task copies into all panels */
 INLINE idx FN(panel_span)(const product *w) { return w->unit_vectors * VLEN; }
 INLINE idx FN(panel_count)(const product *w) { return (w->units + FN(panel_span)(w) - 1) / FN(panel_span)(w); }
 
-/* A panel from weights (gates x units, depth). */
+/* A panel from weights (gates x units, depth), those of the inputs (gates x units, inputs) before the others. */
 static void FN(pack_units)(void *context, idx panel)
 {
     const FN(panel_job) *job = context;
@@ -93,8 +95,11 @@ static void FN(pack_units)(void *context, idx panel)
             if (count < VLEN)
                 for (idx k = 0; k < w->depth; k++)
                     FN(store)(to + k * width, (vec){0});
-            if (count)
-                FN(transpose)(count, w->depth, job->weights + (g * w->units + unit) * w->depth, w->depth, to, width);
+            if (!count)
+                continue;
+            const idx row = g * w->units + unit, depth = w->depth - w->inputs;
+            FN(transpose)(count, w->inputs, job->input_weights + row * w->inputs, w->inputs, to, width);
+            FN(transpose)(count, depth, job->weights + row * depth, depth, to + w->inputs * width, width);
         }
 }
 
@@ -113,14 +118,15 @@ static void FN(pack_depths)(void *context, idx task)
         }
 }
 
-/* Packs weights (gates x units, depth), or, transposed, (depth, units) of one gate. */
-static int FN(prepare_product)(product *w, const REAL *weights, int transposed)
+/* Packs weights (gates x units, depth), after those of the inputs if there are any; or, transposed, (depth, units) of one
+ * gate. */
+static int FN(prepare_product)(product *w, const REAL *input_weights, const REAL *weights, int transposed)
 {
     const idx size = FN(panel_count)(w) * w->gates * FN(panel_span)(w) * w->depth;
     w->panels = pydl_block_alloc((size_t)FN(max)(size, 1) * sizeof(REAL));
     if (!w->panels)
         return PYDL_NO_MEMORY;
-    FN(panel_job) job = {w, weights};
+    FN(panel_job) job = {w, weights, input_weights};
     if (transposed)
         pydl_parallel_for((w->depth + FN(PACK_ROWS) - 1) / FN(PACK_ROWS), (double)size, FN(pack_depths), &job);
     else
@@ -249,32 +255,33 @@ static int FN(any_lives)(const pydl_recurrent_shape *s, const operand *a, idx ro
 typedef void (*FN(tile_function))(idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel, const REAL *ahead, int add,
                                   REAL *sums);
 
-/* A panel times some rows of the state, cut into so many tiles. The panel passes in blocks of its depth that stay in L1 for
- * all the tiles; meanwhile each of these fetches its part of the next block. */
-static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, const REAL *panel, idx row,
-                               idx rows, idx tiles, REAL *sums)
+/* `depth` rows of a panel times some rows of a, cut into so many tiles. The panel passes in blocks of its depth that stay
+ * in L1 for all the tiles; meanwhile each of these fetches its part of the next block. */
+static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth, const REAL *panel,
+                               idx row, idx rows, idx tiles, int add, REAL *sums)
 {
     const int vectors = w->gates * w->unit_vectors;
     const FN(tile_function) multiply = vectors == 2   ? FN(recurrent_tile_2)
                                        : vectors == 3 ? FN(recurrent_tile_3)
                                                       : FN(recurrent_tile_4);
-    const idx width = vectors * VLEN, limit = FN(PANEL_BLOCK) / (width * (idx)sizeof(REAL));
-    const idx block = tiles > 1 ? FN(even_piece)(w->depth, limit, 4) : w->depth;
-    for (idx k = 0; k < w->depth; k += block) {
-        const idx depth = FN(min)(block, w->depth - k), line = 64 / (idx)sizeof(REAL);
-        const REAL *from = a->data + row * a->row + k, *weights = panel + k * width, *ahead = weights + depth * width;
+    const idx width = vectors * VLEN, line = 64 / (idx)sizeof(REAL);
+    const idx limit = FN(PANEL_BLOCK) / (width * (idx)sizeof(REAL));
+    const idx block = tiles > 1 ? FN(even_piece)(depth, limit, 4) : depth;
+    for (idx k = 0; k < depth; k += block) {
+        const idx count = FN(min)(block, depth - k);
+        const REAL *from = a->data + row * a->row + k, *weights = panel + k * width;
         REAL *to = sums;
         idx first = row;
         for (idx i = 0; i < tiles; i++) {
-            const idx count = rows / tiles + (i < rows % tiles);
-            if (!FN(any_lives)(r->shape, a, first, count))
-                memset(to, 0, (size_t)(count * width) * sizeof(REAL));
+            const idx high = rows / tiles + (i < rows % tiles);
+            const REAL *ahead = i < vectors ? weights + count * (width + i * line) : weights;
+            if (FN(any_lives)(r->shape, a, first, high))
+                multiply(high, count, from, a->row, weights, ahead, add || k, to);
             else
-                multiply(count, depth, from, a->row, weights, i < vectors ? ahead + i * depth * line : weights, k > 0,
-                         to);
-            first += count;
-            from += count * a->row;
-            to += count * width;
+                memset(to, 0, (size_t)(high * width) * sizeof(REAL));
+            first += high;
+            from += high * a->row;
+            to += high * width;
         }
     }
 }
@@ -283,6 +290,8 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
 static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int member, int members)
 {
     const operand a = w->state(r->cell, step);
+    const idx inputs = w->inputs, t = FN(time_of)(r->shape, step);
+    const operand x = {inputs ? w->x + t * r->shape->b * inputs : NULL, inputs, t};
     const int vectors = w->gates * w->unit_vectors;
     const idx panels = FN(panel_count)(w), first = panels * member / members, end = panels * (member + 1) / members;
     const idx batch = r->shape->b, most = FN(min)(TILE_VECTORS / vectors, FN(TILE_ROWS));
@@ -292,15 +301,19 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
         const idx panel = step % 2 ? first + end - 1 - i : i, unit = panel * FN(panel_span)(w);
         for (idx group = 0, row = 0, rows; group < groups; group++, row += rows) {
             rows = FN(min)(FN(GROUP_TILES) * most, batch - row);
+            const idx cut = (rows + most - 1) / most;
+            const REAL *weights = w->panels + panel * vectors * VLEN * w->depth;
+            if (inputs)
+                FN(multiply_panel)(r, w, &x, inputs, weights, row, rows, cut, 0, sums);
             if (a.data)
-                FN(multiply_panel)(r, w, &a, w->panels + panel * vectors * VLEN * w->depth, row, rows,
-                                   (rows + most - 1) / most, sums);
+                FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * vectors * VLEN, row, rows, cut,
+                                   inputs > 0, sums);
             else
                 memset(sums, 0, sizeof sums);
             for (idx v = 0; v < w->unit_vectors && unit + v * VLEN < w->units; v++) {
                 const idx at = unit + v * VLEN;
                 const tile of = {step, row, rows, at, FN(min)(VLEN, w->units - at), sums + v * VLEN, vectors * VLEN,
-                                 FN(panel_span)(w)};
+                                 FN(panel_span)(w), step % 2 ? -FN(panel_span)(w) : FN(panel_span)(w)};
                 w->finish(r->cell, &of);
             }
         }

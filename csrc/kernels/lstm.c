@@ -9,8 +9,7 @@ typedef struct {
     idx stride;
     REAL *c;        /* (b,h) */
     input_gates input;
-    REAL *y, *cells; /* cells may be NULL */
-    int save;        /* whether the gates go back to where their input was */
+    REAL *y, *cells, *all_gates; /* cells and all_gates, (t,b,4h), may be NULL */
     /* backward */
     const REAL *dy, *gates, *all_c, *c0;
     REAL *da, *dh, *dc; /* (t,b,4h); (b,h): the gradients of the states from what was done before */
@@ -29,19 +28,23 @@ INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
 {
     const idx unit = of->unit, h = l->s->h, t = FN(time_of)(l->s, of->step);
     FOR_ROWS_OF_TILE {
-        REAL *gates = FN(input_row)(&l->input, l->s, t, b) + unit, *state = l->c + b * h + unit;
+        const REAL *input = FN(input_row)(&l->input, l->s, t, b) + unit;
+        REAL *state = l->c + b * h + unit;
         vec i = {0}, f = {0}, g = {0}, o = {0}, c = {0};
         if (FN(lives)(l->s, t, b)) {
-            i = FN(sigmoid)(FN(load_part)(gates, count, 0) + FN(load)(sums));
-            f = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + of->gate_stride));
-            g = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + FN(load)(sums + 2 * of->gate_stride));
-            o = FN(sigmoid)(FN(load_part)(gates + 3 * h, count, 0) + FN(load)(sums + 3 * of->gate_stride));
+            i = FN(sigmoid)(FN(load_part)(input, count, 0) + FN(load)(sums));
+            f = FN(sigmoid)(FN(load_part)(input + h, count, 0) + FN(load)(sums + of->gate_stride));
+            g = FN(tanh)(FN(load_part)(input + 2 * h, count, 0) + FN(load)(sums + 2 * of->gate_stride));
+            o = FN(sigmoid)(FN(load_part)(input + 3 * h, count, 0) + FN(load)(sums + 3 * of->gate_stride));
             c = f * FN(load_part)(state, count, 0) + i * g;
             FN(store_part)(state, count, c);
         }
+        for (idx gate = 0; gate < 4; gate++)
+            __builtin_prefetch(input + gate * h + of->next, 0, 2);
         FN(store)(sums + 2 * of->gate_stride, c);
         FN(store)(sums + 3 * of->gate_stride, o);
-        if (l->save) {
+        if (l->all_gates) {
+            REAL *gates = l->all_gates + FN(row_of)(l->s, t, b, 4 * h) + unit;
             FN(store_part)(gates, count, i);
             FN(store_part)(gates + h, count, f);
             FN(store_part)(gates + 2 * h, count, g);
@@ -61,7 +64,7 @@ INLINE void FN(lstm_finish_rows)(void *cell, const tile *of, idx count)
         FN(store_part)(l->state[(of->step + 1) % 2] + b * l->stride + unit, count,
                        FN(lives)(l->s, t, b) ? y : FN(load_part)(before, count, 0));
         FN(store_part)(l->y + FN(row_of)(l->s, t, b, h) + unit, count, y);
-        if (l->save)
+        if (l->cells)
             FN(store_part)(l->cells + FN(row_of)(l->s, t, b, h) + unit, count, c);
     }
 }
@@ -72,18 +75,21 @@ static int FN(lstm_forward)(const pydl_recurrent_shape *s, const REAL *x, const 
                             const REAL *w_hh, const REAL *b, REAL *y, REAL *h_n, REAL *c_n, REAL *gates, REAL *cells)
 {
     lstm_cell cell = {.s = s, .stride = FN(state_stride)(s->h), .c = c_n, .input = {.data = gates, .width = 4 * s->h},
-                      .y = y, .cells = cells, .save = gates != NULL};
+                      .y = y, .cells = cells, .all_gates = gates};
     recurrence r = {.shape = s, .cell = &cell, .products = 1,
                     .product = {{.depth = s->h, .units = s->h, .gates = 4, .unit_vectors = 1,
                                  .state = FN(lstm_state), .finish = FN(lstm_finish)}}};
     const idx size = FN(max)(s->b, 1) * cell.stride;
-    cell.state[0] = pydl_block_alloc((size_t)(2 * size) * sizeof(REAL));
-    int status = cell.state[0] ? FN(prepare_product)(&r.product[0], w_hh, 0) : PYDL_NO_MEMORY;
+    FN(add_input)(s, &r.product[0], x);
+    cell.state[0] = pydl_block_alloc((size_t)(2 * size + 4 * s->h) * sizeof(REAL));
+    int status = cell.state[0] ? FN(prepare_product)(&r.product[0], w_ih, w_hh, 0) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
+        REAL *bias = cell.state[0] + 2 * size;
         cell.state[1] = cell.state[0] + size;
+        FN(fill_bias)(4 * s->h, b, bias);
         FN(fill_state)(s, cell.state[0], cell.stride, h0);
         FN(fill_state)(s, c_n, s->h, c0);
-        status = FN(run_forward)(&r, &cell.input, x, w_ih, b);
+        status = FN(run_forward)(&r, &cell.input, x, w_ih, bias);
         FN(read_state)(s, cell.state[s->t % 2], cell.stride, h_n);
     }
     FN(free_products)(&r);
@@ -125,6 +131,12 @@ INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
             d_o = dh * u * (o * (1 - o));
             FN(store_part)(l->dc + b * h + unit, count, dc * f);
             dh = (vec){0};
+            for (idx gate = 0; gate < 4; gate++) {
+                __builtin_prefetch(gates + gate * h + of->next, 0, 2);
+                __builtin_prefetch(da + gate * h + of->next, 1, 2);
+            }
+            __builtin_prefetch(l->all_c + of_y + of->next, 0, 2);
+            __builtin_prefetch(l->dy + of_y + of->next, 0, 2);
         }
         FN(store_part)(state, count, dh);
         if (of->step < s->t) {
@@ -150,7 +162,7 @@ static int FN(lstm_backward)(const pydl_recurrent_shape *s, const REAL *dy, cons
     REAL *copy;
     x = FN(without_padding)(s, x, &copy);
     cell.da = pydl_block_alloc((size_t)FN(max)(s->t * s->b * width, 1) * sizeof(REAL));
-    int status = x && cell.da ? FN(prepare_product)(&r.product[0], w_hh, 1) : PYDL_NO_MEMORY;
+    int status = x && cell.da ? FN(prepare_product)(&r.product[0], NULL, w_hh, 1) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
         FN(fill_state)(s, dh0, s->h, dh_n);
         FN(fill_state)(s, dc0, s->h, dc_n);

@@ -1,17 +1,21 @@
 /* What the recurrent layers share around their steps: the products with the input, of all steps at once. */
 
-enum { FN(INPUT_ROWS) = 1024 }; /* of an input product, so that its results are still in cache when their step comes */
+enum {
+    FN(INPUT_ROWS) = 1024,  /* of an input product, so that its results are still in cache when their step comes */
+    FN(INPUT_BATCH) = 24,   /* samples that are worth reading the input's weights at every step */
+};
 
-/* Where the input's share of the gates lies: (t,b,width) from time origin on. */
+/* Where the input's share of the gates lies: (t,b,width) from time origin on; or the bias alone, for all times and samples
+ * (row 0), where the input's products are part of the steps'. */
 typedef struct {
     REAL *data;
-    idx origin, width;
+    idx origin, width, row;
 } FN(input_gates);
 #define input_gates FN(input_gates)
 
 INLINE REAL *FN(input_row)(const input_gates *g, const pydl_recurrent_shape *s, idx t, idx b)
 {
-    return g->data + ((t - g->origin) * s->b + b) * g->width;
+    return g->data + ((t - g->origin) * s->b + b) * g->row;
 }
 
 /* Row (t, b) of an array (t,b,width). */
@@ -50,10 +54,31 @@ static void FN(read_state)(const pydl_recurrent_shape *s, const REAL *state, idx
         memcpy(to + b * s->h, state + b * stride, (size_t)s->h * sizeof(REAL));
 }
 
-/* Runs all steps forward. The gates' input, x w_ih^T + bias, goes to g: if g->data is NULL, to scratch of a block of steps. */
-static int FN(run_forward)(recurrence *r, input_gates *g, const REAL *x, const REAL *w_ih, const REAL *bias)
+/* Whether x_t w_ih^T is better made together with h_{t-1} w_hh^T than as one product of all steps: that spares its way
+ * through memory, but reads w_ih at every step. */
+INLINE int FN(input_in_step)(const pydl_recurrent_shape *s) { return s->b >= FN(INPUT_BATCH) || 8 * s->in <= s->h; }
+
+/* Lets x take part in the steps' product, if that is better. */
+static void FN(add_input)(const pydl_recurrent_shape *s, product *w, const REAL *x)
+{
+    if (FN(input_in_step)(s)) {
+        w->x = x;
+        w->inputs = s->in;
+        w->depth += s->in;
+    }
+}
+
+/* Runs all steps forward. The gates' input, x w_ih^T + bias, goes to g: if g->data is NULL, to scratch of a block of steps.
+ * bias (width,). */
+static int FN(run_forward)(recurrence *r, input_gates *g, const REAL *x, const REAL *w_ih, REAL *bias)
 {
     const pydl_recurrent_shape *s = r->shape;
+    if (r->product[0].inputs) {
+        g->data = bias;
+        g->row = 0;
+        FN(run_steps)(r, 0, s->t);
+        return PYDL_OK;
+    }
     const idx block = FN(even_piece)(s->t, FN(max)(FN(INPUT_ROWS) / FN(max)(s->b, 1), 1), 1);
     REAL *const all = g->data, *scratch = NULL;
     if (!all) {
@@ -62,6 +87,7 @@ static int FN(run_forward)(recurrence *r, input_gates *g, const REAL *x, const R
             return PYDL_NO_MEMORY;
         g->data = scratch;
     }
+    g->row = g->width;
     int status = PYDL_OK;
     for (idx first = 0; first < s->t && status == PYDL_OK; first += block) {
         const idx end = FN(min)(s->t, first + block), t = s->reverse ? s->t - end : first;
@@ -74,6 +100,13 @@ static int FN(run_forward)(recurrence *r, input_gates *g, const REAL *x, const R
     }
     pydl_block_free(scratch);
     return status;
+}
+
+/* bias (width,) = b, or 0 if it is NULL */
+static void FN(fill_bias)(idx width, const REAL *b, REAL *bias)
+{
+    for (idx j = 0; j < width; j++)
+        bias[j] = b ? b[j] : 0;
 }
 
 /* x (t,b,in) without what lies past the samples' ends; *copy is to be freed. NULL: no memory. */

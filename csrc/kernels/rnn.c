@@ -45,12 +45,15 @@ static int FN(rnn_forward)(const pydl_recurrent_shape *s, int relu, const REAL *
                     .product = {{.depth = s->h, .units = s->h, .gates = 1, .unit_vectors = FN(unit_vectors_for)(s->h),
                                  .state = FN(rnn_state), .finish = FN(rnn_finish)}}};
     const idx size = FN(max)(s->b, 1) * cell.stride;
-    cell.state[0] = pydl_block_alloc((size_t)(2 * size) * sizeof(REAL));
-    int status = cell.state[0] ? FN(prepare_product)(&r.product[0], w_hh, 0) : PYDL_NO_MEMORY;
+    FN(add_input)(s, &r.product[0], x);
+    cell.state[0] = pydl_block_alloc((size_t)(2 * size + s->h) * sizeof(REAL));
+    int status = cell.state[0] ? FN(prepare_product)(&r.product[0], w_ih, w_hh, 0) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
+        REAL *bias = cell.state[0] + 2 * size;
         cell.state[1] = cell.state[0] + size;
+        FN(fill_bias)(s->h, b, bias);
         FN(fill_state)(s, cell.state[0], cell.stride, h0);
-        status = FN(run_forward)(&r, &cell.input, x, w_ih, b);
+        status = FN(run_forward)(&r, &cell.input, x, w_ih, bias);
         FN(read_state)(s, cell.state[s->t % 2], cell.stride, h_n);
     }
     FN(free_products)(&r);
@@ -100,7 +103,7 @@ static int FN(rnn_backward)(const pydl_recurrent_shape *s, int relu, const REAL 
     REAL *copy;
     x = FN(without_padding)(s, x, &copy);
     cell.da = pydl_block_alloc((size_t)FN(max)(s->t * s->b * s->h, 1) * sizeof(REAL));
-    int status = x && cell.da ? FN(prepare_product)(&r.product[0], w_hh, 1) : PYDL_NO_MEMORY;
+    int status = x && cell.da ? FN(prepare_product)(&r.product[0], NULL, w_hh, 1) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
         FN(fill_state)(s, dh0, s->h, dh_n);
         FN(run_steps)(&r, 0, s->t + 1);
