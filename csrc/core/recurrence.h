@@ -1,29 +1,33 @@
-/* The products of a recurrence: at every step, state (b,depth) times weights (depth, gates x units), and behind each tile of
- * it, while it is hot, whatever the cell does with the sums (LIBXSMM's cells, Banerjee et al. 2019).
+/* The products of a recurrence: at every step, state (b,depth) times weights (depth, gates x
+ * units), and behind each tile of it, while it is hot, whatever the cell does with the sums
+ * (LIBXSMM's cells, Banerjee et al. 2019).
  *
- * The weights are packed once for all steps, in panels of `gates x unit_vectors` vectors: row k of a panel holds the weights of
- * state k for the same units of every gate, so that a tile's sums are all that its units need. A team of threads shares
- * the panels and meets after every product; each keeps its panels in its own cache, which it walks to and fro so that the
- * last ones are still there when the next step begins. */
-#define TILE_VECTORS (MR * NR_VECTORS / 12 * 12) /* sums that the registers hold, in tiles of 2, 3 or 4 vectors */
+ * The weights are packed once for all steps, in panels of `gates x unit_vectors` vectors: row k
+ * of a panel holds the weights of state k for the same units of every gate, so that a tile's
+ * sums are all that its units need. A team of threads shares the panels and meets after every
+ * product; each keeps its panels in its own cache, which it walks to and fro so that the last
+ * ones are still there when the next step begins. */
+/* sums that the registers hold, in tiles of 2, 3 or 4 vectors */
+#define TILE_VECTORS (MR * NR_VECTORS / 12 * 12)
 
 enum {
     FN(TILE_ROWS) = 8,              /* of the state at most */
     FN(GROUP_TILES) = 12,           /* whose sums stay in L1 while a panel passes */
-    FN(PANEL_BLOCK) = 24576,        /* bytes of a panel that stay in L1 while the tiles of a group pass */
+    /* bytes of a panel that stay in L1 while the tiles of a group pass */
+    FN(PANEL_BLOCK) = 24576,
     FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth a meeting */
 };
 
-/* What a product multiplies at a step: rows `row` apart, NULL if they are zeros. Those of samples that end before time t are
- * zeros, or not needed. */
+/* What a product multiplies at a step: rows `row` apart, NULL if they are zeros. Those of
+ * samples that end before time t are zeros, or not needed. */
 typedef struct {
     const REAL *data;
     idx row, t;
 } FN(operand);
 #define operand FN(operand)
 
-/* The sums of some rows of the state and one vector of units, of which the first `count` exist: those of row + i and
- * gate g at sums[i*row_stride + g*gate_stride]. They may be overwritten. */
+/* The sums of some rows of the state and one vector of units, of which the first `count` exist:
+ * those of row + i and gate g at sums[i*row_stride + g*gate_stride]. They may be overwritten. */
 typedef struct {
     idx step, row, rows, unit, count;
     REAL *sums;
@@ -36,7 +40,8 @@ typedef struct {
     REAL *sums = of->sums;                                                                    \
     for (idx b = of->row; b < of->row + of->rows; b++, sums += of->row_stride)
 
-/* name(cell, tile) out of INLINE name_rows(cell, tile, count), compiled for whole vectors and for parts. */
+/* name(cell, tile) out of INLINE name_rows(cell, tile, count), compiled for whole vectors and
+ * for parts. */
 #define FINISH(name)                                                                          \
     static void FN(name)(void *cell, const tile *of)                                          \
     {                                                                                         \
@@ -49,7 +54,8 @@ typedef struct {
 typedef struct {
     idx depth, units;
     int gates, unit_vectors;
-    const REAL *x;  /* (t,b,inputs): multiplies the first rows of the panels; NULL: none, inputs = 0 */
+    /* (t,b,inputs): multiplies the first rows of the panels; NULL: none, inputs = 0 */
+    const REAL *x;
     idx inputs;
     operand (*state)(const void *cell, idx step);
     void (*finish)(void *cell, const tile *of);
@@ -67,8 +73,14 @@ typedef struct {
 #define recurrence FN(recurrence)
 
 /* The time of a step forward, and whether sample b has not ended at time t. */
-INLINE idx FN(time_of)(const pydl_recurrent_shape *s, idx step) { return s->reverse ? s->t - 1 - step : step; }
-INLINE int FN(lives)(const pydl_recurrent_shape *s, idx t, idx b) { return !s->lengths || t < s->lengths[b]; }
+INLINE idx FN(time_of)(const pydl_recurrent_shape *s, idx step)
+{
+    return s->reverse ? s->t - 1 - step : step;
+}
+INLINE int FN(lives)(const pydl_recurrent_shape *s, idx t, idx b)
+{
+    return !s->lengths || t < s->lengths[b];
+}
 
 /* ---- packing ---- */
 typedef struct {
@@ -79,9 +91,13 @@ typedef struct {
 enum { FN(PACK_ROWS) = 64 }; /* of weights that a task copies into all panels */
 
 INLINE idx FN(panel_span)(const product *w) { return w->unit_vectors * VLEN; }
-INLINE idx FN(panel_count)(const product *w) { return (w->units + FN(panel_span)(w) - 1) / FN(panel_span)(w); }
+INLINE idx FN(panel_count)(const product *w)
+{
+    return (w->units + FN(panel_span)(w) - 1) / FN(panel_span)(w);
+}
 
-/* A panel from weights (gates x units, depth), those of the inputs (gates x units, inputs) before the others. */
+/* A panel from weights (gates x units, depth), those of the inputs (gates x units, inputs)
+ * before the others. */
 static void FN(pack_units)(void *context, idx panel)
 {
     const FN(panel_job) *job = context;
@@ -98,8 +114,10 @@ static void FN(pack_units)(void *context, idx panel)
             if (!count)
                 continue;
             const idx row = g * w->units + unit, depth = w->depth - w->inputs;
-            FN(transpose)(count, w->inputs, job->input_weights + row * w->inputs, w->inputs, to, width);
-            FN(transpose)(count, depth, job->weights + row * depth, depth, to + w->inputs * width, width);
+            FN(transpose)(count, w->inputs, job->input_weights + row * w->inputs, w->inputs, to,
+                          width);
+            FN(transpose)(count, depth, job->weights + row * depth, depth, to + w->inputs * width,
+                          width);
         }
 }
 
@@ -108,19 +126,22 @@ static void FN(pack_depths)(void *context, idx task)
 {
     const FN(panel_job) *job = context;
     const product *w = job->to;
-    const idx width = FN(panel_span)(w), first = task * FN(PACK_ROWS), end = FN(min)(w->depth, first + FN(PACK_ROWS));
+    const idx width = FN(panel_span)(w), first = task * FN(PACK_ROWS),
+        end = FN(min)(w->depth, first + FN(PACK_ROWS));
     for (idx unit = 0; unit < w->units; unit += width)
         for (idx k = first; k < end; k++) {
             REAL *to = w->panels + unit * w->depth + k * width;
             const REAL *from = job->weights + k * w->units + unit;
             for (idx j = 0; j < width; j += VLEN)
-                FN(store)(to + j, unit + j < w->units ? FN(load_part)(from + j, w->units - unit - j, 0) : (vec){0});
+                FN(store)(to + j, unit + j < w->units
+                          ? FN(load_part)(from + j, w->units - unit - j, 0) : (vec){0});
         }
 }
 
-/* Packs weights (gates x units, depth), after those of the inputs if there are any; or, transposed, (depth, units) of one
- * gate. */
-static int FN(prepare_product)(product *w, const REAL *input_weights, const REAL *weights, int transposed)
+/* Packs weights (gates x units, depth), after those of the inputs if there are any; or,
+ * transposed, (depth, units) of one gate. */
+static int FN(prepare_product)(product *w, const REAL *input_weights, const REAL *weights,
+                               int transposed)
 {
     const idx size = FN(panel_count)(w) * w->gates * FN(panel_span)(w) * w->depth;
     w->panels = pydl_block_alloc((size_t)FN(max)(size, 1) * sizeof(REAL));
@@ -128,7 +149,8 @@ static int FN(prepare_product)(product *w, const REAL *input_weights, const REAL
         return PYDL_NO_MEMORY;
     FN(panel_job) job = {w, weights, input_weights};
     if (transposed)
-        pydl_parallel_for((w->depth + FN(PACK_ROWS) - 1) / FN(PACK_ROWS), (double)size, FN(pack_depths), &job);
+        pydl_parallel_for((w->depth + FN(PACK_ROWS) - 1) / FN(PACK_ROWS), (double)size,
+                          FN(pack_depths), &job);
     else
         pydl_parallel_for(FN(panel_count)(w), (double)size, FN(pack_units), &job);
     return PYDL_OK;
@@ -148,10 +170,12 @@ static int FN(unit_vectors_for)(idx units)
 INLINE int FN(gate_vectors_for)(idx units) { return units > VLEN ? 2 : 1; }
 
 /* ---- tiles ---- */
-/* sums[i][j] (+)= sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors` being constants. A tile of few
- * sums makes each of them in several chains, since one multiply-add must wait for the one before it in its chain.
- * One cache line of ahead is fetched per k. */
-INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, const REAL *a, idx a_row, const REAL *panel,
+/* sums[i][j] (+)= sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors`
+ * being constants. A tile of few sums makes each of them in several chains, since one
+ * multiply-add must wait for the one before it in its chain. One cache line of ahead is fetched
+ * per k. */
+INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, const REAL *a,
+                               idx a_row, const REAL *panel,
                                const REAL *ahead, int add, REAL *sums)
 {
     const int size = rows * vectors;
@@ -212,7 +236,8 @@ INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, con
     }
 }
 
-/* A function per width of a panel, in which every number of rows whose sums fit the registers has its own tile. */
+/* A function per width of a panel, in which every number of rows whose sums fit the registers
+ * has its own tile. */
 #define TILE_CASE(rows, vectors)                                                              \
     case rows:                                                                                \
         FN(recurrent_tile)(rows, vectors, depth, a, a_row, panel, ahead, add, sums);          \
@@ -252,12 +277,15 @@ static int FN(any_lives)(const pydl_recurrent_shape *s, const operand *a, idx ro
     return 0;
 }
 
-typedef void (*FN(tile_function))(idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel, const REAL *ahead, int add,
+typedef void (*FN(tile_function))(idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel,
+                                  const REAL *ahead, int add,
                                   REAL *sums);
 
-/* `depth` rows of a panel times some rows of a, cut into so many tiles. The panel passes in blocks of its depth that stay
- * in L1 for all the tiles; meanwhile each of these fetches its part of the next block. */
-static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth, const REAL *panel,
+/* `depth` rows of a panel times some rows of a, cut into so many tiles. The panel passes in
+ * blocks of its depth that stay in L1 for all the tiles; meanwhile each of these fetches its
+ * part of the next block. */
+static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth,
+                               const REAL *panel,
                                idx row, idx rows, idx tiles, int add, REAL *sums)
 {
     const int vectors = w->gates * w->unit_vectors;
@@ -287,18 +315,22 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
 }
 
 /* A member's share of one product of one step. */
-static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int member, int members)
+static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int member,
+                              int members)
 {
     const operand a = w->state(r->cell, step);
     const idx inputs = w->inputs, t = FN(time_of)(r->shape, step);
     const operand x = {inputs ? w->x + t * r->shape->b * inputs : NULL, inputs, t};
     const int vectors = w->gates * w->unit_vectors;
-    const idx panels = FN(panel_count)(w), first = panels * member / members, end = panels * (member + 1) / members;
+    const idx span = FN(panel_span)(w), panels = FN(panel_count)(w);
+    const idx first = panels * member / members, end = panels * (member + 1) / members;
     const idx batch = r->shape->b, most = FN(min)(TILE_VECTORS / vectors, FN(TILE_ROWS));
-    const idx tiles = (batch + most - 1) / most, groups = (tiles + FN(GROUP_TILES) - 1) / FN(GROUP_TILES);
-    REAL sums[FN(GROUP_TILES) * TILE_VECTORS * (VECTOR_BYTES / sizeof(REAL))] __attribute__((aligned(64)));
+    const idx tiles = (batch + most - 1) / most,
+        groups = (tiles + FN(GROUP_TILES) - 1) / FN(GROUP_TILES);
+    enum { SUMS = FN(GROUP_TILES) * TILE_VECTORS * (VECTOR_BYTES / (int)sizeof(REAL)) };
+    REAL sums[SUMS] __attribute__((aligned(64)));
     for (idx i = first; i < end; i++) {
-        const idx panel = step % 2 ? first + end - 1 - i : i, unit = panel * FN(panel_span)(w);
+        const idx panel = step % 2 ? first + end - 1 - i : i, unit = panel * span;
         for (idx group = 0, row = 0, rows; group < groups; group++, row += rows) {
             rows = FN(min)(FN(GROUP_TILES) * most, batch - row);
             const idx cut = (rows + most - 1) / most;
@@ -306,14 +338,15 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
             if (inputs)
                 FN(multiply_panel)(r, w, &x, inputs, weights, row, rows, cut, 0, sums);
             if (a.data)
-                FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * vectors * VLEN, row, rows, cut,
+                FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * vectors * VLEN,
+                                   row, rows, cut,
                                    inputs > 0, sums);
             else
                 memset(sums, 0, sizeof sums);
             for (idx v = 0; v < w->unit_vectors && unit + v * VLEN < w->units; v++) {
                 const idx at = unit + v * VLEN;
-                const tile of = {step, row, rows, at, FN(min)(VLEN, w->units - at), sums + v * VLEN, vectors * VLEN,
-                                 FN(panel_span)(w), step % 2 ? -FN(panel_span)(w) : FN(panel_span)(w)};
+                const tile of = {step, row, rows, at, FN(min)(VLEN, w->units - at), sums + v * VLEN,
+                                 vectors * VLEN, span, step % 2 ? -span : span};
                 w->finish(r->cell, &of);
             }
         }
@@ -333,10 +366,12 @@ static void FN(run_share)(void *context, int member, int members)
 static void FN(run_steps)(recurrence *r, idx first, idx end)
 {
     const product *w = r->product;
-    const double work = 2.0 * (double)r->shape->b * (double)w->units * (double)(w->gates * w->depth);
+    const double work = 2.0 * (double)r->shape->b * (double)w->units *
+        (double)(w->gates * w->depth);
     r->first = first;
     r->end = end;
-    pydl_run_team(work < FN(STEP_WORK) ? 1 : (int)FN(min)(FN(panel_count)(w), 256), work * (double)(end - first),
+    pydl_run_team(work < FN(STEP_WORK) ? 1 : (int)FN(min)(FN(panel_count)(w), 256),
+                  work * (double)(end - first),
                   FN(run_share), r);
 }
 

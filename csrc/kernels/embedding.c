@@ -1,5 +1,5 @@
-/* Rows of a table (rows,d).  forward: y (n,d) = w[indices];  backward: dw[indices[i]] += dy[i], in the order of i, but for
- * i with indices[i] = padding (negative: none). */
+/* Rows of a table (rows,d).  forward: y (n,d) = w[indices];  backward: dw[indices[i]] += dy[i],
+ * in the order of i, but for i with indices[i] = padding (negative: none). */
 typedef struct {
     idx n, rows, d, chunk;
     const int64_t *indices;
@@ -21,15 +21,19 @@ static void FN(embedding_forward_body)(void *context, idx task)
 {
     const embedding_job *job = context;
     for (idx i = task * job->chunk; i < FN(min)(job->n, (task + 1) * job->chunk); i++)
-        memcpy(job->to + i * job->d, job->from + job->indices[i] * job->d, (size_t)job->d * sizeof(REAL));
+        memcpy(job->to + i * job->d, job->from + job->indices[i] * job->d,
+               (size_t)job->d * sizeof(REAL));
 }
 
-static int FN(embedding_forward)(idx n, idx rows, idx d, const int64_t *indices, const REAL *w, REAL *y)
+static int FN(embedding_forward)(idx n, idx rows, idx d, const int64_t *indices, const REAL *w,
+                                 REAL *y)
 {
     if (!FN(indices_in_range)(n, rows, indices))
         return PYDL_BAD_INDEX;
-    embedding_job job = {.n = n, .d = d, .chunk = FN(max)(16384 / FN(max)(d, 1), 1), .indices = indices, .from = w, .to = y};
-    pydl_parallel_for((n + job.chunk - 1) / job.chunk, (double)n * (double)d, FN(embedding_forward_body), &job);
+    embedding_job job = {.n = n, .d = d, .chunk = FN(max)(16384 / FN(max)(d, 1), 1),
+                         .indices = indices, .from = w, .to = y};
+    pydl_parallel_for((n + job.chunk - 1) / job.chunk, (double)n * (double)d,
+                      FN(embedding_forward_body), &job);
     return PYDL_OK;
 }
 
@@ -50,13 +54,16 @@ static void FN(embedding_backward_body)(void *context, idx band)
     }
 }
 
-static int FN(embedding_backward)(idx n, idx rows, idx d, const REAL *dy, const int64_t *indices, int64_t padding, REAL *dw)
+static int FN(embedding_backward)(idx n, idx rows, idx d, const REAL *dy, const int64_t *indices,
+                                  int64_t padding, REAL *dw)
 {
     if (!FN(indices_in_range)(n, rows, indices))
         return PYDL_BAD_INDEX;
-    embedding_job job = {.n = n, .rows = rows, .d = d, .chunk = FN(max)(FN(round_up)((d + 7) / 8, 16), 64),
+    embedding_job job = {.n = n, .rows = rows, .d = d,
+                         .chunk = FN(max)(FN(round_up)((d + 7) / 8, 16), 64),
                          .indices = indices, .padding = padding, .from = dy, .to = dw};
-    pydl_parallel_for((d + job.chunk - 1) / job.chunk, (double)(n + rows) * (double)d, FN(embedding_backward_body), &job);
+    pydl_parallel_for((d + job.chunk - 1) / job.chunk, (double)(n + rows) * (double)d,
+                      FN(embedding_backward_body), &job);
     return PYDL_OK;
 }
 #undef embedding_job

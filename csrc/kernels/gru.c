@@ -1,16 +1,21 @@
 /* The gated recurrent unit (Cho et al. 2014), a = x_t w_ih^T + b_ih:
- *     r, z = sigmoid(a_r,z + W_r,z h_{t-1} + b_r,z);   n = tanh(a_n + reset);   h_t = (1 - z) n + z h_{t-1}
+ *     r, z = sigmoid(a_r,z + W_r,z h_{t-1} + b_r,z);   n = tanh(a_n + reset);   h_t = (1 - z) n
+ *         + z h_{t-1}
  *     reset_after   hidden = W_n h_{t-1} + b_n, reset = r hidden (as in cuDNN and PyTorch)
- *     otherwise     hidden = W_n (r h_{t-1}) + b_n, reset = hidden, a second product in each step
- * x (t,b,in), w_ih (3h,in), w_hh (3h,h), b_ih and b_hh (3h,), gates (t,b,3h) = r,z,n; hidden, y (t,b,h), y = all h_t.
- * Backward, from the last step to the first, dh_t the sum of dy_t and what the steps after bring:
- *     da_n = dh (1 - z) (1 - n^2);   da_z = dh (h_{t-1} - n) z (1 - z);   dhidden = da_n, times r if reset_after
+ *     otherwise     hidden = W_n (r h_{t-1}) + b_n, reset = hidden, a second product in each
+ *         step
+ * x (t,b,in), w_ih (3h,in), w_hh (3h,h), b_ih and b_hh (3h,), gates (t,b,3h) = r,z,n; hidden, y
+ * (t,b,h), y = all h_t. Backward, from the last step to the first, dh_t the sum of dy_t and what
+ * the steps after bring:
+ *     da_n = dh (1 - z) (1 - n^2);   da_z = dh (h_{t-1} - n) z (1 - z);   dhidden = da_n, times
+ *         r if reset_after
  *     da_r = d r (1 - r), d = da_n hidden if reset_after, else h_{t-1} (dhidden W_n)
  *     dh_{t-1} = dh z + da_r W_r + da_z W_z + dhidden W_n, the last times r unless reset_after */
 typedef struct {
     const pydl_recurrent_shape *s;
     int reset_after;
-    REAL *state[2]; /* (b,h; stride apart) before and after a step of even number, vice versa of odd number */
+    /* (b,h; stride apart) before and after a step of even number, vice versa of odd number */
+    REAL *state[2];
     REAL *reset;    /* r h_{t-1}, likewise */
     idx stride;
     input_gates input;
@@ -19,7 +24,8 @@ typedef struct {
     int save;        /* whether the gates go back to where their input was */
     /* backward */
     const REAL *dy, *gates, *hidden, *output, *h0;
-    REAL *da, *dn, *dh; /* (t,b,3h): da_r, da_z, dhidden; (t,b,h): da_n; (b,h): dh from what was done before */
+    /* (t,b,3h): da_r, da_z, dhidden; (t,b,h): da_n; (b,h): dh from what was done before */
+    REAL *da, *dn, *dh;
     REAL *all_reset;    /* (t,b,h): r h_{t-1} */
 } FN(gru_cell);
 #define gru_cell FN(gru_cell)
@@ -37,7 +43,8 @@ static operand FN(gru_reset_state)(const void *cell, idx step)
 }
 
 /* Stores what a step makes of a vector of units of a sample, which has ended if it is not alive. */
-INLINE void FN(gru_store)(const gru_cell *c, idx step, idx t, idx b, idx at, idx count, int alive, vec r, vec z, vec n,
+INLINE void FN(gru_store)(const gru_cell *c, idx step, idx t, idx b, idx at, idx count, int alive,
+                          vec r, vec z, vec n,
                           vec hidden)
 {
     const idx h = c->s->h, of_y = FN(row_of)(c->s, t, b, h) + at;
@@ -85,7 +92,8 @@ INLINE void FN(gru_finish_resets_rows)(void *cell, const tile *of, idx count)
             continue;
         REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
         const vec r = FN(sigmoid)(FN(load_part)(gates, count, 0) + FN(load)(sums));
-        const vec z = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + of->gate_stride));
+        const vec z = FN(sigmoid)(FN(load_part)(gates + h, count, 0) +
+                                  FN(load)(sums + of->gate_stride));
         FN(store_part)(gates, count, r);
         FN(store_part)(gates + h, count, z);
         FN(store_part)(c->reset + b * c->stride + unit, count,
@@ -138,7 +146,8 @@ INLINE void FN(gru_finish_backward_rows)(void *cell, const tile *of, idx count)
             const REAL *gates = c->gates + FN(row_of)(s, t, b, 3 * h) + unit;
             const vec r = FN(load_part)(gates, count, 0), z = FN(load_part)(gates + h, count, 0);
             const vec n = FN(load_part)(gates + 2 * h, count, 0);
-            const vec before = FN(load_or_zero)(FN(state_before)(s, c->output, c->h0, t, b), unit, count);
+            const vec before = FN(load_or_zero)(FN(state_before)(s, c->output, c->h0, t, b), unit,
+                                                count);
             dh += FN(load_part)(c->dy + of_y, count, 0);
             dn = dh * (1 - z) * (1 - n * n);
             dz = dh * (before - n) * (z * (1 - z));
@@ -184,7 +193,8 @@ INLINE void FN(gru_finish_resets_backward_rows)(void *cell, const tile *of, idx 
         vec dr = {0}, reset = {0};
         if (FN(lives)(s, t, b)) {
             const vec r = FN(load_part)(c->gates + FN(row_of)(s, t, b, 3 * h) + unit, count, 0);
-            const vec before = FN(load_or_zero)(FN(state_before)(s, c->output, c->h0, t, b), unit, count);
+            const vec before = FN(load_or_zero)(FN(state_before)(s, c->output, c->h0, t, b), unit,
+                                                count);
             const vec back = FN(load)(sums);
             dr = back * before * (r * (1 - r));
             reset = r * before;
@@ -196,7 +206,8 @@ INLINE void FN(gru_finish_resets_backward_rows)(void *cell, const tile *of, idx 
 }
 FINISH(gru_finish_resets_backward)
 
-/* The products of a layer, whose weights are then packed. transposed: those of the backward pass. */
+/* The products of a layer, whose weights are then packed. transposed: those of the backward
+ * pass. */
 static int FN(gru_products)(recurrence *r, const gru_cell *c, const REAL *w_hh, int backward)
 {
     const idx h = c->s->h;
@@ -210,8 +221,10 @@ static int FN(gru_products)(recurrence *r, const gru_cell *c, const REAL *w_hh, 
                             .state = backward ? FN(gru_gradient) : FN(gru_state),
                             .finish = backward ? FN(gru_finish_backward) : FN(gru_finish_resets)};
     const product candidates = {.depth = h, .units = h, .gates = 1, .unit_vectors = units,
-                                .state = backward ? FN(gru_candidate_gradient) : FN(gru_reset_state),
-                                .finish = backward ? FN(gru_finish_resets_backward) : FN(gru_finish_state)};
+                                .state = backward ? FN(gru_candidate_gradient)
+                                    : FN(gru_reset_state),
+                                .finish = backward ? FN(gru_finish_resets_backward)
+                                    : FN(gru_finish_state)};
     r->products = c->reset_after ? 1 : 2;
     r->product[0] = c->reset_after ? after : resets;
     r->product[1] = candidates;
@@ -229,11 +242,14 @@ static void FN(gru_input_bias)(idx h, const REAL *b_ih, const REAL *b_hh, REAL *
 }
 
 /* gates and hidden may be NULL. */
-static int FN(gru_forward)(const pydl_recurrent_shape *s, int reset_after, const REAL *x, const REAL *h0, const REAL *w_ih,
-                           const REAL *w_hh, const REAL *b_ih, const REAL *b_hh, REAL *y, REAL *h_n, REAL *gates, REAL *hidden)
+static int FN(gru_forward)(const pydl_recurrent_shape *s, int reset_after, const REAL *x,
+                           const REAL *h0, const REAL *w_ih,
+                           const REAL *w_hh, const REAL *b_ih, const REAL *b_hh, REAL *y, REAL *h_n,
+                           REAL *gates, REAL *hidden)
 {
     gru_cell cell = {.s = s, .reset_after = reset_after, .stride = FN(state_stride)(s->h),
-                     .input = {.data = gates, .width = 3 * s->h}, .bias = b_hh ? b_hh + 2 * s->h : NULL,
+                     .input = {.data = gates, .width = 3 * s->h}, .bias = b_hh ? b_hh + 2 * s->h
+                         : NULL,
                      .y = y, .all_hidden = hidden, .save = gates != NULL};
     recurrence r = {.shape = s, .cell = &cell};
     const idx size = FN(max)(s->b, 1) * cell.stride;
@@ -255,18 +271,22 @@ static int FN(gru_forward)(const pydl_recurrent_shape *s, int reset_after, const
 }
 
 /* Once all da are known: dx, dw_ih, dw_hh, db_ih, db_hh. */
-static int FN(gru_weight_gradients)(const gru_cell *c, const REAL *x, const REAL *w_ih, REAL *dx, REAL *dw_ih, REAL *dw_hh,
+static int FN(gru_weight_gradients)(const gru_cell *c, const REAL *x, const REAL *w_ih, REAL *dx,
+                                    REAL *dw_ih, REAL *dw_hh,
                                     REAL *db_ih, REAL *db_hh)
 {
     const pydl_recurrent_shape *s = c->s;
-    const idx h = s->h, rows = s->t * s->b, of_n = 2 * h * s->in, shared = c->reset_after ? 2 * h : 3 * h;
+    const idx h = s->h, rows = s->t * s->b, of_n = 2 * h * s->in, shared = c->reset_after ? 2 * h
+        : 3 * h;
     int status = FN(input_gradients)(s, c->da, 3 * h, shared, x, w_ih, dx, 0, dw_ih);
     if (status == PYDL_OK && c->reset_after)
         status = FN(input_gradients)(s, c->dn, h, h, x, w_ih + of_n, dx, 1, dw_ih + of_n);
     if (status == PYDL_OK)
-        status = FN(state_gradients)(s, c->da, 3 * h, c->reset_after ? 3 * h : 2 * h, c->output, c->h0, dw_hh);
+        status = FN(state_gradients)(s, c->da, 3 * h, c->reset_after ? 3 * h : 2 * h, c->output,
+                                     c->h0, dw_hh);
     if (status == PYDL_OK && !c->reset_after)
-        status = FN(gemm)(h, h, rows, (matrix){c->da + 2 * h, 1, 3 * h}, (matrix){c->all_reset, h, 1},
+        status = FN(gemm)(h, h, rows, (matrix){c->da + 2 * h, 1, 3 * h},
+                          (matrix){c->all_reset, h, 1},
                           (sink){.c = dw_hh + 2 * h * h, .row = h});
     if (status == PYDL_OK)
         status = FN(linear_backward_bias)(rows, 3 * h, c->da, db_hh);
@@ -276,12 +296,16 @@ static int FN(gru_weight_gradients)(const gru_cell *c, const REAL *x, const REAL
     return status;
 }
 
-static int FN(gru_backward)(const pydl_recurrent_shape *s, int reset_after, const REAL *dy, const REAL *dh_n, const REAL *x,
-                            const REAL *h0, const REAL *w_ih, const REAL *w_hh, const REAL *y, const REAL *gates,
-                            const REAL *hidden, REAL *dx, REAL *dh0, REAL *dw_ih, REAL *dw_hh, REAL *db_ih, REAL *db_hh)
+static int FN(gru_backward)(const pydl_recurrent_shape *s, int reset_after, const REAL *dy,
+                            const REAL *dh_n, const REAL *x,
+                            const REAL *h0, const REAL *w_ih, const REAL *w_hh, const REAL *y,
+                            const REAL *gates,
+                            const REAL *hidden, REAL *dx, REAL *dh0, REAL *dw_ih, REAL *dw_hh,
+                            REAL *db_ih, REAL *db_hh)
 {
     const idx size = s->t * s->b * s->h;
-    gru_cell cell = {.s = s, .reset_after = reset_after, .dy = dy, .gates = gates, .hidden = hidden, .output = y, .h0 = h0,
+    gru_cell cell = {.s = s, .reset_after = reset_after, .dy = dy, .gates = gates, .hidden = hidden,
+                     .output = y, .h0 = h0,
                      .dh = dh0};
     recurrence r = {.shape = s, .cell = &cell};
     REAL *copy, *scratch = pydl_block_alloc((size_t)FN(max)(4 * size, 1) * sizeof(REAL));

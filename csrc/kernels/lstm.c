@@ -1,11 +1,15 @@
 /* Long short-term memory (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000):
- *     i, f, o = sigmoid, g = tanh of x_t w_ih^T + b + h_{t-1} w_hh^T;   c_t = f c_{t-1} + i g;   h_t = o tanh(c_t)
- * x (t,b,in), w_ih (4h,in), w_hh (4h,h), b (4h,), gates (t,b,4h) = i,f,g,o; cells (t,b,h) = all c_t, y (t,b,h) = all h_t.
+ *     i, f, o = sigmoid, g = tanh of x_t w_ih^T + b + h_{t-1} w_hh^T;   c_t = f c_{t-1} + i g;
+ *         h_t = o tanh(c_t)
+ * x (t,b,in), w_ih (4h,in), w_hh (4h,h), b (4h,), gates (t,b,4h) = i,f,g,o; cells (t,b,h) = all
+ * c_t, y (t,b,h) = all h_t.
  * Backward, from the last step to the first, with dh_t = dy_t + da_{t+1} w_hh:
- *     dc_t = dh_t o (1 - tanh(c_t)^2) + dc_{t+1} f_{t+1};   da_t = the gates' derivatives times (dc g, dc c_{t-1}, dc i, dh tanh(c)) */
+ *     dc_t = dh_t o (1 - tanh(c_t)^2) + dc_{t+1} f_{t+1};   da_t = the gates' derivatives times
+ *         (dc g, dc c_{t-1}, dc i, dh tanh(c)) */
 typedef struct {
     const pydl_recurrent_shape *s;
-    REAL *state[2]; /* (b,h; stride apart) before and after a step of even number, vice versa of odd number */
+    /* (b,h; stride apart) before and after a step of even number, vice versa of odd number */
+    REAL *state[2];
     idx stride;
     REAL *c;        /* (b,h) */
     input_gates input;
@@ -22,8 +26,8 @@ static operand FN(lstm_state)(const void *cell, idx step)
     return (operand){l->state[step % 2], l->stride, FN(time_of)(l->s, step)};
 }
 
-/* Twice over the rows, since a row's second tanh must wait for all the rest of it: c goes to the place of g's sums, o to
- * that of its own. */
+/* Twice over the rows, since a row's second tanh must wait for all the rest of it: c goes to the
+ * place of g's sums, o to that of its own. */
 INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
 {
     const idx unit = of->unit, h = l->s->h, t = FN(time_of)(l->s, of->step);
@@ -34,8 +38,10 @@ INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
         if (FN(lives)(l->s, t, b)) {
             i = FN(sigmoid)(FN(load_part)(input, count, 0) + FN(load)(sums));
             f = FN(sigmoid)(FN(load_part)(input + h, count, 0) + FN(load)(sums + of->gate_stride));
-            g = FN(tanh)(FN(load_part)(input + 2 * h, count, 0) + FN(load)(sums + 2 * of->gate_stride));
-            o = FN(sigmoid)(FN(load_part)(input + 3 * h, count, 0) + FN(load)(sums + 3 * of->gate_stride));
+            g = FN(tanh)(FN(load_part)(input + 2 * h, count, 0) +
+                         FN(load)(sums + 2 * of->gate_stride));
+            o = FN(sigmoid)(FN(load_part)(input + 3 * h, count, 0) +
+                            FN(load)(sums + 3 * of->gate_stride));
             c = f * FN(load_part)(state, count, 0) + i * g;
             FN(store_part)(state, count, c);
         }
@@ -59,7 +65,8 @@ INLINE void FN(lstm_finish_rows)(void *cell, const tile *of, idx count)
     const idx unit = of->unit, h = l->s->h, t = FN(time_of)(l->s, of->step);
     FN(lstm_cells_rows)(l, of, count);
     FOR_ROWS_OF_TILE {
-        const vec c = FN(load)(sums + 2 * of->gate_stride), y = FN(load)(sums + 3 * of->gate_stride) * FN(tanh)(c);
+        const vec c = FN(load)(sums + 2 * of->gate_stride),
+            y = FN(load)(sums + 3 * of->gate_stride) * FN(tanh)(c);
         const REAL *before = l->state[of->step % 2] + b * l->stride + unit;
         FN(store_part)(l->state[(of->step + 1) % 2] + b * l->stride + unit, count,
                        FN(lives)(l->s, t, b) ? y : FN(load_part)(before, count, 0));
@@ -71,10 +78,13 @@ INLINE void FN(lstm_finish_rows)(void *cell, const tile *of, idx count)
 FINISH(lstm_finish)
 
 /* gates and cells may be NULL. */
-static int FN(lstm_forward)(const pydl_recurrent_shape *s, const REAL *x, const REAL *h0, const REAL *c0, const REAL *w_ih,
-                            const REAL *w_hh, const REAL *b, REAL *y, REAL *h_n, REAL *c_n, REAL *gates, REAL *cells)
+static int FN(lstm_forward)(const pydl_recurrent_shape *s, const REAL *x, const REAL *h0,
+                            const REAL *c0, const REAL *w_ih,
+                            const REAL *w_hh, const REAL *b, REAL *y, REAL *h_n, REAL *c_n,
+                            REAL *gates, REAL *cells)
 {
-    lstm_cell cell = {.s = s, .stride = FN(state_stride)(s->h), .c = c_n, .input = {.data = gates, .width = 4 * s->h},
+    lstm_cell cell = {.s = s, .stride = FN(state_stride)(s->h), .c = c_n,
+                      .input = {.data = gates, .width = 4 * s->h},
                       .y = y, .cells = cells, .all_gates = gates};
     recurrence r = {.shape = s, .cell = &cell, .products = 1,
                     .product = {{.depth = s->h, .units = s->h, .gates = 4, .unit_vectors = 1,
@@ -120,9 +130,11 @@ INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
         if (of->step < s->t && FN(lives)(s, t, b)) {
             const REAL *gates = l->gates + FN(row_of)(s, t, b, 4 * h) + unit;
             const vec i = FN(load_part)(gates, count, 0), f = FN(load_part)(gates + h, count, 0);
-            const vec g = FN(load_part)(gates + 2 * h, count, 0), o = FN(load_part)(gates + 3 * h, count, 0);
+            const vec g = FN(load_part)(gates + 2 * h, count, 0),
+                o = FN(load_part)(gates + 3 * h, count, 0);
             const vec u = FN(tanh)(FN(load_part)(l->all_c + of_y, count, 0));
-            const vec before = FN(load_or_zero)(FN(state_before)(s, l->all_c, l->c0, t, b), unit, count);
+            const vec before = FN(load_or_zero)(FN(state_before)(s, l->all_c, l->c0, t, b), unit,
+                                                count);
             dh += FN(load_part)(l->dy + of_y, count, 0);
             const vec dc = FN(load_part)(l->dc + b * h + unit, count, 0) + dh * o * (1 - u * u);
             di = dc * g * (i * (1 - i));
@@ -149,15 +161,20 @@ INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
 }
 FINISH(lstm_finish_backward)
 
-static int FN(lstm_backward)(const pydl_recurrent_shape *s, const REAL *dy, const REAL *dh_n, const REAL *dc_n, const REAL *x,
-                             const REAL *h0, const REAL *c0, const REAL *w_ih, const REAL *w_hh, const REAL *y,
-                             const REAL *gates, const REAL *cells, REAL *dx, REAL *dh0, REAL *dc0, REAL *dw_ih, REAL *dw_hh,
+static int FN(lstm_backward)(const pydl_recurrent_shape *s, const REAL *dy, const REAL *dh_n,
+                             const REAL *dc_n, const REAL *x,
+                             const REAL *h0, const REAL *c0, const REAL *w_ih, const REAL *w_hh,
+                             const REAL *y,
+                             const REAL *gates, const REAL *cells, REAL *dx, REAL *dh0, REAL *dc0,
+                             REAL *dw_ih, REAL *dw_hh,
                              REAL *db)
 {
     const idx width = 4 * s->h;
-    lstm_cell cell = {.s = s, .dy = dy, .gates = gates, .all_c = cells, .c0 = c0, .dh = dh0, .dc = dc0};
+    lstm_cell cell = {.s = s, .dy = dy, .gates = gates, .all_c = cells, .c0 = c0, .dh = dh0,
+                      .dc = dc0};
     recurrence r = {.shape = s, .cell = &cell, .products = 1,
-                    .product = {{.depth = width, .units = s->h, .gates = 1, .unit_vectors = FN(unit_vectors_for)(s->h),
+                    .product = {{.depth = width, .units = s->h, .gates = 1,
+                                 .unit_vectors = FN(unit_vectors_for)(s->h),
                                  .state = FN(lstm_gradient), .finish = FN(lstm_finish_backward)}}};
     REAL *copy;
     x = FN(without_padding)(s, x, &copy);

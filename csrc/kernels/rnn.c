@@ -1,10 +1,12 @@
-/* The simple recurrent layer (Elman 1990): h_t = f(x_t w_ih^T + b + h_{t-1} w_hh^T), f = tanh or relu.
- * x (t,b,in), w_ih (h,in), w_hh (h,h), b (h,), y (t,b,h) = all h_t, h_n (b,h) the last ones of each sample.
- * Backward, from the last step to the first: da_t = f'(y_t) (dy_t + da_{t+1} w_hh), f' = 1 - y^2 or y > 0. */
+/* The simple recurrent layer (Elman 1990): h_t = f(x_t w_ih^T + b + h_{t-1} w_hh^T), f = tanh or
+ * relu. x (t,b,in), w_ih (h,in), w_hh (h,h), b (h,), y (t,b,h) = all h_t, h_n (b,h) the last
+ * ones of each sample. Backward, from the last step to the first: da_t = f'(y_t) (dy_t +
+ * da_{t+1} w_hh), f' = 1 - y^2 or y > 0. */
 typedef struct {
     const pydl_recurrent_shape *s;
     int relu;
-    REAL *state[2]; /* (b,h; stride apart) before and after a step of even number, vice versa of odd number */
+    /* (b,h; stride apart) before and after a step of even number, vice versa of odd number */
+    REAL *state[2];
     idx stride;
     input_gates input;
     REAL *y;
@@ -28,7 +30,8 @@ INLINE void FN(rnn_finish_rows)(void *cell, const tile *of, idx count)
         const vec before = FN(load_part)(c->state[of->step % 2] + b * c->stride + unit, count, 0);
         vec now = before, y = {0};
         if (FN(lives)(c->s, t, b)) {
-            const vec a = FN(load_part)(FN(input_row)(&c->input, c->s, t, b) + unit, count, 0) + FN(load)(sums);
+            const vec a = FN(load_part)(FN(input_row)(&c->input, c->s, t, b) + unit, count, 0) +
+                FN(load)(sums);
             now = y = c->relu ? FN(select)((lanes)(a < 0), (vec){0}, a) : FN(tanh)(a);
         }
         FN(store_part)(c->state[(of->step + 1) % 2] + b * c->stride + unit, count, now);
@@ -37,12 +40,15 @@ INLINE void FN(rnn_finish_rows)(void *cell, const tile *of, idx count)
 }
 FINISH(rnn_finish)
 
-static int FN(rnn_forward)(const pydl_recurrent_shape *s, int relu, const REAL *x, const REAL *h0, const REAL *w_ih,
+static int FN(rnn_forward)(const pydl_recurrent_shape *s, int relu, const REAL *x, const REAL *h0,
+                           const REAL *w_ih,
                            const REAL *w_hh, const REAL *b, REAL *y, REAL *h_n)
 {
-    rnn_cell cell = {.s = s, .relu = relu, .stride = FN(state_stride)(s->h), .y = y, .input = {.data = y, .width = s->h}};
+    rnn_cell cell = {.s = s, .relu = relu, .stride = FN(state_stride)(s->h), .y = y,
+                     .input = {.data = y, .width = s->h}};
     recurrence r = {.shape = s, .cell = &cell, .products = 1,
-                    .product = {{.depth = s->h, .units = s->h, .gates = 1, .unit_vectors = FN(unit_vectors_for)(s->h),
+                    .product = {{.depth = s->h, .units = s->h, .gates = 1,
+                                 .unit_vectors = FN(unit_vectors_for)(s->h),
                                  .state = FN(rnn_state), .finish = FN(rnn_finish)}}};
     const idx size = FN(max)(s->b, 1) * cell.stride;
     FN(add_input)(s, &r.product[0], x);
@@ -92,13 +98,16 @@ INLINE void FN(rnn_finish_backward_rows)(void *cell, const tile *of, idx count)
 }
 FINISH(rnn_finish_backward)
 
-static int FN(rnn_backward)(const pydl_recurrent_shape *s, int relu, const REAL *dy, const REAL *dh_n, const REAL *x,
-                            const REAL *h0, const REAL *w_ih, const REAL *w_hh, const REAL *y, REAL *dx, REAL *dh0,
+static int FN(rnn_backward)(const pydl_recurrent_shape *s, int relu, const REAL *dy,
+                            const REAL *dh_n, const REAL *x,
+                            const REAL *h0, const REAL *w_ih, const REAL *w_hh, const REAL *y,
+                            REAL *dx, REAL *dh0,
                             REAL *dw_ih, REAL *dw_hh, REAL *db)
 {
     rnn_cell cell = {.s = s, .relu = relu, .dy = dy, .output = y, .dh = dh0};
     recurrence r = {.shape = s, .cell = &cell, .products = 1,
-                    .product = {{.depth = s->h, .units = s->h, .gates = 1, .unit_vectors = FN(unit_vectors_for)(s->h),
+                    .product = {{.depth = s->h, .units = s->h, .gates = 1,
+                                 .unit_vectors = FN(unit_vectors_for)(s->h),
                                  .state = FN(rnn_gradient), .finish = FN(rnn_finish_backward)}}};
     REAL *copy;
     x = FN(without_padding)(s, x, &copy);
