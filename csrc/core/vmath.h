@@ -74,7 +74,7 @@ INLINE vec FN(exp_reduced)(vec x, lanes *n)
 /* 2^n for n in the exponent's range; 0 for the least n - 1 */
 INLINE vec FN(power_of_2)(lanes n) { return (vec)((n + EXPONENT_BIAS) << MANTISSA_BITS); }
 
-/* exp(x), within 1.1 ulp; 0 where the result is subnormal and the CPU flushes those. */
+/* exp(x), within 1.2 ulp; 0 where the result is subnormal and the CPU flushes those. */
 INLINE vec FN(exp)(vec x)
 {
     lanes n;
