@@ -25,8 +25,10 @@ from pydl.runtime import (
     empty,
     empty_cache,
     get_num_threads,
+    get_winograd,
     memory_stats,
     set_num_threads,
+    set_winograd,
     threads,
 )
 
@@ -50,6 +52,7 @@ __all__ = [
     "functional",
     "get_default_dtype",
     "get_num_threads",
+    "get_winograd",
     "io",
     "is_grad_enabled",
     "kernels",
@@ -61,6 +64,7 @@ __all__ = [
     "schedules",
     "set_default_dtype",
     "set_num_threads",
+    "set_winograd",
     "testing",
     "threads",
     "train",

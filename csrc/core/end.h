@@ -17,3 +17,6 @@
 #undef recurrence
 #undef input_gates
 #undef TILE_VECTORS
+#undef tile_run
+#undef winograd_job
+#undef winograd_weight_job

@@ -24,7 +24,8 @@ INLINE REAL FN(sum_lanes)(vec v)
     return sum[0];
 }
 
-/* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ... */
+/* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ...,
+ * odd_lanes a1 a3 ... b1 b3 ... */
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -44,25 +45,31 @@ typedef uint64_t FN(wrapping_lanes) __attribute__((vector_size(VECTOR_BYTES)));
 #define ZIP_LOW 0, 2
 #define ZIP_HIGH 1, 3
 #define EVEN 0, 2
+#define ODD 1, 3
 #elif LANES == 4
 #define ZIP_LOW 0, 4, 1, 5
 #define ZIP_HIGH 2, 6, 3, 7
 #define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
 #elif LANES == 8
 #define ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #else
 #define ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #endif
 INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
 INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
 INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
+INLINE vec FN(odd_lanes)(vec a, vec b) { return SHUFFLE(a, b, ODD); }
 #undef ZIP_LOW
 #undef ZIP_HIGH
 #undef EVEN
+#undef ODD
 #undef LANES
 #undef SHUFFLE
 
