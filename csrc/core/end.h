@@ -3,6 +3,11 @@
 #undef VLEN
 #undef lanes
 #undef INLINE
+#undef HAS_INTRINSICS
+#undef HAS_MASKS
+#undef INTRINSIC
+#undef OF_REAL
+#undef IS_avx512
 #undef NR
 #undef sink
 #undef matrix
@@ -13,6 +18,9 @@
 #undef depthwise_job
 #undef patches
 #undef operand
+#undef tile
+#undef FINISH
+#undef FOR_ROWS_OF_TILE
 #undef product
 #undef recurrence
 #undef input_gates
