@@ -12,14 +12,6 @@ INLINE vec FN(load)(const REAL *p) { return *(const loose_vec *)p; }
 INLINE void FN(store)(REAL *p, vec v) { *(loose_vec *)p = v; }
 INLINE vec FN(splat)(REAL value) { return value - (vec){0}; }
 
-INLINE REAL FN(sum_lanes)(vec v)
-{
-    REAL sum = 0;
-    for (idx i = 0; i < VLEN; i++)
-        sum += v[i];
-    return sum;
-}
-
 /* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ... */
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -56,6 +48,26 @@ typedef uint64_t FN(wrapping_lanes) __attribute__((vector_size(VECTOR_BYTES)));
 INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
 INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
 INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
+
+/* The sums of VLEN vectors' lanes. Each round adds the halves of two vectors and so leaves half as
+ * many vectors. */
+INLINE vec FN(sum_each)(vec v[])
+{
+#pragma GCC unroll 4
+    for (idx half = VLEN / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (idx i = 0; i < half; i++)
+            v[i] = FN(zip_low)(v[i], v[i + half]) + FN(zip_high)(v[i], v[i + half]);
+    return v[0];
+}
+
+INLINE REAL FN(sum_lanes)(vec v)
+{
+#pragma GCC unroll 4
+    for (idx lanes_left = VLEN; lanes_left > 1; lanes_left /= 2)
+        v = FN(zip_low)(v, v) + FN(zip_high)(v, v);
+    return v[0];
+}
 #undef ZIP_LOW
 #undef ZIP_HIGH
 #undef EVEN
@@ -80,16 +92,45 @@ INLINE lanes FN(last_lanes)(idx count)
     return (lanes)(FN(lane_numbers)() >= (lanes){0} + (int)(VLEN - count));
 }
 
-/* The first count elements; fill, or nothing stored, in further lanes. */
+/* All bits in the first count lanes. */
+INLINE lanes FN(first_lanes)(idx count)
+{
+    return (lanes)(FN(lane_numbers)() < (lanes){0} + (int)count);
+}
+
+/* The first count elements; fill, or nothing stored, in further lanes. x86 leaves out lanes by a
+ * mask. */
+#if defined(__x86_64__) && VECTOR_BYTES == 64 && REAL_IS_FLOAT
+#define PART(count) ((__mmask16)((1u << (count)) - 1))
+#define LOAD_PART(p, count, fill) _mm512_mask_loadu_ps(fill, PART(count), p)
+#define STORE_PART(p, count, v) _mm512_mask_storeu_ps(p, PART(count), v)
+#elif defined(__x86_64__) && VECTOR_BYTES == 64
+#define PART(count) ((__mmask8)((1u << (count)) - 1))
+#define LOAD_PART(p, count, fill) _mm512_mask_loadu_pd(fill, PART(count), p)
+#define STORE_PART(p, count, v) _mm512_mask_storeu_pd(p, PART(count), v)
+#elif defined(__x86_64__) && VECTOR_BYTES == 32 && REAL_IS_FLOAT
+#define PART(count) ((__m256i)FN(first_lanes)(count))
+#define LOAD_PART(p, count, fill)                                                                  \
+    FN(select)(FN(first_lanes)(count), (vec)_mm256_maskload_ps(p, PART(count)), fill)
+#define STORE_PART(p, count, v) _mm256_maskstore_ps(p, PART(count), v)
+#elif defined(__x86_64__) && VECTOR_BYTES == 32
+#define PART(count) ((__m256i)FN(first_lanes)(count))
+#define LOAD_PART(p, count, fill)                                                                  \
+    FN(select)(FN(first_lanes)(count), (vec)_mm256_maskload_pd(p, PART(count)), fill)
+#define STORE_PART(p, count, v) _mm256_maskstore_pd(p, PART(count), v)
+#endif
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {
     if (count >= VLEN)
         return FN(load)(p);
-    REAL part[VECTOR_BYTES / sizeof(REAL)];
-    FN(store)(part, FN(splat)(fill));
+#ifdef LOAD_PART
+    return (vec)LOAD_PART(p, count, FN(splat)(fill));
+#else
+    vec part = FN(splat)(fill);
     for (idx i = 0; i < count; i++)
         part[i] = p[i];
-    return FN(load)(part);
+    return part;
+#endif
 }
 INLINE void FN(store_part)(REAL *p, idx count, vec v)
 {
@@ -97,10 +138,28 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
         FN(store)(p, v);
         return;
     }
-    REAL part[VECTOR_BYTES / sizeof(REAL)];
-    FN(store)(part, v);
+#ifdef STORE_PART
+    STORE_PART(p, count, v);
+#else
     for (idx i = 0; i < count; i++)
-        p[i] = part[i];
+        p[i] = v[i];
+#endif
+}
+#undef PART
+#undef LOAD_PART
+#undef STORE_PART
+
+/* p[0], p[stride], p[2 stride] ...; where stride is above 2 only count of them are read. */
+INLINE vec FN(load_strided)(const REAL *p, idx stride, idx count)
+{
+    if (stride == 1)
+        return FN(load)(p);
+    if (stride == 2)
+        return FN(even_lanes)(FN(load)(p), FN(load)(p + VLEN));
+    vec part = {0};
+    for (idx i = 0; i < VLEN && i < count; i++)
+        part[i] = p[i * stride];
+    return part;
 }
 
 /* Transposes a block of VLEN x VLEN: dst[j*dst_stride + i] = src[i*src_stride + j]. Each round of zips of the vectors

@@ -43,19 +43,6 @@ static idx FN(window_count)(idx start, idx extent, idx size, idx pad, int includ
     return include_pad ? end - start : FN(min)(end, size) - FN(max)(start, 0);
 }
 
-/* p[0], p[stride], p[2 stride] ...; where stride is above 2 only count of them are read. */
-INLINE vec FN(load_strided)(const REAL *p, idx stride, idx count)
-{
-    if (stride == 1)
-        return FN(load)(p);
-    if (stride == 2)
-        return FN(even_lanes)(FN(load)(p), FN(load)(p + VLEN));
-    REAL part[VECTOR_BYTES / sizeof(REAL)] = {0};
-    for (idx i = 0; i < VLEN && i < count; i++)
-        part[i] = p[i * stride];
-    return FN(load)(part);
-}
-
 INLINE lanes FN(load_lanes)(const lane *p)
 {
     lanes v;
