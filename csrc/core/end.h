@@ -3,6 +3,7 @@
 #undef VLEN
 #undef lanes
 #undef INLINE
+#undef X86
 #undef NR
 #undef sink
 #undef matrix

@@ -64,7 +64,7 @@ INLINE vec FN(sum_each)(vec v[])
 INLINE REAL FN(sum_lanes)(vec v)
 {
 #pragma GCC unroll 4
-    for (idx lanes_left = VLEN; lanes_left > 1; lanes_left /= 2)
+    for (idx left = VLEN; left > 1; left /= 2)
         v = FN(zip_low)(v, v) + FN(zip_high)(v, v);
     return v[0];
 }
@@ -76,6 +76,38 @@ INLINE REAL FN(sum_lanes)(vec v)
 
 #define lanes FN(lanes)
 INLINE vec FN(select)(lanes mask, vec a, vec b) { return (vec)((mask & (lanes)a) | (~mask & (lanes)b)); }
+
+/* An intrinsic of x86's vectors: X86(max) is _mm512_max_ps. */
+#if defined(__x86_64__) && VECTOR_BYTES == 64 && REAL_IS_FLOAT
+#define X86(name) _mm512_##name##_ps
+#elif defined(__x86_64__) && VECTOR_BYTES == 64
+#define X86(name) _mm512_##name##_pd
+#elif defined(__x86_64__) && VECTOR_BYTES == 32 && REAL_IS_FLOAT
+#define X86(name) _mm256_##name##_ps
+#elif defined(__x86_64__) && VECTOR_BYTES == 32
+#define X86(name) _mm256_##name##_pd
+#elif defined(__x86_64__) && REAL_IS_FLOAT
+#define X86(name) _mm_##name##_ps
+#elif defined(__x86_64__)
+#define X86(name) _mm_##name##_pd
+#endif
+
+/* a > b ? a : b and a < b ? a : b: b where either is NaN. */
+#ifdef X86
+INLINE vec FN(larger)(vec a, vec b) { return (vec)X86(max)(a, b); }
+INLINE vec FN(smaller)(vec a, vec b) { return (vec)X86(min)(a, b); }
+#else
+INLINE vec FN(larger)(vec a, vec b) { return FN(select)((lanes)(a > b), a, b); }
+INLINE vec FN(smaller)(vec a, vec b) { return FN(select)((lanes)(a < b), a, b); }
+#endif
+
+INLINE REAL FN(largest_lane)(vec v)
+{
+#pragma GCC unroll 4
+    for (idx left = VLEN; left > 1; left /= 2)
+        v = FN(larger)(FN(zip_low)(v, v), FN(zip_high)(v, v));
+    return v[0];
+}
 
 /* 0 1 2 ... */
 INLINE lanes FN(lane_numbers)(void)
@@ -98,33 +130,23 @@ INLINE lanes FN(first_lanes)(idx count)
     return (lanes)(FN(lane_numbers)() < (lanes){0} + (int)count);
 }
 
-/* The first count elements; fill, or nothing stored, in further lanes. x86 leaves out lanes by a
+/* The first count elements; fill, or nothing stored, in further lanes. AVX leaves out lanes by a
  * mask. */
-#if defined(__x86_64__) && VECTOR_BYTES == 64 && REAL_IS_FLOAT
-#define PART(count) ((__mmask16)((1u << (count)) - 1))
-#define LOAD_PART(p, count, fill) _mm512_mask_loadu_ps(fill, PART(count), p)
-#define STORE_PART(p, count, v) _mm512_mask_storeu_ps(p, PART(count), v)
-#elif defined(__x86_64__) && VECTOR_BYTES == 64
-#define PART(count) ((__mmask8)((1u << (count)) - 1))
-#define LOAD_PART(p, count, fill) _mm512_mask_loadu_pd(fill, PART(count), p)
-#define STORE_PART(p, count, v) _mm512_mask_storeu_pd(p, PART(count), v)
-#elif defined(__x86_64__) && VECTOR_BYTES == 32 && REAL_IS_FLOAT
-#define PART(count) ((__m256i)FN(first_lanes)(count))
-#define LOAD_PART(p, count, fill)                                                                  \
-    FN(select)(FN(first_lanes)(count), (vec)_mm256_maskload_ps(p, PART(count)), fill)
-#define STORE_PART(p, count, v) _mm256_maskstore_ps(p, PART(count), v)
-#elif defined(__x86_64__) && VECTOR_BYTES == 32
-#define PART(count) ((__m256i)FN(first_lanes)(count))
-#define LOAD_PART(p, count, fill)                                                                  \
-    FN(select)(FN(first_lanes)(count), (vec)_mm256_maskload_pd(p, PART(count)), fill)
-#define STORE_PART(p, count, v) _mm256_maskstore_pd(p, PART(count), v)
+#if defined(X86) && VECTOR_BYTES == 64
+#define PART ((__mmask16)((1u << count) - 1))
+#define LOAD_PART X86(mask_loadu)(FN(splat)(fill), PART, p)
+#define STORE_PART X86(mask_storeu)(p, PART, v)
+#elif defined(X86) && VECTOR_BYTES == 32
+#define PART ((__m256i)FN(first_lanes)(count))
+#define LOAD_PART FN(select)((lanes)PART, (vec)X86(maskload)(p, PART), FN(splat)(fill))
+#define STORE_PART X86(maskstore)(p, PART, v)
 #endif
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {
     if (count >= VLEN)
         return FN(load)(p);
 #ifdef LOAD_PART
-    return (vec)LOAD_PART(p, count, FN(splat)(fill));
+    return (vec)LOAD_PART;
 #else
     vec part = FN(splat)(fill);
     for (idx i = 0; i < count; i++)
@@ -139,7 +161,7 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
         return;
     }
 #ifdef STORE_PART
-    STORE_PART(p, count, v);
+    STORE_PART;
 #else
     for (idx i = 0; i < count; i++)
         p[i] = v[i];

@@ -2,13 +2,14 @@
  * and Waite 1980). The polynomials interpolate at Chebyshev nodes. The error bounds, in units in
  * the last place (ulp), were measured in long double on every 61st float32 and 4 million float64,
  * with and without fused multiply-adds. */
+/* NaN stays. */
 INLINE vec FN(at_most)(vec v, REAL limit)
 {
-    return FN(select)((lanes)(v > FN(splat)(limit)), FN(splat)(limit), v);
+    return FN(smaller)(FN(splat)(limit), v);
 }
 INLINE vec FN(at_least)(vec v, REAL limit)
 {
-    return FN(select)((lanes)(v < FN(splat)(limit)), FN(splat)(limit), v);
+    return FN(larger)(FN(splat)(limit), v);
 }
 
 #if REAL_IS_FLOAT
@@ -69,11 +70,15 @@ INLINE vec FN(exp)(vec x)
 {
     lanes n;
     const vec p = FN(exp_reduced)(FN(at_least)(FN(at_most)(x, EXP_MOST), EXP_LEAST), &n);
+#if defined(X86) && VECTOR_BYTES == 64
+    return (vec)X86(scalef)(p + 1, __builtin_convertvector(n, vec));
+#else
     /* 2^n in two factors, since n may leave the exponent's range */
     const lanes biased = n + 2 * EXPONENT_BIAS;
     const lanes half = (biased << (MANTISSA_BITS - 1)) & EXPONENT_MASK;
     const FN(wrapping_lanes) both = (FN(wrapping_lanes))(biased << MANTISSA_BITS);
     return (p + 1) * (vec)half * (vec)(both - (FN(wrapping_lanes))half);
+#endif
 }
 
 /* 1 / (1 + exp(-x)), within 2.4 ulp. */

@@ -8,7 +8,7 @@ enum { FN(MOST_TAPS) = 64, FN(DEPTHWISE_TASK) = 16384 };
 
 typedef struct {
     const pydl_conv2d_shape *s;
-    const REAL *from;           /* groups of depth planes (h,w); out_planes results for each group */
+    const REAL *from;           /* groups of depth planes (h,w) */
     idx groups, depth, h, w;
     const REAL *weight, *bias, *dy;
     REAL *to;
@@ -117,7 +117,8 @@ INLINE const REAL *FN(input_row)(const depthwise_job *job, const REAL *plane, id
 }
 
 /* A vector of so many rows of outputs, row_step apart, from the row `first` on: the sum over depth
- * planes and the taps, plus the bias. Tap (i, k) of plane m is w[m * kh * kw + (i * kw + k) * w_step]. */
+ * planes and the taps, plus the bias. Tap (i, k) of plane m is
+ * w[m * kh * kw + (i * kw + k) * w_step]. */
 INLINE void FN(convolve_rows)(const depthwise_job *job, idx rows, idx kh, idx kw, idx step,
                               idx tap_step, idx depth, const REAL *x, const REAL *w, idx w_step,
                               REAL bias, idx first, idx v, vec acc[])
@@ -134,8 +135,8 @@ INLINE void FN(convolve_rows)(const depthwise_job *job, idx rows, idx kh, idx kw
             const REAL *row = FN(input_row)(job, x, top + i * s->dilation_h) + at * step;
 #pragma GCC unroll 8
             for (idx k = 0; k < kw; k++) {
-                const vec pixels = (vec)(
-                    (lanes)FN(load_strided)(row + job->shift[k], step, job->outputs - at) & mask[k]);
+                const vec all = FN(load_strided)(row + job->shift[k], step, job->outputs - at);
+                const vec pixels = (vec)((lanes)all & mask[k]);
 #pragma GCC unroll 8
                 for (idx r = 0; r < rows; r++) {
                     const idx tap = i - r * tap_step;
