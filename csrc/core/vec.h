@@ -77,19 +77,11 @@ INLINE REAL FN(sum_lanes)(vec v)
 #define lanes FN(lanes)
 INLINE vec FN(select)(lanes mask, vec a, vec b) { return (vec)((mask & (lanes)a) | (~mask & (lanes)b)); }
 
-/* An intrinsic of x86's vectors: X86(max) is _mm512_max_ps. */
-#if defined(__x86_64__) && VECTOR_BYTES == 64 && REAL_IS_FLOAT
-#define X86(name) _mm512_##name##_ps
-#elif defined(__x86_64__) && VECTOR_BYTES == 64
-#define X86(name) _mm512_##name##_pd
-#elif defined(__x86_64__) && VECTOR_BYTES == 32 && REAL_IS_FLOAT
-#define X86(name) _mm256_##name##_ps
-#elif defined(__x86_64__) && VECTOR_BYTES == 32
-#define X86(name) _mm256_##name##_pd
-#elif defined(__x86_64__) && REAL_IS_FLOAT
-#define X86(name) _mm_##name##_ps
-#elif defined(__x86_64__)
-#define X86(name) _mm_##name##_pd
+/* X86(max) is _mm512_max_ps or its sibling, by the width that the ISA's file names. */
+#if defined(X86_WIDTH) && REAL_IS_FLOAT
+#define X86(name) X86_WIDTH(name, ps)
+#elif defined(X86_WIDTH)
+#define X86(name) X86_WIDTH(name, pd)
 #endif
 
 /* a > b ? a : b and a < b ? a : b: b where either is NaN. */
