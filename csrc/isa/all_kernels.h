@@ -17,6 +17,7 @@
 #include "../kernels/activation.c"
 #include "../kernels/softmax.c"
 #include "../kernels/pool2d.c"
+#include "../kernels/pool2d_avg.c"
 #include "../kernels/dropout.c"
 #include "../kernels/optimizer.c"
 #include "../kernels/recurrent.h"
