@@ -90,21 +90,19 @@ class CharRNN(nn.Module):
             Tokens that are no integers.
         """
         a = tokens.data if isinstance(tokens, Tensor) else np.asarray(tokens)
+        size = self.config["vocab_size"]
         if a.ndim != 2:
             raise ValueError(f"tokens: expected shape (T, B), got {a.shape}")
-        x = self._one_hot(a) if self.embedding is None else self.embedding(a)
+        if a.dtype.kind not in "iu":
+            raise TypeError(f"tokens: expected integers, got {a.dtype}")
+        if a.size and not (0 <= a.min() and a.max() < size):
+            raise ValueError(f"tokens: expected 0 to {size - 1}, got {a.min()} to {a.max()}")
+        if self.embedding is None:
+            x = Tensor(np.eye(size, dtype=self.decoder.weight.dtype)[a])
+        else:
+            x = self.embedding(a)
         y, state = self.rnn(x, state)
         return self.decoder(self.dropout(y)), state
-
-    def _one_hot(self, tokens: np.ndarray) -> Tensor:
-        """(T,B) to rows (T,B,V) of the parameters' dtype."""
-        size = self.config["vocab_size"]
-        if tokens.dtype.kind not in "iu":
-            raise TypeError(f"tokens: expected integers, got {tokens.dtype}")
-        if tokens.size and not (0 <= tokens.min() and tokens.max() < size):
-            raise ValueError(
-                f"tokens: expected 0 to {size - 1}, got {tokens.min()} to {tokens.max()}")
-        return Tensor(np.eye(size, dtype=self.decoder.weight.dtype)[tokens])
 
     def generate(
         self,
