@@ -11,3 +11,8 @@
 #undef weight_job
 #undef depthwise_job
 #undef patches
+#undef operand
+#undef product
+#undef recurrence
+#undef input_gates
+#undef TILE_VECTORS

@@ -3,6 +3,7 @@
 #include "../core/vmath.h"
 #include "../core/gemm.h"
 #include "../core/patches.h"
+#include "../core/recurrence.h"
 #include "../core/peak.h"
 
 #include "../kernels/matmul.c"
@@ -15,5 +16,10 @@
 #include "../kernels/pool2d.c"
 #include "../kernels/dropout.c"
 #include "../kernels/optimizer.c"
+#include "../kernels/recurrent.h"
+#include "../kernels/rnn.c"
+#include "../kernels/lstm.c"
+#include "../kernels/gru.c"
+#include "../kernels/embedding.c"
 
 #include "../core/end.h"

@@ -60,16 +60,9 @@ def log_softmax_backward(dy, y, *, int axis):
     return rows_backward(pydl_log_softmax_backward, "log_softmax_backward", dy, y, axis)
 
 
-cdef object class_labels(labels):
-    """The labels as int64; an unsigned one beyond its range stays out of range."""
-    if labels.dtype.kind == "u" and labels.dtype.itemsize == 8:
-        labels = numpy.minimum(labels, 0x7fffffffffffffff)
-    return contiguous(labels.astype(INT64, copy=False))
-
-
 def softmax_cross_entropy_forward(logits, labels, *, ignore_index):
     logits = contiguous(logits)
-    classes = class_labels(labels) if labels.ndim == 1 else None
+    classes = integers64(labels) if labels.ndim == 1 else None
     targets = contiguous(labels) if labels.ndim == 2 else None
     cdef idx rows = logits.shape[0], c = logits.shape[1]
     loss = new_array((rows,), logits.dtype)
@@ -90,7 +83,7 @@ def softmax_cross_entropy_forward(logits, labels, *, ignore_index):
 
 def softmax_cross_entropy_backward(dloss, probs, labels, *, ignore_index):
     dloss, probs = contiguous(dloss), contiguous(probs)
-    classes = class_labels(labels) if labels.ndim == 1 else None
+    classes = integers64(labels) if labels.ndim == 1 else None
     targets = contiguous(labels) if labels.ndim == 2 else None
     cdef idx rows = probs.shape[0], c = probs.shape[1]
     dlogits = new_array((rows, c), probs.dtype)
