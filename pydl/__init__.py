@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pydl import schedules as schedules
     from pydl import testing as testing
     from pydl import train as train
+    from pydl import train_series as train_series
     from pydl import train_text as train_text
 
 __version__ = "0.1.0"
@@ -67,11 +68,13 @@ __all__ = [
     "testing",
     "threads",
     "train",
+    "train_series",
     "train_text",
 ]
 
 _LOADED_WHEN_USED = {
-    "data", "io", "models", "nn", "optim", "schedules", "testing", "train", "train_text"}
+    "data", "io", "models", "nn", "optim", "schedules", "testing", "train",
+    "train_series", "train_text"}
 
 
 def __getattr__(name: str) -> Any:

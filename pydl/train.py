@@ -74,12 +74,8 @@ class History:
         ImportError
             matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError('plots need matplotlib: pip install "pydl-kernels[plot]"') from error
         with_accuracy = any(math.isfinite(a) for a in self.train_accuracy)
-        figure = Figure(figsize=(9 if with_accuracy else 5, 3.5), layout="constrained")
+        figure = require_plots()(figsize=(9 if with_accuracy else 5, 3.5), layout="constrained")
         axes = figure.subplots(1, 2 if with_accuracy else 1, squeeze=False)[0]
         for ax, what in zip(axes, ("loss", "accuracy"), strict=False):
             for part in ("train", "validation"):
@@ -187,6 +183,15 @@ class _Sums:
             self.loss / self.samples if self.samples else math.nan,
             self.right / self.labelled if self.labelled else math.nan,
         )
+
+
+def require_plots() -> Any:
+    """matplotlib's Figure, or an ImportError that says how to get it."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "pydl-kernels[plot]"') from error
+    return Figure
 
 
 def fit(

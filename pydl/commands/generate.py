@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydl.commands.options import natural, positive, running
+from pydl.commands.options import natural, not_negative, positive, running
 from pydl.models import CharRNN
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("checkpoint", metavar="CHECKPOINT", type=Path)
     add("--prompt", default="\n", help="how the text begins (default: a line break)")
     add("--length", type=natural, default=500, help="characters to write (default %(default)s)")
-    add("--temperature", type=float, default=0.8,
+    add("--temperature", type=not_negative, default=0.8,
         help="below 1 surer, above 1 bolder, 0 always the likeliest (default %(default)s)")
     add("--top-k", type=positive, help="draw among so many likeliest characters only")
     add("--seed", type=natural, help="the same seed writes the same (default: another each time)")

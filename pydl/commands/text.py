@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydl.commands.options import (
     folder_of,
     fraction,
     natural,
+    not_negative,
     positive,
     positive_float,
     running,
@@ -58,7 +60,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--sample-every", type=positive, metavar="STEPS",
         help="between reports and checkpoints (default: an epoch)")
     add("--sample-length", type=natural, default=300, help="default %(default)s characters")
-    add("--temperature", type=float, default=0.8, help="of the samples (default %(default)s)")
+    add("--temperature", type=not_negative, default=0.8,
+        help="of the samples (default %(default)s)")
     add_common(parser)
 
 
@@ -91,12 +94,19 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.epochs is None and options.steps is None and options.minutes is None:
         options.epochs = EPOCHS
-    fit_text(
-        model, training, heldout if len(heldout) > 1 else None,
-        optimizer=optim.Adam(model.parameters(), lr=options.lr),
-        steps=options.steps, epochs=options.epochs, minutes=options.minutes,
-        batch_size=options.batch_size, seq_length=options.seq_length, clip_grad_norm=options.clip,
-        every=options.sample_every, report=report, checkpoint=path, resume=options.resume)
+    try:
+        fit_text(
+            model, training, heldout if len(heldout) > 1 else None,
+            optimizer=optim.Adam(model.parameters(), lr=options.lr),
+            steps=options.steps, epochs=options.epochs, minutes=options.minutes,
+            batch_size=options.batch_size, seq_length=options.seq_length,
+            clip_grad_norm=options.clip, every=options.sample_every, report=report,
+            checkpoint=path, resume=options.resume)
+    except KeyboardInterrupt:
+        if path.exists():
+            print(f"\n{path} holds the latest report's state; the same command with --resume goes "
+                  "on from there", file=sys.stderr)
+        raise
     print(f"the model is {path}: pydl generate {path} --prompt ...")
     return 0
 

@@ -82,7 +82,8 @@ def google_prices() -> tuple[np.ndarray, np.ndarray]:
     except ImportError as error:
         raise ImportError('the prices come with matplotlib: pip install "pydl-kernels[plot]"'
                           ) from error
-    rows = get_sample_data("goog.npz")["price_data"]
+    archive: Any = get_sample_data("goog.npz")
+    rows = archive["price_data"]
     return rows["date"].astype("datetime64[D]"), rows["adj_close"].astype(np.float64)
 
 
