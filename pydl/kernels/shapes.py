@@ -553,7 +553,7 @@ def state_or_none(name: str, value: Any, x: np.ndarray, w_hh: np.ndarray) -> np.
 
 def saved(name: str, value: Any, x: np.ndarray, size: int) -> np.ndarray:
     """An array (T,B,size) that a forward over a sequence (T,B,I) gave, or its gradient."""
-    value = real(name, value, None, x)
+    value = real(name, value, STATES, x)
     same_shape(name, value, (x.shape[0], x.shape[1], size))
     return value
 
