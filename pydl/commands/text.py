@@ -28,7 +28,7 @@ HELP = "a language model of characters"
 DESCRIPTION = (
     "Train a language model of characters on a text file, show how well it predicts the end of the "
     "text, which it does not learn from, and what it writes. 'pydl generate' uses the checkpoint.")
-EPOCHS = 10
+EPOCHS = 6
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--cell", choices=CELLS, default="lstm", help="default %(default)s")
     add("--hidden", type=positive, default=512, help="units of a layer (default %(default)s)")
     add("--layers", type=positive, default=1, help="default %(default)s")
-    add("--embedding", type=positive,
-        help="learn a vector of this size for each character (default: one-hot)")
+    add("--embedding", type=natural, default=128, metavar="SIZE",
+        help="of the vector learned for each character; 0: one-hot (default %(default)s)")
     add("--dropout", type=fraction, default=0.0, help="default %(default)s")
     add("--seq-length", type=positive, default=64,
         help="characters through which gradients go back (default %(default)s)")
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--epochs", type=positive, help=f"default {EPOCHS}")
     length.add_argument("--steps", type=positive, help="batches, instead of epochs")
     length.add_argument("--minutes", type=positive_float, help="time, instead of epochs")
-    add("--lr", type=positive_float, default=2e-3, help="Adam's first rate (default %(default)s)")
+    add("--lr", type=positive_float, default=5e-3, help="Adam's first rate (default %(default)s)")
     add("--clip", type=positive_float, default=1.0,
         help="limit of the gradients' norm (default %(default)s)")
     add("--heldout", type=fraction, default=0.1,
@@ -82,8 +82,8 @@ def _train(options: argparse.Namespace) -> int:
           f"the last {len(heldout):,} are held out")
 
     pydl.manual_seed(options.seed)
-    model = CharRNN(len(vocab), options.hidden, options.embedding, options.layers, options.cell,
-                    options.dropout, vocab=vocab)
+    model = CharRNN(len(vocab), options.hidden, options.embedding or None, options.layers,
+                    options.cell, options.dropout, vocab=vocab)
     print(f"{options.cell} of {options.layers} x {options.hidden} units, "
           f"{sum(p.size for p in model.parameters()):,} parameters")
 
