@@ -29,27 +29,27 @@ INLINE idx FN(block_stride)(idx columns)
     return (lines | 1) * line;
 }
 
-/* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..]. Row p of b begins at b + p*b_step, or at
- * b + b_rows[p] if b_rows is not NULL. */
-INLINE void FN(tile_product)(idx k, const REAL *a, idx a_row, idx a_step, const REAL *b, idx b_step, const idx *b_rows,
-                             vec acc[MR][NR_VECTORS])
+/* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows, j < vectors. Row p of b begins at b + p*b_step,
+ * or at b + b_rows[p] if b_rows is not NULL. */
+INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
+                             const REAL *b, idx b_step, const idx *b_rows, vec acc[MR][NR_VECTORS])
 {
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < NR_VECTORS; j++)
+        for (int j = 0; j < vectors; j++)
             acc[i][j] = (vec){0};
     for (idx p = 0; p < k; p++) {
         const REAL *from = b_rows ? b + b_rows[p] : b;
         vec row[NR_VECTORS];
 #pragma GCC unroll 4
-        for (int j = 0; j < NR_VECTORS; j++)
+        for (int j = 0; j < vectors; j++)
             row[j] = FN(load)(from + j * VLEN);
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
+        for (int i = 0; i < rows; i++) {
             const vec value = FN(splat)(a[i * a_row]);
 #pragma GCC unroll 4
-            for (int j = 0; j < NR_VECTORS; j++)
+            for (int j = 0; j < vectors; j++)
                 acc[i][j] += value * row[j];
         }
         a += a_step;
@@ -66,46 +66,104 @@ typedef struct {
 } FN(sink);
 #define sink FN(sink)
 
-INLINE void FN(store_tile)(const vec acc[MR][NR_VECTORS], const sink *to, idx i0, idx j0, idx rows, idx columns)
+/* The same for a tile of fewer columns, which lies in memory. */
+static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *part, const sink *to,
+                                                        idx i0, idx j0, idx columns)
 {
     REAL *c = to->c + i0 * to->row + j0;
-    if (columns == NR) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
-            if (i >= rows)
-                break;
-            vec base[NR_VECTORS];
-#pragma GCC unroll 4
-            for (int j = 0; j < NR_VECTORS; j++) {
-                base[j] = (vec){0};
-                if (to->accumulate) {
-                    base[j] = FN(load)(c + i * to->row + j * VLEN);
-                } else {
-                    if (to->bias_of_row)
-                        base[j] += FN(splat)(to->bias_of_row[i0 + i]);
-                    if (to->bias_of_column)
-                        base[j] += FN(load)(to->bias_of_column + j0 + j * VLEN);
-                }
-                FN(store)(c + i * to->row + j * VLEN, base[j] + acc[i][j]);
-            }
+    for (idx i = 0; i < rows; i++, part += NR, c += to->row) {
+        const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
+        for (idx j = 0; j < columns; j += VLEN) {
+            const idx count = columns - j;
+            vec base = FN(splat)(bias);
+            if (to->accumulate)
+                base = FN(load_part)(c + j, count, 0);
+            else if (to->bias_of_column)
+                base += FN(load_part)(to->bias_of_column + j0 + j, count, 0);
+            FN(store_part)(c + j, count, base + FN(load)(part + j));
         }
+    }
+}
+
+INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS], const sink *to,
+                           idx i0, idx j0, idx columns)
+{
+    REAL *c = to->c + i0 * to->row + j0;
+    if (columns < vectors * VLEN) {
+        REAL part[MR * NR_VECTORS * (VECTOR_BYTES / sizeof(REAL))];
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++)
+                FN(store)(part + i * NR + j * VLEN, acc[i][j]);
+        FN(store_columns)(rows, part, to, i0, j0, columns);
         return;
     }
-    REAL tile[MR * NR_VECTORS * (VECTOR_BYTES / sizeof(REAL))];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < rows; i++, c += to->row) {
+        const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
 #pragma GCC unroll 4
-        for (int j = 0; j < NR_VECTORS; j++)
-            FN(store)(tile + i * NR + j * VLEN, acc[i][j]);
-    for (idx i = 0; i < rows; i++)
-        for (idx j = 0; j < columns; j++) {
-            REAL base = 0;
+        for (int j = 0; j < vectors; j++) {
+            vec base = FN(splat)(bias);
             if (to->accumulate)
-                base = c[i * to->row + j];
-            else
-                base = (to->bias_of_row ? to->bias_of_row[i0 + i] : 0) + (to->bias_of_column ? to->bias_of_column[j0 + j] : 0);
-            c[i * to->row + j] = base + tile[i * NR + j];
+                base = FN(load)(c + j * VLEN);
+            else if (to->bias_of_column)
+                base += FN(load)(to->bias_of_column + j0 + j * VLEN);
+            FN(store)(c + j * VLEN, base + acc[i][j]);
         }
+    }
+}
+
+/* One tile of C at (i0, j0), of so many rows and vectors: constants where this is inlined. */
+INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
+                              const REAL *b, idx b_step, const idx *b_rows, const sink *to, idx i0,
+                              idx j0, idx columns)
+{
+    vec acc[MR][NR_VECTORS];
+    FN(tile_product)(rows, vectors, k, a, a_row, a_step, b, b_step, b_rows, acc);
+    FN(store_tile)(rows, vectors, (const vec(*)[NR_VECTORS])acc, to, i0, j0, columns);
+}
+
+/* The same for the numbers of rows that are rare, at the lower edge of a panel. */
+static void __attribute__((noinline))
+FN(multiply_edge)(idx rows, idx k, const REAL *a, idx a_row, idx a_step, const REAL *b, idx b_step,
+                  const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
+{
+#define ROWS(count)                                                                                \
+    case count:                                                                                    \
+        if (columns > VLEN)                                                                        \
+            FN(multiply_tile)(count, NR_VECTORS, k, a, a_row, a_step, b, b_step, b_rows, to, i0,   \
+                              j0, columns);                                                        \
+        else                                                                                       \
+            FN(multiply_tile)(count, 1, k, a, a_row, a_step, b, b_step, b_rows, to, i0, j0,        \
+                              columns);                                                            \
+        return;
+    switch (rows) {
+        ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5)
+#if MR > 6
+        ROWS(6) ROWS(7)
+#endif
+#if MR > 8
+        ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13)
+#endif
+    }
+#undef ROWS
+}
+
+/* A column of tiles: C (m, columns). Element (i, p) of A is at a[i * a_row + p * a_step] within MR rows, which are a_panel apart
+ * from the next. */
+INLINE void FN(multiply_column)(idx m, idx k, const REAL *a, idx a_panel, idx a_row, idx a_step, const REAL *b, idx b_step,
+                                const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
+{
+    idx i = 0;
+    if (columns > VLEN)
+        for (; i + MR <= m; i += MR, a += a_panel)
+            FN(multiply_tile)(MR, NR_VECTORS, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
+    else
+        for (; i + MR <= m; i += MR, a += a_panel)
+            FN(multiply_tile)(MR, 1, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
+    if (i < m)
+        FN(multiply_edge)(m - i, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
 }
 
 /* C (m,n) from packed panels of A (the panel of rows i.. begins at a + i * a_panel) and a block of B, depth k, its rows b_step
@@ -113,55 +171,81 @@ INLINE void FN(store_tile)(const vec acc[MR][NR_VECTORS], const sink *to, idx i0
 static void __attribute__((noinline)) FN(multiply_panels)(idx m, idx n, idx k, const REAL *a, idx a_panel, const REAL *b,
                                                           idx b_step, const idx *b_rows, const sink *to)
 {
-    for (idx ic = 0; ic < m; ic += FN(MC)) {
-        const idx m_end = FN(min)(m, ic + FN(MC));
-        for (idx j = 0; j < n; j += NR)
-            for (idx i = ic; i < m_end; i += MR) {
-                vec acc[MR][NR_VECTORS];
-                if (b_rows)
-                    FN(tile_product)(k, a + i * a_panel, 1, MR, b + j, 0, b_rows, acc);
-                else
-                    FN(tile_product)(k, a + i * a_panel, 1, MR, b + j, b_step, NULL, acc);
-                FN(store_tile)((const vec(*)[NR_VECTORS])acc, to, i, j, FN(min)(MR, m - i), FN(min)(NR, n - j));
-            }
-    }
+    for (idx i = 0; i < m; i += FN(MC))
+        for (idx j = 0; j < n; j += NR) {
+            const idx rows = FN(min)(FN(MC), m - i), columns = FN(min)(NR, n - j);
+            if (b_rows)
+                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, b + j, 0, b_rows, to, i, j, columns);
+            else
+                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, b + j, b_step, NULL, to, i, j, columns);
+        }
 }
 
-/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]; the last panel must have been packed into edge if m is not
- * a multiple of MR. */
-static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a, idx a_row, const REAL *edge,
-                                                        const REAL *b, idx b_step, const sink *to)
+/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. */
+static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a, idx a_row, const REAL *b,
+                                                        idx b_step, const sink *to)
 {
-    for (idx ic = 0; ic < m; ic += FN(MC)) {
-        const idx m_end = FN(min)(m, ic + FN(MC));
+    for (idx i = 0; i < m; i += FN(MC))
         for (idx j = 0; j < n; j += NR)
-            for (idx i = ic; i < m_end; i += MR) {
-                vec acc[MR][NR_VECTORS];
-                if (i + MR <= m)
-                    FN(tile_product)(k, a + i * a_row, a_row, 1, b + j, b_step, NULL, acc);
-                else
-                    FN(tile_product)(k, edge, 1, MR, b + j, b_step, NULL, acc);
-                FN(store_tile)((const vec(*)[NR_VECTORS])acc, to, i, j, FN(min)(MR, m - i), FN(min)(NR, n - j));
-            }
+            FN(multiply_column)(FN(min)(FN(MC), m - i), k, a + i * a_row, MR * a_row, a_row, 1, b + j, b_step, NULL, to, i, j,
+                                FN(min)(NR, n - j));
+}
+
+enum { FN(PANEL_VECTORS) = (MR + (int)(VECTOR_BYTES / sizeof(REAL)) - 1) / (int)(VECTOR_BYTES / sizeof(REAL)) };
+
+/* VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored in whole vectors; what they carry
+ * too much is overwritten by the next step, so at least VLEN elements must follow. */
+INLINE void FN(pack_panel_block)(idx rows, const REAL *a, idx row, REAL *panel)
+{
+    vec step[FN(PANEL_VECTORS)][VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 4
+    for (int v = 0; v < FN(PANEL_VECTORS); v++) {
+#pragma GCC unroll 16
+        for (int i = 0; i < (int)VLEN; i++) {
+            const idx from = v * VLEN + i;
+            step[v][i] = from < rows ? FN(load)(a + from * row) : (vec){0};
+        }
+        FN(transpose_vectors)(step[v]);
     }
+#pragma GCC unroll 16
+    for (int p = 0; p < (int)VLEN; p++)
+#pragma GCC unroll 4
+        for (int v = 0; v < FN(PANEL_VECTORS); v++)
+            FN(store)(panel + p * MR + v * VLEN, step[v][p]);
 }
 
 /* One panel of A: rows (at most MR) of depth k, element (i, p) at a[i*row + p*step]. */
 static void FN(pack_panel)(idx rows, idx k, const REAL *a, idx row, idx step, REAL *panel)
 {
-    for (idx i = rows; i < MR; i++)
-        for (idx p = 0; p < k; p++)
-            panel[p * MR + i] = 0;
-    if (rows == MR && step == 1) {
-        for (idx p = 0; p < k; p++)
-#pragma GCC unroll 16
-            for (int i = 0; i < MR; i++)
-                panel[p * MR + i] = a[i * row + p];
+    idx p = 0;
+    if (step == 1)
+        for (; p + 2 * VLEN <= k; p += VLEN)
+            FN(pack_panel_block)(rows, a + p, row, panel + p * MR);
+    if (row == 1 && rows == MR) {
+        for (; p < k; p++)
+            memcpy(panel + p * MR, a + p * step, MR * sizeof(REAL));
         return;
     }
-    for (idx p = 0; p < k; p++)
+    for (; p < k; p++) {
         for (idx i = 0; i < rows; i++)
             panel[p * MR + i] = a[i * row + p * step];
+        for (idx i = rows; i < MR; i++)
+            panel[p * MR + i] = 0;
+    }
+}
+
+enum { FN(PACK_AHEAD) = 8 };
+
+/* Copies a piece of a row and asks for the one that comes ahead elements later: rows are too far apart to be foreseen. */
+INLINE void FN(copy_ahead)(REAL *dst, const REAL *src, idx count, idx ahead)
+{
+    idx j = 0;
+    for (; j + VLEN <= count; j += VLEN) {
+        __builtin_prefetch(src + j + ahead);
+        FN(store)(dst + j, FN(load)(src + j));
+    }
+    for (; j < count; j++)
+        dst[j] = src[j];
 }
 
 /* A block of B (k rows, row stride b_step, columns padded with zeros to a multiple of NR) from element (p, j) at
@@ -173,7 +257,7 @@ static void FN(pack_block)(idx k, idx n, const REAL *b, idx row, idx column, REA
         FN(transpose)(n, k, b, column, block, b_step);
     } else if (column == 1) {
         for (idx p = 0; p < k; p++)
-            memcpy(block + p * b_step, b + p * row, (size_t)n * sizeof(REAL));
+            FN(copy_ahead)(block + p * b_step, b + p * row, n, FN(PACK_AHEAD) * row);
     } else {
         for (idx p = 0; p < k; p++)
             for (idx j = 0; j < n; j++)

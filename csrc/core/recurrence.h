@@ -9,6 +9,8 @@
 
 enum {
     FN(TILE_ROWS) = 8,              /* of the state at most */
+    FN(GROUP_TILES) = 12,           /* whose sums stay in L1 while a panel passes */
+    FN(PANEL_BLOCK) = 24576,        /* bytes of a panel that stay in L1 while the tiles of a group pass */
     FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth a meeting */
 };
 
@@ -20,13 +22,35 @@ typedef struct {
 } FN(operand);
 #define operand FN(operand)
 
+/* The sums of some rows of the state and one vector of units, of which the first `count` exist: those of row + i and
+ * gate g at sums[i*row_stride + g*gate_stride]. They may be overwritten. */
+typedef struct {
+    idx step, row, rows, unit, count;
+    REAL *sums;
+    idx row_stride, gate_stride;
+} FN(tile);
+#define tile FN(tile)
+
+/* For the samples b of a tile's rows, and their sums */
+#define FOR_ROWS_OF_TILE                                                                      \
+    REAL *sums = of->sums;                                                                    \
+    for (idx b = of->row; b < of->row + of->rows; b++, sums += of->row_stride)
+
+/* name(cell, tile) out of INLINE name_rows(cell, tile, count), compiled for whole vectors and for parts. */
+#define FINISH(name)                                                                          \
+    static void FN(name)(void *cell, const tile *of)                                          \
+    {                                                                                         \
+        if (of->count == VLEN)                                                                \
+            FN(name##_rows)(cell, of, VLEN);                                                  \
+        else                                                                                  \
+            FN(name##_rows)(cell, of, of->count);                                             \
+    }
+
 typedef struct {
     idx depth, units;
     int gates, unit_vectors;
     operand (*state)(const void *cell, idx step);
-    /* The sums of some rows of the state and some units, gate by gate: element (i, g, j) at sums[(i*gates + g)*span + j],
-     * span = unit_vectors * VLEN. Units from `units` on are padding. */
-    void (*finish)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums);
+    void (*finish)(void *cell, const tile *of);
     REAL *panels;
 } FN(product);
 #define product FN(product)
@@ -48,13 +72,15 @@ INLINE int FN(lives)(const pydl_recurrent_shape *s, idx t, idx b) { return !s->l
 typedef struct {
     const product *to;
     const REAL *weights;
-    int transposed;
 } FN(panel_job);
+
+enum { FN(PACK_ROWS) = 64 }; /* of weights that a task copies into all panels */
 
 INLINE idx FN(panel_span)(const product *w) { return w->unit_vectors * VLEN; }
 INLINE idx FN(panel_count)(const product *w) { return (w->units + FN(panel_span)(w) - 1) / FN(panel_span)(w); }
 
-static void FN(pack_weights)(void *context, idx panel)
+/* A panel from weights (gates x units, depth). */
+static void FN(pack_units)(void *context, idx panel)
 {
     const FN(panel_job) *job = context;
     const product *w = job->to;
@@ -67,13 +93,23 @@ static void FN(pack_weights)(void *context, idx panel)
             if (count < VLEN)
                 for (idx k = 0; k < w->depth; k++)
                     FN(store)(to + k * width, (vec){0});
-            if (!job->transposed) {
+            if (count)
                 FN(transpose)(count, w->depth, job->weights + (g * w->units + unit) * w->depth, w->depth, to, width);
-            } else {
-                const REAL *from = job->weights + unit;
-                for (idx k = 0; k < w->depth; k++, from += w->units)
-                    FN(store_part)(to + k * width, count, FN(load_part)(from, count, 0));
-            }
+        }
+}
+
+/* Some rows of all panels from weights (depth, units), of one gate. */
+static void FN(pack_depths)(void *context, idx task)
+{
+    const FN(panel_job) *job = context;
+    const product *w = job->to;
+    const idx width = FN(panel_span)(w), first = task * FN(PACK_ROWS), end = FN(min)(w->depth, first + FN(PACK_ROWS));
+    for (idx unit = 0; unit < w->units; unit += width)
+        for (idx k = first; k < end; k++) {
+            REAL *to = w->panels + unit * w->depth + k * width;
+            const REAL *from = job->weights + k * w->units + unit;
+            for (idx j = 0; j < width; j += VLEN)
+                FN(store)(to + j, unit + j < w->units ? FN(load_part)(from + j, w->units - unit - j, 0) : (vec){0});
         }
 }
 
@@ -84,8 +120,11 @@ static int FN(prepare_product)(product *w, const REAL *weights, int transposed)
     w->panels = pydl_block_alloc((size_t)FN(max)(size, 1) * sizeof(REAL));
     if (!w->panels)
         return PYDL_NO_MEMORY;
-    FN(panel_job) job = {w, weights, transposed};
-    pydl_parallel_for(FN(panel_count)(w), (double)size, FN(pack_weights), &job);
+    FN(panel_job) job = {w, weights};
+    if (transposed)
+        pydl_parallel_for((w->depth + FN(PACK_ROWS) - 1) / FN(PACK_ROWS), (double)size, FN(pack_depths), &job);
+    else
+        pydl_parallel_for(FN(panel_count)(w), (double)size, FN(pack_units), &job);
     return PYDL_OK;
 }
 
@@ -103,22 +142,25 @@ static int FN(unit_vectors_for)(idx units)
 INLINE int FN(gate_vectors_for)(idx units) { return units > VLEN ? 2 : 1; }
 
 /* ---- tiles ---- */
-/* sums[i][j] = sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors` being constants. A tile of few sums
- * makes each of them in several chains, since one multiply-add must wait for the one before it in its chain. */
+/* sums[i][j] (+)= sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors` being constants. A tile of few
+ * sums makes each of them in several chains, since one multiply-add must wait for the one before it in its chain.
+ * One cache line of ahead is fetched per k. */
 INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, const REAL *a, idx a_row, const REAL *panel,
-                               REAL *sums)
+                               const REAL *ahead, int add, REAL *sums)
 {
     const int size = rows * vectors;
     const int chains = 4 * size <= TILE_VECTORS ? 4 : 2 * size <= TILE_VECTORS ? 2 : 1;
     vec acc[TILE_VECTORS];
 #pragma GCC unroll 32
     for (int i = 0; i < chains * size; i++)
-        acc[i] = (vec){0};
+        acc[i] = i < size && add ? FN(load)(sums + i * VLEN) : (vec){0};
     idx k = 0;
     for (; k + chains <= depth; k += chains) {
 #pragma GCC unroll 4
         for (int chain = 0; chain < chains; chain++) {
-            vec *sum = acc + chain * size, row[4], value[FN(TILE_ROWS)];
+            vec *sum = acc + chain * size, weights[4], value[FN(TILE_ROWS)];
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += 64 / sizeof(REAL);
             /* the smaller side stays in registers */
             if (rows < vectors) {
 #pragma GCC unroll 8
@@ -126,21 +168,21 @@ INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, con
                     value[i] = FN(splat)(a[i * a_row + k + chain]);
 #pragma GCC unroll 4
                 for (int j = 0; j < vectors; j++) {
-                    const vec weights = FN(load)(panel + j * VLEN);
+                    const vec weight = FN(load)(panel + j * VLEN);
 #pragma GCC unroll 8
                     for (int i = 0; i < rows; i++)
-                        sum[i * vectors + j] += value[i] * weights;
+                        sum[i * vectors + j] += value[i] * weight;
                 }
             } else {
 #pragma GCC unroll 4
                 for (int j = 0; j < vectors; j++)
-                    row[j] = FN(load)(panel + j * VLEN);
+                    weights[j] = FN(load)(panel + j * VLEN);
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++) {
                     const vec splat = FN(splat)(a[i * a_row + k + chain]);
 #pragma GCC unroll 4
                     for (int j = 0; j < vectors; j++)
-                        sum[i * vectors + j] += splat * row[j];
+                        sum[i * vectors + j] += splat * weights[j];
                 }
             }
             panel += vectors * VLEN;
@@ -167,11 +209,12 @@ INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, con
 /* A function per width of a panel, in which every number of rows whose sums fit the registers has its own tile. */
 #define TILE_CASE(rows, vectors)                                                              \
     case rows:                                                                                \
-        FN(recurrent_tile)(rows, vectors, depth, a, a_row, panel, sums);                      \
+        FN(recurrent_tile)(rows, vectors, depth, a, a_row, panel, ahead, add, sums);          \
         break;
 #define TILE_FUNCTION(vectors, ...)                                                           \
     static __attribute__((noinline)) void FN(recurrent_tile_##vectors)(                       \
-        idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel, REAL *sums)         \
+        idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel, const REAL *ahead,  \
+        int add, REAL *sums)                                                                  \
     {                                                                                         \
         switch (rows) { __VA_ARGS__ }                                                         \
     }
@@ -203,6 +246,39 @@ static int FN(any_lives)(const pydl_recurrent_shape *s, const operand *a, idx ro
     return 0;
 }
 
+typedef void (*FN(tile_function))(idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel, const REAL *ahead, int add,
+                                  REAL *sums);
+
+/* A panel times some rows of the state, cut into so many tiles. The panel passes in blocks of its depth that stay in L1 for
+ * all the tiles; meanwhile each of these fetches its part of the next block. */
+static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, const REAL *panel, idx row,
+                               idx rows, idx tiles, REAL *sums)
+{
+    const int vectors = w->gates * w->unit_vectors;
+    const FN(tile_function) multiply = vectors == 2   ? FN(recurrent_tile_2)
+                                       : vectors == 3 ? FN(recurrent_tile_3)
+                                                      : FN(recurrent_tile_4);
+    const idx width = vectors * VLEN, limit = FN(PANEL_BLOCK) / (width * (idx)sizeof(REAL));
+    const idx block = tiles > 1 ? FN(even_piece)(w->depth, limit, 4) : w->depth;
+    for (idx k = 0; k < w->depth; k += block) {
+        const idx depth = FN(min)(block, w->depth - k), line = 64 / (idx)sizeof(REAL);
+        const REAL *from = a->data + row * a->row + k, *weights = panel + k * width, *ahead = weights + depth * width;
+        REAL *to = sums;
+        idx first = row;
+        for (idx i = 0; i < tiles; i++) {
+            const idx count = rows / tiles + (i < rows % tiles);
+            if (!FN(any_lives)(r->shape, a, first, count))
+                memset(to, 0, (size_t)(count * width) * sizeof(REAL));
+            else
+                multiply(count, depth, from, a->row, weights, i < vectors ? ahead + i * depth * line : weights, k > 0,
+                         to);
+            first += count;
+            from += count * a->row;
+            to += count * width;
+        }
+    }
+}
+
 /* A member's share of one product of one step. */
 static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int member, int members)
 {
@@ -210,22 +286,23 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
     const int vectors = w->gates * w->unit_vectors;
     const idx panels = FN(panel_count)(w), first = panels * member / members, end = panels * (member + 1) / members;
     const idx batch = r->shape->b, most = FN(min)(TILE_VECTORS / vectors, FN(TILE_ROWS));
-    const idx tiles = (batch + most - 1) / most;
-    REAL sums[TILE_VECTORS * (VECTOR_BYTES / sizeof(REAL))] __attribute__((aligned(64)));
+    const idx tiles = (batch + most - 1) / most, groups = (tiles + FN(GROUP_TILES) - 1) / FN(GROUP_TILES);
+    REAL sums[FN(GROUP_TILES) * TILE_VECTORS * (VECTOR_BYTES / sizeof(REAL))] __attribute__((aligned(64)));
     for (idx i = first; i < end; i++) {
-        const idx panel = step % 2 ? first + end - 1 - i : i;
-        const REAL *weights = w->panels + panel * vectors * VLEN * w->depth;
-        for (idx tile = 0, row = 0, rows; tile < tiles; tile++, row += rows) {
-            rows = batch / tiles + (tile < batch % tiles);
-            if (!FN(any_lives)(r->shape, &a, row, rows))
-                memset(sums, 0, sizeof sums);
-            else if (vectors == 2)
-                FN(recurrent_tile_2)(rows, w->depth, a.data + row * a.row, a.row, weights, sums);
-            else if (vectors == 3)
-                FN(recurrent_tile_3)(rows, w->depth, a.data + row * a.row, a.row, weights, sums);
+        const idx panel = step % 2 ? first + end - 1 - i : i, unit = panel * FN(panel_span)(w);
+        for (idx group = 0, row = 0, rows; group < groups; group++, row += rows) {
+            rows = FN(min)(FN(GROUP_TILES) * most, batch - row);
+            if (a.data)
+                FN(multiply_panel)(r, w, &a, w->panels + panel * vectors * VLEN * w->depth, row, rows,
+                                   (rows + most - 1) / most, sums);
             else
-                FN(recurrent_tile_4)(rows, w->depth, a.data + row * a.row, a.row, weights, sums);
-            w->finish(r->cell, step, row, rows, panel * FN(panel_span)(w), sums);
+                memset(sums, 0, sizeof sums);
+            for (idx v = 0; v < w->unit_vectors && unit + v * VLEN < w->units; v++) {
+                const idx at = unit + v * VLEN;
+                const tile of = {step, row, rows, at, FN(min)(VLEN, w->units - at), sums + v * VLEN, vectors * VLEN,
+                                 FN(panel_span)(w)};
+                w->finish(r->cell, &of);
+            }
         }
     }
 }

@@ -14,10 +14,14 @@ INLINE vec FN(splat)(REAL value) { return value - (vec){0}; }
 
 INLINE REAL FN(sum_lanes)(vec v)
 {
-    REAL sum = 0;
-    for (idx i = 0; i < VLEN; i++)
-        sum += v[i];
-    return sum;
+    REAL sum[VECTOR_BYTES / sizeof(REAL)];
+    FN(store)(sum, v);
+#pragma GCC unroll 4
+    for (int half = (int)VLEN / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++)
+            sum[i] += sum[i + half];
+    return sum[0];
 }
 
 /* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ... */
@@ -80,16 +84,48 @@ INLINE lanes FN(last_lanes)(idx count)
     return (lanes)(FN(lane_numbers)() >= (lanes){0} + (int)(VLEN - count));
 }
 
+/* Some operations that the compilers do not find in vector extensions. */
+#define IS_avx512 1 /* and not the test that lowers AVX-512's code to AVX2 */
+#if defined(__x86_64__) && (VECTOR_BYTES < 64 || JOIN(IS, ISA))
+#define HAS_INTRINSICS
+#if REAL_IS_FLOAT
+#define OF_REAL(prefix, name) JOIN(prefix, JOIN(name, ps))
+#else
+#define OF_REAL(prefix, name) JOIN(prefix, JOIN(name, pd))
+#endif
+#if VECTOR_BYTES == 64
+#define INTRINSIC(name) OF_REAL(_mm512, name)
+#define HAS_MASKS
+#elif VECTOR_BYTES == 32
+#define INTRINSIC(name) OF_REAL(_mm256, name)
+#else
+#define INTRINSIC(name) OF_REAL(_mm, name)
+#endif
+#endif
+
+/* The lesser and the greater of two; b if one is NaN. */
+#ifdef HAS_INTRINSICS
+INLINE vec FN(least)(vec a, vec b) { return (vec)INTRINSIC(min)(a, b); }
+INLINE vec FN(greatest)(vec a, vec b) { return (vec)INTRINSIC(max)(a, b); }
+#else
+INLINE vec FN(least)(vec a, vec b) { return FN(select)((lanes)(a < b), a, b); }
+INLINE vec FN(greatest)(vec a, vec b) { return FN(select)((lanes)(a > b), a, b); }
+#endif
+
 /* The first count elements; fill, or nothing stored, in further lanes. */
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {
     if (count >= VLEN)
         return FN(load)(p);
+#ifdef HAS_MASKS
+    return (vec)INTRINSIC(mask_loadu)(FN(splat)(fill), (uint16_t)((1u << count) - 1), p);
+#else
     REAL part[VECTOR_BYTES / sizeof(REAL)];
     FN(store)(part, FN(splat)(fill));
     for (idx i = 0; i < count; i++)
         part[i] = p[i];
     return FN(load)(part);
+#endif
 }
 INLINE void FN(store_part)(REAL *p, idx count, vec v)
 {
@@ -97,20 +133,21 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
         FN(store)(p, v);
         return;
     }
+#ifdef HAS_MASKS
+    INTRINSIC(mask_storeu)(p, (uint16_t)((1u << count) - 1), v);
+#else
     REAL part[VECTOR_BYTES / sizeof(REAL)];
     FN(store)(part, v);
     for (idx i = 0; i < count; i++)
         p[i] = part[i];
+#endif
 }
 
-/* Transposes a block of VLEN x VLEN: dst[j*dst_stride + i] = src[i*src_stride + j]. Each round of zips of the vectors
- * i and i + VLEN/2 moves one bit of the lane number into the vector number. */
-INLINE void FN(transpose_block)(const REAL *src, idx src_stride, REAL *dst, idx dst_stride)
+/* Transposes VLEN vectors as a matrix. Each round of zips of the vectors i and i + VLEN/2 moves one bit of the lane number into
+ * the vector number. */
+INLINE void FN(transpose_vectors)(vec rows[VECTOR_BYTES / sizeof(REAL)])
 {
-    vec rows[VECTOR_BYTES / sizeof(REAL)], zipped[VECTOR_BYTES / sizeof(REAL)];
-#pragma GCC unroll 16
-    for (idx i = 0; i < VLEN; i++)
-        rows[i] = FN(load)(src + i * src_stride);
+    vec zipped[VECTOR_BYTES / sizeof(REAL)];
 #pragma GCC unroll 4
     for (idx round = 1; round < VLEN; round *= 2) {
 #pragma GCC unroll 8
@@ -122,6 +159,16 @@ INLINE void FN(transpose_block)(const REAL *src, idx src_stride, REAL *dst, idx 
         for (idx i = 0; i < VLEN; i++)
             rows[i] = zipped[i];
     }
+}
+
+/* A block of VLEN x VLEN: dst[j*dst_stride + i] = src[i*src_stride + j]. */
+INLINE void FN(transpose_block)(const REAL *src, idx src_stride, REAL *dst, idx dst_stride)
+{
+    vec rows[VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+    for (idx i = 0; i < VLEN; i++)
+        rows[i] = FN(load)(src + i * src_stride);
+    FN(transpose_vectors)(rows);
 #pragma GCC unroll 16
     for (idx i = 0; i < VLEN; i++)
         FN(store)(dst + i * dst_stride, rows[i]);

@@ -2,6 +2,7 @@
 #include "../core/vec.h"
 #include "../core/vmath.h"
 #include "../core/gemm.h"
+#include "../core/thin.h"
 #include "../core/patches.h"
 #include "../core/recurrence.h"
 #include "../core/peak.h"

@@ -90,7 +90,7 @@ static void FN(conv_lines)(void *context, idx task)
     const idx lines = FN(min)(job->lines, all->grid_h - line), columns = (lines - 1) * reach.length + all->grid_w;
     const idx stride = FN(block_stride)(columns), channel_row = job->group * job->group_rows + job->row + row;
     const idx padded_rows = lines + reach.high_h - reach.low_h, plane = padded_rows * reach.length;
-    const idx channels = FN(max)(FN(KC) / taps, 1);
+    const idx channels = FN(even_piece)(job->group_channels, FN(max)(FN(KC) / taps, 1), 1);
     REAL *out = pydl_block_alloc((size_t)(rows * stride + channels * plane + 2 * NR) * sizeof(REAL) +
                                  (size_t)(channels * taps) * sizeof(idx) + 64);
     if (!out) {
@@ -137,17 +137,17 @@ static void FN(conv_block)(void *context, idx task)
     const idx depth = FN(even_piece)(job->depth, FN(KC), 1);
     const idx channel_row = job->group * job->group_rows + job->row + row;
     const int direct = !job->flat && job->step_h == 1 && job->step_w == 1 && job->from.grid_h * job->from.grid_w == job->dst_h * job->dst_w;
-    const idx block_size = depth * stride + VLEN, out_size = direct ? 0 : rows * stride, edge_size = MR * depth;
+    const idx block_size = depth * stride + VLEN, out_size = direct ? 0 : rows * stride;
     REAL *block = pydl_block_alloc(
-        (size_t)(out_size + block_size + edge_size + FN(patch_scratch)(&job->from, columns)) * sizeof(REAL));
+        (size_t)(out_size + block_size + FN(patch_scratch)(&job->from, columns)) * sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
     patches from = job->from;
     from.src += job->group * job->group_channels * from.h * from.w;
-    REAL *edge = block + block_size, *scratch = edge + edge_size + out_size;
-    sink to = {.c = edge + edge_size, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
+    REAL *scratch = block + block_size + out_size;
+    sink to = {.c = block + block_size, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
     if (direct) {
         to.c = job->dst + column / pixels * job->dst_image + channel_row * pixels + column % pixels;
         to.row = pixels;
@@ -160,10 +160,7 @@ static void FN(conv_block)(void *context, idx task)
             FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR, job->depth, block, stride, NULL, &to);
         } else {
             const REAL *w = job->weight + channel_row * job->depth + k;
-            const idx tail = rows % MR;
-            if (tail)
-                FN(pack_panel)(tail, count, w + (rows - tail) * job->depth, job->depth, 1, edge);
-            FN(multiply_rows)(rows, columns, count, w, job->depth, edge, block, stride, &to);
+            FN(multiply_rows)(rows, columns, count, w, job->depth, block, stride, &to);
         }
         to.accumulate = 1;
         k += depth;
@@ -194,7 +191,7 @@ static idx FN(lines_of_block)(const conv_job *job)
             least = pixels;
         }
     }
-    const double tile = (double)rows / (double)(2 * VLEN), pack = 0.3 + 2.0 / (double)from->grid_w;
+    const double tile = (double)rows / (double)(2 * VLEN), pack = 0.6 + 2.0 / (double)from->grid_w;
     return tile * (least - 1) < pack ? best : 0;
 }
 
@@ -424,13 +421,13 @@ static void FN(weight_chunk)(void *context, idx task)
     const idx begin = chunk * job->chunk_columns, end = FN(min)(begin + job->chunk_columns, all);
     const idx most = FN(even_piece)(end - begin, FN(KC), VLEN), stride = FN(block_stride)(most);
     const idx dy_stride = FN(block_stride)(rows), piece = FN(MC);
-    REAL *block = pydl_block_alloc((size_t)(piece * stride + VLEN + most * dy_stride + MR * most +
+    REAL *block = pydl_block_alloc((size_t)(piece * stride + VLEN + most * dy_stride +
                                             FN(patch_scratch)(&job->from, most)) * sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *dy = block + piece * stride + VLEN, *edge = dy + most * dy_stride, *scratch = edge + MR * most;
+    REAL *dy = block + piece * stride + VLEN, *scratch = dy + most * dy_stride;
     patches from = job->from;
     from.src += job->group * job->group_channels * from.h * from.w;
     sink to = {.row = rows};
@@ -438,12 +435,10 @@ static void FN(weight_chunk)(void *context, idx task)
         const idx columns = FN(min)(most, end - column);
         FN(pack_dy)(job, column, columns, dy, dy_stride);
         for (idx k = 0; k < depth; k += piece) {
-            const idx count = FN(min)(piece, depth - k), tail = count % MR;
+            const idx count = FN(min)(piece, depth - k);
             FN(pack_columns)(&from, first + k, count, column, columns, columns, block, stride, scratch);
-            if (tail)
-                FN(pack_panel)(tail, columns, block + (count - tail) * stride, stride, 1, edge);
             to.c = job->partial + (chunk * job->depth + first + k) * rows;
-            FN(multiply_rows)(count, rows, columns, block, stride, edge, dy, dy_stride, &to);
+            FN(multiply_rows)(count, rows, columns, block, stride, dy, dy_stride, &to);
         }
         to.accumulate = 1;
     }

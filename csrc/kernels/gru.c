@@ -36,10 +36,11 @@ static operand FN(gru_reset_state)(const void *cell, idx step)
     return (operand){c->reset, c->stride, FN(time_of)(c->s, step)};
 }
 
-/* Stores what a step makes of VLEN units of a sample, which has ended if it is not alive. */
-INLINE void FN(gru_store)(const gru_cell *c, idx step, idx t, idx b, idx at, int alive, vec r, vec z, vec n, vec hidden)
+/* Stores what a step makes of a vector of units of a sample, which has ended if it is not alive. */
+INLINE void FN(gru_store)(const gru_cell *c, idx step, idx t, idx b, idx at, idx count, int alive, vec r, vec z, vec n,
+                          vec hidden)
 {
-    const idx h = c->s->h, count = h - at, of_y = FN(row_of)(c->s, t, b, h) + at;
+    const idx h = c->s->h, of_y = FN(row_of)(c->s, t, b, h) + at;
     REAL *gates = FN(input_row)(&c->input, c->s, t, b) + at;
     const vec before = FN(load_part)(c->state[step % 2] + b * c->stride + at, count, 0), none = {0};
     const vec now = alive ? (1 - z) * n + z * before : before;
@@ -54,66 +55,64 @@ INLINE void FN(gru_store)(const gru_cell *c, idx step, idx t, idx b, idx at, int
 }
 
 /* reset_after: all gates at once */
-static void FN(gru_finish)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+INLINE void FN(gru_finish_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
-    const idx h = c->s->h, t = FN(time_of)(c->s, step), count = h - unit;
+    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, of->step);
     const vec bias = FN(load_or_zero)(c->bias, unit, count);
-    for (idx b = row; b < row + rows; b++, sums += 3 * VLEN) {
+    FOR_ROWS_OF_TILE {
         const REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
         vec r = {0}, z = {0}, n = {0}, hidden = {0};
         const int alive = FN(lives)(c->s, t, b);
         if (alive) {
             r = FN(sigmoid)(FN(load_part)(gates, count, 0) + FN(load)(sums));
-            z = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + VLEN));
-            hidden = FN(load)(sums + 2 * VLEN) + bias;
+            z = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + of->gate_stride));
+            hidden = FN(load)(sums + 2 * of->gate_stride) + bias;
             n = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + r * hidden);
         }
-        FN(gru_store)(c, step, t, b, unit, alive, r, z, n, hidden);
+        FN(gru_store)(c, of->step, t, b, unit, count, alive, r, z, n, hidden);
     }
 }
+FINISH(gru_finish)
 
 /* not reset_after: r and z, which stay where their input was */
-static void FN(gru_finish_resets)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+INLINE void FN(gru_finish_resets_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
-    const idx h = c->s->h, t = FN(time_of)(c->s, step), span = FN(gate_vectors_for)(h) * VLEN;
-    for (idx b = row; b < row + rows; b++, sums += 2 * span) {
+    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, of->step);
+    FOR_ROWS_OF_TILE {
         if (!FN(lives)(c->s, t, b))
             continue;
-        for (idx j = 0; j < span && unit + j < h; j += VLEN) {
-            const idx at = unit + j, count = h - at;
-            REAL *gates = FN(input_row)(&c->input, c->s, t, b) + at;
-            const vec r = FN(sigmoid)(FN(load_part)(gates, count, 0) + FN(load)(sums + j));
-            const vec z = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + span + j));
-            FN(store_part)(gates, count, r);
-            FN(store_part)(gates + h, count, z);
-            FN(store_part)(c->reset + b * c->stride + at, count,
-                           r * FN(load_part)(c->state[step % 2] + b * c->stride + at, count, 0));
-        }
+        REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
+        const vec r = FN(sigmoid)(FN(load_part)(gates, count, 0) + FN(load)(sums));
+        const vec z = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + of->gate_stride));
+        FN(store_part)(gates, count, r);
+        FN(store_part)(gates + h, count, z);
+        FN(store_part)(c->reset + b * c->stride + unit, count,
+                       r * FN(load_part)(c->state[of->step % 2] + b * c->stride + unit, count, 0));
     }
 }
+FINISH(gru_finish_resets)
 
 /* not reset_after: n and the new state */
-static void FN(gru_finish_state)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+INLINE void FN(gru_finish_state_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
-    const idx h = c->s->h, t = FN(time_of)(c->s, step), span = FN(unit_vectors_for)(h) * VLEN;
-    for (idx b = row; b < row + rows; b++, sums += span)
-        for (idx j = 0; j < span && unit + j < h; j += VLEN) {
-            const idx at = unit + j, count = h - at;
-            const REAL *gates = FN(input_row)(&c->input, c->s, t, b) + at;
-            vec r = {0}, z = {0}, n = {0}, hidden = {0};
-            const int alive = FN(lives)(c->s, t, b);
-            if (alive) {
-                r = FN(load_part)(gates, count, 0);
-                z = FN(load_part)(gates + h, count, 0);
-                hidden = FN(load)(sums + j) + FN(load_or_zero)(c->bias, at, count);
-                n = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + hidden);
-            }
-            FN(gru_store)(c, step, t, b, at, alive, r, z, n, hidden);
+    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, of->step);
+    FOR_ROWS_OF_TILE {
+        const REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
+        vec r = {0}, z = {0}, n = {0}, hidden = {0};
+        const int alive = FN(lives)(c->s, t, b);
+        if (alive) {
+            r = FN(load_part)(gates, count, 0);
+            z = FN(load_part)(gates + h, count, 0);
+            hidden = FN(load)(sums) + FN(load_or_zero)(c->bias, unit, count);
+            n = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + hidden);
         }
+        FN(gru_store)(c, of->step, t, b, unit, count, alive, r, z, n, hidden);
+    }
 }
+FINISH(gru_finish_state)
 
 /* Step s->t only brings dh to the initial state. */
 static operand FN(gru_gradient)(const void *cell, idx step)
@@ -125,43 +124,43 @@ static operand FN(gru_gradient)(const void *cell, idx step)
     return (operand){c->da + FN(row_of)(c->s, t, 0, 3 * c->s->h), 3 * c->s->h, t};
 }
 
-static void FN(gru_finish_backward)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+INLINE void FN(gru_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
     const pydl_recurrent_shape *s = c->s;
-    const idx h = s->h, t = FN(time_of)(s, s->t - 1 - step), span = FN(unit_vectors_for)(h) * VLEN;
-    for (idx b = row; b < row + rows; b++, sums += span)
-        for (idx j = 0; j < span && unit + j < h; j += VLEN) {
-            const idx at = unit + j, count = h - at, of_y = FN(row_of)(s, t, b, h) + at;
-            REAL *state = c->dh + b * h + at, *da = c->da + FN(row_of)(s, t, b, 3 * h) + at;
-            vec dh = FN(load_part)(state, count, 0) + FN(load)(sums + j);
-            vec dr = {0}, dz = {0}, dn = {0}, dhidden = {0};
-            if (step < s->t && FN(lives)(s, t, b)) {
-                const REAL *gates = c->gates + FN(row_of)(s, t, b, 3 * h) + at;
-                const vec r = FN(load_part)(gates, count, 0), z = FN(load_part)(gates + h, count, 0);
-                const vec n = FN(load_part)(gates + 2 * h, count, 0);
-                const vec before = FN(load_or_zero)(FN(state_before)(s, c->output, c->h0, t, b), at, count);
-                dh += FN(load_part)(c->dy + of_y, count, 0);
-                dn = dh * (1 - z) * (1 - n * n);
-                dz = dh * (before - n) * (z * (1 - z));
-                dhidden = dn;
-                if (c->reset_after) {
-                    dr = dn * FN(load_part)(c->hidden + of_y, count, 0) * (r * (1 - r));
-                    dhidden = dn * r;
-                }
-                dh *= z;
+    const idx unit = of->unit, h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
+    FOR_ROWS_OF_TILE {
+        const idx of_y = FN(row_of)(s, t, b, h) + unit;
+        REAL *state = c->dh + b * h + unit, *da = c->da + FN(row_of)(s, t, b, 3 * h) + unit;
+        vec dh = FN(load_part)(state, count, 0) + FN(load)(sums);
+        vec dr = {0}, dz = {0}, dn = {0}, dhidden = {0};
+        if (of->step < s->t && FN(lives)(s, t, b)) {
+            const REAL *gates = c->gates + FN(row_of)(s, t, b, 3 * h) + unit;
+            const vec r = FN(load_part)(gates, count, 0), z = FN(load_part)(gates + h, count, 0);
+            const vec n = FN(load_part)(gates + 2 * h, count, 0);
+            const vec before = FN(load_or_zero)(FN(state_before)(s, c->output, c->h0, t, b), unit, count);
+            dh += FN(load_part)(c->dy + of_y, count, 0);
+            dn = dh * (1 - z) * (1 - n * n);
+            dz = dh * (before - n) * (z * (1 - z));
+            dhidden = dn;
+            if (c->reset_after) {
+                dr = dn * FN(load_part)(c->hidden + of_y, count, 0) * (r * (1 - r));
+                dhidden = dn * r;
             }
-            FN(store_part)(state, count, dh);
-            if (step < s->t) {
-                FN(store_part)(da + h, count, dz);
-                FN(store_part)(da + 2 * h, count, dhidden);
-                if (c->reset_after) {
-                    FN(store_part)(da, count, dr);
-                    FN(store_part)(c->dn + of_y, count, dn);
-                }
+            dh *= z;
+        }
+        FN(store_part)(state, count, dh);
+        if (of->step < s->t) {
+            FN(store_part)(da + h, count, dz);
+            FN(store_part)(da + 2 * h, count, dhidden);
+            if (c->reset_after) {
+                FN(store_part)(da, count, dr);
+                FN(store_part)(c->dn + of_y, count, dn);
             }
         }
+    }
 }
+FINISH(gru_finish_backward)
 
 /* not reset_after: da_n on its way to r h_{t-1} */
 static operand FN(gru_candidate_gradient)(const void *cell, idx step)
@@ -173,30 +172,29 @@ static operand FN(gru_candidate_gradient)(const void *cell, idx step)
     return (operand){c->da + FN(row_of)(c->s, t, 0, 3 * h) + 2 * h, 3 * h, t};
 }
 
-static void FN(gru_finish_resets_backward)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+INLINE void FN(gru_finish_resets_backward_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
     const pydl_recurrent_shape *s = c->s;
-    const idx h = s->h, t = FN(time_of)(s, s->t - 1 - step), span = FN(unit_vectors_for)(h) * VLEN;
-    if (step == s->t)
+    const idx unit = of->unit, h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
+    if (of->step == s->t)
         return;
-    for (idx b = row; b < row + rows; b++, sums += span)
-        for (idx j = 0; j < span && unit + j < h; j += VLEN) {
-            const idx at = unit + j, count = h - at;
-            REAL *state = c->dh + b * h + at;
-            vec dr = {0}, reset = {0};
-            if (FN(lives)(s, t, b)) {
-                const vec r = FN(load_part)(c->gates + FN(row_of)(s, t, b, 3 * h) + at, count, 0);
-                const vec before = FN(load_or_zero)(FN(state_before)(s, c->output, c->h0, t, b), at, count);
-                const vec back = FN(load)(sums + j);
-                dr = back * before * (r * (1 - r));
-                reset = r * before;
-                FN(store_part)(state, count, FN(load_part)(state, count, 0) + back * r);
-            }
-            FN(store_part)(c->da + FN(row_of)(s, t, b, 3 * h) + at, count, dr);
-            FN(store_part)(c->all_reset + FN(row_of)(s, t, b, h) + at, count, reset);
+    FOR_ROWS_OF_TILE {
+        REAL *state = c->dh + b * h + unit;
+        vec dr = {0}, reset = {0};
+        if (FN(lives)(s, t, b)) {
+            const vec r = FN(load_part)(c->gates + FN(row_of)(s, t, b, 3 * h) + unit, count, 0);
+            const vec before = FN(load_or_zero)(FN(state_before)(s, c->output, c->h0, t, b), unit, count);
+            const vec back = FN(load)(sums);
+            dr = back * before * (r * (1 - r));
+            reset = r * before;
+            FN(store_part)(state, count, FN(load_part)(state, count, 0) + back * r);
         }
+        FN(store_part)(c->da + FN(row_of)(s, t, b, 3 * h) + unit, count, dr);
+        FN(store_part)(c->all_reset + FN(row_of)(s, t, b, h) + unit, count, reset);
+    }
 }
+FINISH(gru_finish_resets_backward)
 
 /* The products of a layer, whose weights are then packed. transposed: those of the backward pass. */
 static int FN(gru_products)(recurrence *r, const gru_cell *c, const REAL *w_hh, int backward)

@@ -23,30 +23,25 @@ static operand FN(lstm_state)(const void *cell, idx step)
     return (operand){l->state[step % 2], l->stride, FN(time_of)(l->s, step)};
 }
 
-static void FN(lstm_finish)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+/* Twice over the rows, since a row's second tanh must wait for all the rest of it: c goes to the place of g's sums, o to
+ * that of its own. */
+INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
 {
-    const lstm_cell *l = cell;
-    const idx h = l->s->h, t = FN(time_of)(l->s, step), count = h - unit;
-    for (idx b = row; b < row + rows; b++, sums += 4 * VLEN) {
+    const idx unit = of->unit, h = l->s->h, t = FN(time_of)(l->s, of->step);
+    FOR_ROWS_OF_TILE {
         REAL *gates = FN(input_row)(&l->input, l->s, t, b) + unit, *state = l->c + b * h + unit;
-        const idx of_y = FN(row_of)(l->s, t, b, h) + unit;
-        vec i = {0}, f = {0}, g = {0}, o = {0}, c = {0}, y = {0};
+        vec i = {0}, f = {0}, g = {0}, o = {0}, c = {0};
         if (FN(lives)(l->s, t, b)) {
             i = FN(sigmoid)(FN(load_part)(gates, count, 0) + FN(load)(sums));
-            f = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + VLEN));
-            g = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + FN(load)(sums + 2 * VLEN));
-            o = FN(sigmoid)(FN(load_part)(gates + 3 * h, count, 0) + FN(load)(sums + 3 * VLEN));
+            f = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + of->gate_stride));
+            g = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + FN(load)(sums + 2 * of->gate_stride));
+            o = FN(sigmoid)(FN(load_part)(gates + 3 * h, count, 0) + FN(load)(sums + 3 * of->gate_stride));
             c = f * FN(load_part)(state, count, 0) + i * g;
-            y = o * FN(tanh)(c);
             FN(store_part)(state, count, c);
-            FN(store_part)(l->state[(step + 1) % 2] + b * l->stride + unit, count, y);
-        } else {
-            const REAL *before = l->state[step % 2] + b * l->stride + unit;
-            FN(store_part)(l->state[(step + 1) % 2] + b * l->stride + unit, count, FN(load_part)(before, count, 0));
         }
-        FN(store_part)(l->y + of_y, count, y);
+        FN(store)(sums + 2 * of->gate_stride, c);
+        FN(store)(sums + 3 * of->gate_stride, o);
         if (l->save) {
-            FN(store_part)(l->cells + of_y, count, c);
             FN(store_part)(gates, count, i);
             FN(store_part)(gates + h, count, f);
             FN(store_part)(gates + 2 * h, count, g);
@@ -54,6 +49,23 @@ static void FN(lstm_finish)(void *cell, idx step, idx row, idx rows, idx unit, c
         }
     }
 }
+
+INLINE void FN(lstm_finish_rows)(void *cell, const tile *of, idx count)
+{
+    const lstm_cell *l = cell;
+    const idx unit = of->unit, h = l->s->h, t = FN(time_of)(l->s, of->step);
+    FN(lstm_cells_rows)(l, of, count);
+    FOR_ROWS_OF_TILE {
+        const vec c = FN(load)(sums + 2 * of->gate_stride), y = FN(load)(sums + 3 * of->gate_stride) * FN(tanh)(c);
+        const REAL *before = l->state[of->step % 2] + b * l->stride + unit;
+        FN(store_part)(l->state[(of->step + 1) % 2] + b * l->stride + unit, count,
+                       FN(lives)(l->s, t, b) ? y : FN(load_part)(before, count, 0));
+        FN(store_part)(l->y + FN(row_of)(l->s, t, b, h) + unit, count, y);
+        if (l->save)
+            FN(store_part)(l->cells + FN(row_of)(l->s, t, b, h) + unit, count, c);
+    }
+}
+FINISH(lstm_finish)
 
 /* gates and cells may be NULL. */
 static int FN(lstm_forward)(const pydl_recurrent_shape *s, const REAL *x, const REAL *h0, const REAL *c0, const REAL *w_ih,
@@ -89,41 +101,41 @@ static operand FN(lstm_gradient)(const void *cell, idx step)
     return (operand){l->da + FN(row_of)(l->s, t, 0, 4 * l->s->h), 4 * l->s->h, t};
 }
 
-static void FN(lstm_finish_backward)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
     const lstm_cell *l = cell;
     const pydl_recurrent_shape *s = l->s;
-    const idx h = s->h, t = FN(time_of)(s, s->t - 1 - step), span = FN(unit_vectors_for)(h) * VLEN;
-    for (idx b = row; b < row + rows; b++, sums += span)
-        for (idx j = 0; j < span && unit + j < h; j += VLEN) {
-            const idx at = unit + j, count = h - at, of_y = FN(row_of)(s, t, b, h) + at;
-            REAL *state = l->dh + b * h + at, *da = l->da + FN(row_of)(s, t, b, 4 * h) + at;
-            vec dh = FN(load_part)(state, count, 0) + FN(load)(sums + j);
-            vec di = {0}, df = {0}, dg = {0}, d_o = {0};
-            if (step < s->t && FN(lives)(s, t, b)) {
-                const REAL *gates = l->gates + FN(row_of)(s, t, b, 4 * h) + at;
-                const vec i = FN(load_part)(gates, count, 0), f = FN(load_part)(gates + h, count, 0);
-                const vec g = FN(load_part)(gates + 2 * h, count, 0), o = FN(load_part)(gates + 3 * h, count, 0);
-                const vec u = FN(tanh)(FN(load_part)(l->all_c + of_y, count, 0));
-                const vec before = FN(load_or_zero)(FN(state_before)(s, l->all_c, l->c0, t, b), at, count);
-                dh += FN(load_part)(l->dy + of_y, count, 0);
-                const vec dc = FN(load_part)(l->dc + b * h + at, count, 0) + dh * o * (1 - u * u);
-                di = dc * g * (i * (1 - i));
-                df = dc * before * (f * (1 - f));
-                dg = dc * i * (1 - g * g);
-                d_o = dh * u * (o * (1 - o));
-                FN(store_part)(l->dc + b * h + at, count, dc * f);
-                dh = (vec){0};
-            }
-            FN(store_part)(state, count, dh);
-            if (step < s->t) {
-                FN(store_part)(da, count, di);
-                FN(store_part)(da + h, count, df);
-                FN(store_part)(da + 2 * h, count, dg);
-                FN(store_part)(da + 3 * h, count, d_o);
-            }
+    const idx unit = of->unit, h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
+    FOR_ROWS_OF_TILE {
+        const idx of_y = FN(row_of)(s, t, b, h) + unit;
+        REAL *state = l->dh + b * h + unit, *da = l->da + FN(row_of)(s, t, b, 4 * h) + unit;
+        vec dh = FN(load_part)(state, count, 0) + FN(load)(sums);
+        vec di = {0}, df = {0}, dg = {0}, d_o = {0};
+        if (of->step < s->t && FN(lives)(s, t, b)) {
+            const REAL *gates = l->gates + FN(row_of)(s, t, b, 4 * h) + unit;
+            const vec i = FN(load_part)(gates, count, 0), f = FN(load_part)(gates + h, count, 0);
+            const vec g = FN(load_part)(gates + 2 * h, count, 0), o = FN(load_part)(gates + 3 * h, count, 0);
+            const vec u = FN(tanh)(FN(load_part)(l->all_c + of_y, count, 0));
+            const vec before = FN(load_or_zero)(FN(state_before)(s, l->all_c, l->c0, t, b), unit, count);
+            dh += FN(load_part)(l->dy + of_y, count, 0);
+            const vec dc = FN(load_part)(l->dc + b * h + unit, count, 0) + dh * o * (1 - u * u);
+            di = dc * g * (i * (1 - i));
+            df = dc * before * (f * (1 - f));
+            dg = dc * i * (1 - g * g);
+            d_o = dh * u * (o * (1 - o));
+            FN(store_part)(l->dc + b * h + unit, count, dc * f);
+            dh = (vec){0};
         }
+        FN(store_part)(state, count, dh);
+        if (of->step < s->t) {
+            FN(store_part)(da, count, di);
+            FN(store_part)(da + h, count, df);
+            FN(store_part)(da + 2 * h, count, dg);
+            FN(store_part)(da + 3 * h, count, d_o);
+        }
+    }
 }
+FINISH(lstm_finish_backward)
 
 static int FN(lstm_backward)(const pydl_recurrent_shape *s, const REAL *dy, const REAL *dh_n, const REAL *dc_n, const REAL *x,
                              const REAL *h0, const REAL *c0, const REAL *w_ih, const REAL *w_hh, const REAL *y,

@@ -5,85 +5,151 @@ typedef struct {
 } FN(matrix);
 #define matrix FN(matrix)
 
+enum {
+    FN(PACKED_A_BYTES) = 8 << 20, /* at most this much of a is packed at a time */
+    FN(BLOCK_ROWS) = 3 * FN(MC),  /* a block of c, a block of b and some panels of a share L2 */
+    FN(PLAIN_COLUMNS) = 4 * NR,   /* rows of a are read where they are if they are used for so few columns */
+    FN(TASKS) = 8,                /* to share, where each is worth it */
+};
+
 typedef struct {
-    idx m, n, k;          /* of this pass over k: k is its depth */
-    matrix a, b;          /* b from this pass's first row on */
-    REAL *packed_a;       /* panels of this pass */
+    idx m, n, k;
+    matrix a, b;          /* of the current rows of a */
+    REAL *packed_a;       /* panels of depth k; NULL: a is read where it is */
+    idx depth;            /* of a block of b */
     idx columns, rows;    /* of a task's block of c */
     idx column_blocks;
     sink to;
     int failed;
-} FN(gemm_pass);
-#define gemm_pass FN(gemm_pass)
+} FN(gemm_job);
+#define gemm_job FN(gemm_job)
 
 static void FN(gemm_pack_a)(void *context, idx panel)
 {
-    const gemm_pass *pass = context;
+    const gemm_job *job = context;
     const idx i = panel * MR;
-    FN(pack_panel)(FN(min)(MR, pass->m - i), pass->k, pass->a.data + i * pass->a.row, pass->a.row, pass->a.column,
-                   pass->packed_a + i * pass->k);
+    FN(pack_panel)(FN(min)(MR, job->m - i), job->k, job->a.data + i * job->a.row, job->a.row, job->a.column,
+                   job->packed_a + i * job->k);
 }
 
+/* A block of c. Where k takes several blocks it is summed up in scratch memory: rows of c may share cache sets. */
 static void FN(gemm_block)(void *context, idx task)
 {
-    gemm_pass *pass = context;
-    const idx j = task % pass->column_blocks * pass->columns, i = task / pass->column_blocks * pass->rows;
-    const idx n = FN(min)(pass->columns, pass->n - j), m = FN(min)(pass->rows, pass->m - i);
+    gemm_job *job = context;
+    const idx j = task % job->column_blocks * job->columns, i = task / job->column_blocks * job->rows;
+    const idx n = FN(min)(job->columns, job->n - j), m = FN(min)(job->rows, job->m - i);
     const idx stride = FN(block_stride)(n);
-    REAL *block = pydl_block_alloc((size_t)(pass->k * stride) * sizeof(REAL));
+    const int direct = job->depth >= job->k;
+    REAL *block = pydl_block_alloc((size_t)((job->depth + (direct ? 0 : m)) * stride) * sizeof(REAL));
     if (!block) {
-        __atomic_store_n(&pass->failed, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    FN(pack_block)(pass->k, n, pass->b.data + j * pass->b.column, pass->b.row, pass->b.column, block, stride);
-    sink to = pass->to;
-    to.c += i * to.row + j;
+    sink to = job->to;
+    REAL *c = to.c + i * to.row + j;
+    to.c = direct ? c : block + job->depth * stride;
+    to.row = direct ? to.row : stride;
     if (to.bias_of_row)
         to.bias_of_row += i;
     if (to.bias_of_column)
         to.bias_of_column += j;
-    FN(multiply_panels)(m, n, pass->k, pass->packed_a + i * pass->k, pass->k, block, stride, NULL, &to);
+    idx p = 0;
+    do { /* once where k is 0, too: c is then the bias */
+        const idx depth = FN(min)(job->depth, job->k - p);
+        FN(pack_block)(depth, n, job->b.data + p * job->b.row + j * job->b.column, job->b.row, job->b.column, block, stride);
+        if (job->packed_a)
+            FN(multiply_panels)(m, n, depth, job->packed_a + i * job->k + p * MR, job->k, block, stride, NULL, &to);
+        else
+            FN(multiply_rows)(m, n, depth, job->a.data + i * job->a.row + p, job->a.row, block, stride, &to);
+        to.accumulate = 1;
+        p += depth;
+    } while (p < job->k);
+    if (!direct)
+        for (idx r = 0; r < m; r++)
+            memcpy(c + r * job->to.row, to.c + r * stride, (size_t)n * sizeof(REAL));
     pydl_block_free(block);
 }
 
 /* The block of c that a task computes: columns so that the block of b stays in L2, then rows so that there are tasks
  * enough to share. */
-static void FN(gemm_grid)(gemm_pass *pass)
+static void FN(gemm_grid)(gemm_job *job)
 {
-    const idx widest = 1024 / (idx)sizeof(REAL), most = 8;
-    idx columns = FN(even_piece)(pass->n, widest, NR);
-    const idx evened = FN(round_up)((pass->n + most - 1) / most, NR);
+    const idx widest = 1024 / (idx)sizeof(REAL);
+    idx columns = FN(even_piece)(job->n, widest, NR);
+    const idx evened = FN(round_up)((job->n + FN(TASKS) - 1) / FN(TASKS), NR);
     if (evened < columns)
         columns = FN(max)(evened, FN(min)(columns, 4 * NR));
-    pass->columns = columns;
-    pass->column_blocks = (pass->n + columns - 1) / columns;
-    const idx wanted = (most + pass->column_blocks - 1) / pass->column_blocks;
-    pass->rows = FN(max)(FN(round_up)((pass->m + wanted - 1) / wanted, MR), FN(min)(FN(round_up)(pass->m, MR), 8 * MR));
+    job->columns = columns;
+    job->column_blocks = (job->n + columns - 1) / columns;
+    const idx wanted = (FN(TASKS) + job->column_blocks - 1) / job->column_blocks;
+    const idx fair = FN(max)((job->m + wanted - 1) / wanted, 8 * MR);
+    job->rows = FN(even_piece)(job->m, FN(min)(fair, FN(BLOCK_ROWS)), MR);
+}
+
+/* Whether MR rows so far apart fall on different sets of an L1 cache: rows of a power of two do not. */
+static int FN(rows_spread)(idx row)
+{
+    const idx bytes = row * (idx)sizeof(REAL);
+    return bytes % 2048 >= 64 && bytes % 2048 <= 2048 - 64;
+}
+
+/* A product with a thin operand: a (thin, k), element (i, p) at a.data[i * a.row + p * a.column]. */
+static int FN(gemm_thin)(thin_job job, matrix a, int dots)
+{
+    job.a_row = FN(round_up)(job.k, VLEN);
+    REAL *packed = pydl_block_alloc((size_t)(job.thin * job.a_row) * sizeof(REAL));
+    if (!packed)
+        return PYDL_NO_MEMORY;
+    for (idx i = 0; i < job.thin; i++)
+        for (idx p = 0; p < job.a_row; p++)
+            packed[i * job.a_row + p] = p < job.k ? a.data[i * a.row + p * a.column] : 0;
+    job.a = packed;
+    job.piece = FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS), dots ? FN(THIN) : FN(THIN_COLUMNS));
+    pydl_parallel_for((job.large + job.piece - 1) / job.piece, 2.0 * (double)job.large * (double)job.k * (double)job.thin,
+                      dots ? FN(thin_dots_task) : FN(thin_sums_task), &job);
+    pydl_block_free(packed);
+    return PYDL_OK;
+}
+
+static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
+{
+    gemm_job job = {.m = m, .n = n, .k = k, .a = a, .b = b, .depth = FN(even_piece)(k, FN(KC), 1), .to = to};
+    const idx fit = (idx)(FN(PACKED_A_BYTES) / sizeof(REAL)) / FN(max)(k, 1);
+    const int plain = a.column == 1 && n <= FN(PLAIN_COLUMNS) && FN(rows_spread)(a.row);
+    const idx rows = plain ? m : FN(even_piece)(m, FN(max)(fit, MR), MR);
+    if (!plain && !(job.packed_a = pydl_block_alloc((size_t)(FN(round_up)(rows, MR) * k) * sizeof(REAL))))
+        return PYDL_NO_MEMORY;
+    for (idx i = 0; i < m && !job.failed; i += rows) {
+        job.m = FN(min)(rows, m - i);
+        job.a.data = a.data + i * a.row;
+        job.to.c = to.c + i * to.row;
+        job.to.bias_of_row = to.bias_of_row ? to.bias_of_row + i : NULL;
+        FN(gemm_grid)(&job);
+        if (!plain)
+            pydl_parallel_for((job.m + MR - 1) / MR, (double)job.m * (double)k, FN(gemm_pack_a), &job);
+        pydl_parallel_for(job.column_blocks * ((job.m + job.rows - 1) / job.rows),
+                          2.0 * (double)job.m * (double)n * (double)k, FN(gemm_block), &job);
+    }
+    pydl_block_free(job.packed_a);
+    return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
 static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
 {
     if (!m || !n)
         return PYDL_OK;
-    const idx depth = FN(even_piece)(k, FN(KC), 1);
-    gemm_pass pass = {.m = m, .n = n, .k = k ? depth : 0, .a = a, .b = b, .to = to};
-    pass.packed_a = pydl_block_alloc((size_t)(FN(round_up)(m, MR) * depth) * sizeof(REAL));
-    if (!pass.packed_a)
-        return PYDL_NO_MEMORY;
-    FN(gemm_grid)(&pass);
-    const idx tasks = pass.column_blocks * ((m + pass.rows - 1) / pass.rows);
-    idx done = 0;
-    do {
-        pass.k = FN(min)(depth, k - done);
-        pass.a.data = a.data + done * a.column;
-        pass.b.data = b.data + done * b.row;
-        pydl_parallel_for((m + MR - 1) / MR, (double)m * (double)pass.k, FN(gemm_pack_a), &pass);
-        pydl_parallel_for(tasks, 2.0 * (double)m * (double)n * (double)pass.k, FN(gemm_block), &pass);
-        pass.to.accumulate = 1;
-        done += depth;
-    } while (done < k && !pass.failed);
-    pydl_block_free(pass.packed_a);
-    return pass.failed ? PYDL_NO_MEMORY : PYDL_OK;
+    const int large_enough = k >= VLEN;
+    if (m <= FN(THIN) && large_enough && (b.row == 1 || b.column == 1))
+        return FN(gemm_thin)((thin_job){.thin = m, .large = n, .k = k, .b = b.data, .b_row = b.row == 1 ? b.column : b.row,
+                                        .c = to.c, .c_thin = to.row, .c_large = 1, .bias_of_thin = to.bias_of_row,
+                                        .bias_of_large = to.bias_of_column},
+                             a, b.row == 1);
+    if (n <= FN(THIN) && large_enough && a.column == 1)
+        return FN(gemm_thin)((thin_job){.thin = n, .large = m, .k = k, .b = a.data, .b_row = a.row,
+                                        .c = to.c, .c_thin = 1, .c_large = to.row, .bias_of_thin = to.bias_of_column,
+                                        .bias_of_large = to.bias_of_row},
+                             (matrix){b.data, b.column, b.row}, 1);
+    return FN(gemm_packed)(m, n, k, a, b, to);
 }
 
 static int FN(matmul)(idx batch, idx m, idx n, idx k, const REAL *a, pydl_strides a_strides, idx a_batch, const REAL *b,

@@ -20,23 +20,22 @@ static operand FN(rnn_state)(const void *cell, idx step)
     return (operand){c->state[step % 2], c->stride, FN(time_of)(c->s, step)};
 }
 
-static void FN(rnn_finish)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+INLINE void FN(rnn_finish_rows)(void *cell, const tile *of, idx count)
 {
     const rnn_cell *c = cell;
-    const idx h = c->s->h, t = FN(time_of)(c->s, step), span = FN(unit_vectors_for)(h) * VLEN;
-    for (idx b = row; b < row + rows; b++, sums += span)
-        for (idx j = 0; j < span && unit + j < h; j += VLEN) {
-            const idx at = unit + j, count = h - at;
-            const vec before = FN(load_part)(c->state[step % 2] + b * c->stride + at, count, 0);
-            vec now = before, y = {0};
-            if (FN(lives)(c->s, t, b)) {
-                const vec a = FN(load_part)(FN(input_row)(&c->input, c->s, t, b) + at, count, 0) + FN(load)(sums + j);
-                now = y = c->relu ? FN(select)((lanes)(a < 0), (vec){0}, a) : FN(tanh)(a);
-            }
-            FN(store_part)(c->state[(step + 1) % 2] + b * c->stride + at, count, now);
-            FN(store_part)(c->y + FN(row_of)(c->s, t, b, h) + at, count, y);
+    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, of->step);
+    FOR_ROWS_OF_TILE {
+        const vec before = FN(load_part)(c->state[of->step % 2] + b * c->stride + unit, count, 0);
+        vec now = before, y = {0};
+        if (FN(lives)(c->s, t, b)) {
+            const vec a = FN(load_part)(FN(input_row)(&c->input, c->s, t, b) + unit, count, 0) + FN(load)(sums);
+            now = y = c->relu ? FN(select)((lanes)(a < 0), (vec){0}, a) : FN(tanh)(a);
         }
+        FN(store_part)(c->state[(of->step + 1) % 2] + b * c->stride + unit, count, now);
+        FN(store_part)(c->y + FN(row_of)(c->s, t, b, h) + unit, count, y);
+    }
 }
+FINISH(rnn_finish)
 
 static int FN(rnn_forward)(const pydl_recurrent_shape *s, int relu, const REAL *x, const REAL *h0, const REAL *w_ih,
                            const REAL *w_hh, const REAL *b, REAL *y, REAL *h_n)
@@ -69,26 +68,26 @@ static operand FN(rnn_gradient)(const void *cell, idx step)
     return (operand){c->da + FN(row_of)(c->s, t, 0, c->s->h), c->s->h, t};
 }
 
-static void FN(rnn_finish_backward)(void *cell, idx step, idx row, idx rows, idx unit, const REAL *sums)
+INLINE void FN(rnn_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
     const rnn_cell *c = cell;
-    const idx h = c->s->h, t = FN(time_of)(c->s, c->s->t - 1 - step), span = FN(unit_vectors_for)(h) * VLEN;
-    for (idx b = row; b < row + rows; b++, sums += span)
-        for (idx j = 0; j < span && unit + j < h; j += VLEN) {
-            const idx at = unit + j, count = h - at, of_y = FN(row_of)(c->s, t, b, h) + at;
-            REAL *state = c->dh + b * h + at;
-            vec dh = FN(load_part)(state, count, 0) + FN(load)(sums + j), da = {0};
-            if (step < c->s->t && FN(lives)(c->s, t, b)) {
-                const vec y = FN(load_part)(c->output + of_y, count, 0);
-                dh += FN(load_part)(c->dy + of_y, count, 0);
-                da = c->relu ? FN(select)((lanes)(y <= 0), (vec){0}, dh) : dh * (1 - y * y);
-                dh = (vec){0};
-            }
-            FN(store_part)(state, count, dh);
-            if (step < c->s->t)
-                FN(store_part)(c->da + of_y, count, da);
+    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, c->s->t - 1 - of->step);
+    FOR_ROWS_OF_TILE {
+        const idx of_y = FN(row_of)(c->s, t, b, h) + unit;
+        REAL *state = c->dh + b * h + unit;
+        vec dh = FN(load_part)(state, count, 0) + FN(load)(sums), da = {0};
+        if (of->step < c->s->t && FN(lives)(c->s, t, b)) {
+            const vec y = FN(load_part)(c->output + of_y, count, 0);
+            dh += FN(load_part)(c->dy + of_y, count, 0);
+            da = c->relu ? FN(select)((lanes)(y <= 0), (vec){0}, dh) : dh * (1 - y * y);
+            dh = (vec){0};
         }
+        FN(store_part)(state, count, dh);
+        if (of->step < c->s->t)
+            FN(store_part)(c->da + of_y, count, da);
+    }
 }
+FINISH(rnn_finish_backward)
 
 static int FN(rnn_backward)(const pydl_recurrent_shape *s, int relu, const REAL *dy, const REAL *dh_n, const REAL *x,
                             const REAL *h0, const REAL *w_ih, const REAL *w_hh, const REAL *y, REAL *dx, REAL *dh0,
