@@ -5,7 +5,7 @@
  * state k for the same units of every gate, so that a tile's sums are all that its units need. A team of threads shares
  * the panels and meets after every product; each keeps its panels in its own cache, which it walks to and fro so that the
  * last ones are still there when the next step begins. */
-#define TILE_VECTORS (MR * NR_VECTORS) /* as many sums as the registers hold */
+#define TILE_VECTORS (MR * NR_VECTORS / 12 * 12) /* sums that the registers hold, in tiles of 2, 3 or 4 vectors */
 
 enum {
     FN(TILE_ROWS) = 8,              /* of the state at most */

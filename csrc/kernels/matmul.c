@@ -53,6 +53,9 @@ static void FN(gemm_block)(void *context, idx task)
         to.bias_of_row += i;
     if (to.bias_of_column)
         to.bias_of_column += j;
+    if (!direct && to.accumulate)
+        for (idx r = 0; r < m; r++)
+            memcpy(to.c + r * stride, c + r * job->to.row, (size_t)n * sizeof(REAL));
     idx p = 0;
     do { /* once where k is 0, too: c is then the bias */
         const idx depth = FN(min)(job->depth, job->k - p);
@@ -138,7 +141,7 @@ static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
 {
     if (!m || !n)
         return PYDL_OK;
-    const int large_enough = k >= VLEN;
+    const int large_enough = k >= VLEN && !to.accumulate;
     if (m <= FN(THIN) && large_enough && (b.row == 1 || b.column == 1))
         return FN(gemm_thin)((thin_job){.thin = m, .large = n, .k = k, .b = b.data, .b_row = b.row == 1 ? b.column : b.row,
                                         .c = to.c, .c_thin = to.row, .c_large = 1, .bias_of_thin = to.bias_of_row,
