@@ -1,8 +1,8 @@
 """Remember one symbol while a hundred others pass: an LSTM learns it, a plain RNN does not.
 
 The first symbol is marked. At every step the network is asked for it, and judged by its answer
-after DELAY more symbols. Both networks have the same size, steps and optimizer; each gets the best of
-three learning rates. The picture shows why: how large the gradient of the last answer is at each
+after DELAY more symbols. Both networks have the same size, steps and optimizer; each gets the best
+of three learning rates. The picture shows why: how large the gradient of the last answer is at each
 earlier step. (At a rate of 0.01 an RNN now and then holds on to one or two of the three bits.)
 """
 

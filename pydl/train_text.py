@@ -6,8 +6,8 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -326,14 +326,13 @@ class _NoBar:
         """Something else will be printed."""
 
 
-@contextmanager
-def _bar(progress: bool, run: _TextRun, steps: int | None) -> Iterator[Any]:
-    try:
-        if not progress:
-            raise ImportError
-        from tqdm import tqdm
-    except ImportError:
-        yield _NoBar()
-        return
-    with tqdm(total=steps, initial=run.step, unit="step", dynamic_ncols=True) as bar:
-        yield bar
+def _bar(progress: bool, run: _TextRun, steps: int | None) -> Any:
+    """A context manager: tqdm's bar, or one that shows nothing where that is not to be had."""
+    if progress:
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            pass
+        else:
+            return tqdm(total=steps, initial=run.step, unit="step", dynamic_ncols=True)
+    return nullcontext(_NoBar())
