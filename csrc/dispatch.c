@@ -1,4 +1,4 @@
-/* CPU features -> table, best first; the environment variable PYDL_ISA overrides. */
+/* CPU features -> table, best first; the environment variable PYDL_ISA overrides. And the switch of Winograd's algorithm. */
 #include "pydl.h"
 
 #include <stdlib.h>
@@ -84,6 +84,23 @@ int pydl_use_isa(const char *isa)
         __atomic_store_n(&active, table, __ATOMIC_RELEASE);
     return table != NULL;
 }
+
+static int winograd = -1; /* -1: the environment has not been asked yet */
+
+int pydl_get_winograd(void)
+{
+    int on = __atomic_load_n(&winograd, __ATOMIC_RELAXED);
+    if (on < 0) {
+        const char *text = getenv("PYDL_WINOGRAD");
+        int unknown = -1;
+        on = !(text && !strcmp(text, "0"));
+        if (!__atomic_compare_exchange_n(&winograd, &unknown, on, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            on = unknown;
+    }
+    return on;
+}
+
+void pydl_set_winograd(int on) { __atomic_store_n(&winograd, on != 0, __ATOMIC_RELAXED); }
 
 #define REAL void
 #define KERNEL(name, parameters, arguments)                                   \

@@ -32,10 +32,15 @@ typedef enum {
     PYDL_BAD_INDEX = 2, /* a label or an argmax is out of range; the result is not to be used */
 } pydl_status;
 
+/* How a convolution is computed. Winograd needs groups 1, stride 1, dilation 1 and a kernel 3x3 or 5x5, and is ignored elsewhere;
+ * PYDL_AUTO chooses it for float alone, where it is estimated to be faster and pydl_set_winograd has not excluded it. */
+typedef enum { PYDL_AUTO = 0, PYDL_DIRECT = 1, PYDL_WINOGRAD = 2 } pydl_conv_algorithm;
+
 /* x (n,c,h,w), w (oc, c/groups, kh, kw), y (n,oc,oh,ow) */
 typedef struct {
     pydl_idx n, c, h, w, oc, oh, ow, kh, kw;
     pydl_idx stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
+    pydl_conv_algorithm algorithm;
 } pydl_conv2d_shape;
 
 /* x (planes,h,w), y (planes,oh,ow); planes = N*C */
@@ -86,6 +91,10 @@ PYDL_EXPORT const pydl_table *pydl_find(const char *isa);
 PYDL_EXPORT const char *const *pydl_isas(void);
 /* Choose a table for the process; 0 if there is no such ISA here. */
 PYDL_EXPORT int pydl_use_isa(const char *isa);
+
+/* Whether PYDL_AUTO may choose Winograd's algorithm; at first unless the environment says PYDL_WINOGRAD=0. */
+PYDL_EXPORT int pydl_get_winograd(void);
+PYDL_EXPORT void pydl_set_winograd(int on);
 
 /* Threads. The scoped count belongs to the calling thread and overrides the process's; 0 removes it. */
 PYDL_EXPORT int pydl_get_num_threads(void);

@@ -133,6 +133,8 @@ static struct {
     pthread_mutex_t sleep;   /* with the condition: guards sleepers and changes of the ticket */
     pthread_cond_t wake;
     int workers;             /* threads started */
+    pthread_t threads[MAX_THREADS];
+    int kept_off;            /* the CPU that no worker may run on; -1: unknown */
     int sleepers;
     uint64_t ticket;         /* loops so far, times 2^16, plus the workers invited to this one: those with a lower number */
     /* the loop, valid until every invited worker has left it */
@@ -263,7 +265,6 @@ static int start_workers(int wanted)
 {
     pydl_guard_fork();
     while (pool.workers < wanted) {
-        pthread_t thread;
         pthread_attr_t attributes;
         worker_start *start = malloc(sizeof *start);
         if (!start)
@@ -271,13 +272,14 @@ static int start_workers(int wanted)
         *start = (worker_start){pool.workers, pool.ticket};
         pthread_attr_init(&attributes);
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        const int failed = pthread_create(&thread, &attributes, worker, start);
+        const int failed = pthread_create(&pool.threads[pool.workers], &attributes, worker, start);
         pthread_attr_destroy(&attributes);
         if (failed) {
             free(start);
             break;
         }
         pool.workers++;
+        pool.kept_off = -1;
     }
     return pool.workers < wanted ? pool.workers : wanted;
 }
@@ -290,9 +292,34 @@ static int threads_for(pydl_idx most, double work)
     return threads > limit ? (int)limit : threads;
 }
 
+#if defined(__linux__)
+/* A sleeping worker is often woken on the CPU of the thread that wakes it, and then both share one while another is idle. So the
+ * workers may run where the caller may, except on its CPU. Called with the pool taken. */
+static void keep_workers_off_this_cpu(void)
+{
+    static cpu_set_t allowed;
+    cpu_set_t set;
+    const int cpu = sched_getcpu();
+    if (cpu < 0 || sched_getaffinity(0, sizeof set, &set))
+        return;
+    if (cpu == pool.kept_off && CPU_EQUAL(&set, &allowed))
+        return;
+    allowed = set;
+    pool.kept_off = cpu;
+    if (CPU_COUNT(&set) > 1)
+        CPU_CLR(cpu, &set);
+    for (int i = 0; i < pool.workers; i++)
+        pthread_setaffinity_np(pool.threads[i], sizeof set, &set);
+}
+#else
+static void keep_workers_off_this_cpu(void) {}
+#endif
+
 /* Starts the loop that the pool holds on so many helpers. */
 static void invite(int helpers)
 {
+    if (__atomic_load_n(&pool.sleepers, __ATOMIC_RELAXED))
+        keep_workers_off_this_cpu();
     __atomic_store_n(&pool.busy, helpers, __ATOMIC_RELAXED);
     pthread_mutex_lock(&pool.sleep);
     __atomic_store_n(&pool.ticket, ((pool.ticket >> 16) + 1) << 16 | (uint64_t)helpers, __ATOMIC_RELEASE);

@@ -11,6 +11,7 @@ cdef extern from "pydl.h" nogil:
     ctypedef struct conv2d_shape "pydl_conv2d_shape":
         idx n, c, h, w, oc, oh, ow, kh, kw
         idx stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups
+        int algorithm
 
     ctypedef struct pool2d_shape "pydl_pool2d_shape":
         idx planes, h, w, oh, ow, kh, kw
@@ -36,6 +37,8 @@ cdef extern from "pydl.h" nogil:
     const table *pydl_active()
     const char *const *pydl_isas()
     int pydl_use_isa(const char *isa)
+    int pydl_get_winograd()
+    void pydl_set_winograd(int on)
     int pydl_get_num_threads()
     void pydl_set_num_threads(int count)
     int pydl_get_scoped_threads()

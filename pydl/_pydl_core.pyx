@@ -103,6 +103,14 @@ def use_isa(str name):
     return bool(pydl_use_isa(name.encode()))
 
 
+def get_winograd():
+    return pydl_get_winograd() != 0
+
+
+def set_winograd(bint on):
+    pydl_set_winograd(on)
+
+
 def get_num_threads():
     return pydl_get_num_threads()
 

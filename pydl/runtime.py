@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from pydl import _pydl_core as _core
 from pydl._pydl_core import empty, empty_cache, isa, memory_stats
 
@@ -13,9 +15,11 @@ __all__ = [
     "empty",
     "empty_cache",
     "get_num_threads",
+    "get_winograd",
     "isa",
     "memory_stats",
     "set_num_threads",
+    "set_winograd",
     "threads",
     "use_isa",
 ]
@@ -30,6 +34,22 @@ def _thread_count(n: object) -> int:
     if not 1 <= count <= _MOST_THREADS:
         raise ValueError(f"n: expected a number of threads from 1 to {_MOST_THREADS}, got {count}")
     return count
+
+
+def get_winograd() -> bool:
+    """Whether convolutions may choose Winograd's algorithm where none is named."""
+    return _core.get_winograd()
+
+
+def set_winograd(on: bool) -> None:
+    """Let the convolutions of the process choose Winograd's algorithm for float32, or not.
+
+    At first they may, unless the environment says PYDL_WINOGRAD=0. A convolution that is called
+    with ``algorithm="winograd"`` or ``"direct"`` keeps to that.
+    """
+    if not isinstance(on, (bool, np.bool_)):
+        raise TypeError(f"on: expected a bool, got {type(on).__name__}")
+    _core.set_winograd(bool(on))
 
 
 def get_num_threads() -> int:

@@ -213,6 +213,26 @@ _CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]
         {"groups": 3, "dilation": (2, 3), "padding": 1},
     ),
     ("depthwise doubling", (1, 3, 6, 7), (6, 1, 3, 3), {"groups": 3}),
+    (
+        "depthwise doubling, stride 2",
+        (2, 3, 17, 38),
+        (6, 1, 5, 5),
+        {"groups": 3, "stride": 2, "padding": 2},
+    ),
+    ("depthwise 2x3 stride (2, 1)", (1, 2, 9, 21), (2, 1, 2, 3), {"groups": 2, "stride": (2, 1)}),
+    (
+        "depthwise stride 5, all options",
+        (1, 2, 23, 31),
+        (2, 1, 2, 4),
+        {"groups": 2, "stride": (4, 5), "dilation": (2, 3), "padding": (2, 7)},
+    ),
+    (
+        "depthwise, windows in the padding",
+        (2, 3, 8, 40),
+        (3, 1, 3, 3),
+        {"groups": 3, "padding": (4, 6)},
+    ),
+    ("depthwise 3x3 of one row", (2, 3, 1, 3), (3, 1, 3, 3), {"groups": 3, "padding": 1}),
     ("direct", (1, 5, 8, 6), (9, 5, 3, 3), {"padding": 1, "algorithm": "direct"}),
     ("empty batch", (0, 3, 5, 6), (4, 3, 3, 3), {"padding": 1}),
 ]
@@ -518,6 +538,9 @@ def _softmax_cases() -> list[Case]:
         ((4, 33), 0),
         ((2, 3, 5), 1),
         ((2, 3, 4, 5), -4),
+        ((2, 21, 9, 33), 1),
+        ((3, 300, 70), 1),
+        ((2, 3, 0), 1),
         ((2, 1000), 1),
         ((0, 4), 1),
     ]

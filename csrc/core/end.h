@@ -3,11 +3,7 @@
 #undef VLEN
 #undef lanes
 #undef INLINE
-#undef HAS_INTRINSICS
-#undef HAS_MASKS
-#undef INTRINSIC
-#undef OF_REAL
-#undef IS_avx512
+#undef X86
 #undef NR
 #undef sink
 #undef matrix
@@ -25,3 +21,6 @@
 #undef recurrence
 #undef input_gates
 #undef TILE_VECTORS
+#undef tile_run
+#undef winograd_job
+#undef winograd_weight_job

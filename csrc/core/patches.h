@@ -21,6 +21,20 @@ typedef struct {
 static inline idx ceil_div(idx a, idx b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 #endif
 
+typedef REAL FN(half_vec) __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(REAL)), may_alias));
+typedef REAL FN(quarter_vec) __attribute__((vector_size(VECTOR_BYTES / 2 > 16 ? VECTOR_BYTES / 4 : VECTOR_BYTES / 2),
+                                            aligned(sizeof(REAL)), may_alias));
+
+/* Both ends of the run in one piece of memory each, which overlap. */
+#define COPY_ENDS(type)                                                              \
+    do {                                                                             \
+        const idx last = count - (idx)(sizeof(type) / sizeof(REAL));                 \
+        const type head = *(const type *)src, tail = *(const type *)(src + last);    \
+        *(type *)dst = head;                                                         \
+        *(type *)(dst + last) = tail;                                                \
+        return;                                                                      \
+    } while (0)
+
 INLINE void FN(copy_run)(REAL *dst, const REAL *src, idx count)
 {
     if (count >= VLEN) {
@@ -31,9 +45,14 @@ INLINE void FN(copy_run)(REAL *dst, const REAL *src, idx count)
             FN(store)(dst + count - VLEN, FN(load)(src + count - VLEN));
         return;
     }
+    if (count >= (idx)(sizeof(FN(half_vec)) / sizeof(REAL)))
+        COPY_ENDS(FN(half_vec));
+    if (count >= (idx)(sizeof(FN(quarter_vec)) / sizeof(REAL)))
+        COPY_ENDS(FN(quarter_vec));
     for (idx j = 0; j < count; j++)
         dst[j] = src[j];
 }
+#undef COPY_ENDS
 
 INLINE void FN(zero_run)(REAL *dst, idx count)
 {
@@ -41,14 +60,24 @@ INLINE void FN(zero_run)(REAL *dst, idx count)
         dst[j] = 0;
 }
 
+/* The same, in whole vectors: up to VLEN elements behind are overwritten. */
+INLINE void FN(zero_loosely)(REAL *dst, idx count)
+{
+    if (count > 0)
+        FN(store)(dst, (vec){0});
+    for (idx j = VLEN; j < count; j += VLEN)
+        FN(store)(dst + j, (vec){0});
+}
+
 /* Rows of a plane (h,w) with zeros around it, the columns dealt out by their residue modulo step, so that a row of taps step apart
- * is contiguous: dst[r][phase][q] = src[first_h + r][first_w + q*step + phase], r < rows, q < length. */
+ * is contiguous: dst[r][phase][q] = src[first_h + r][first_w + q*step + phase], r < rows, q < length. Up to VLEN elements behind dst
+ * are overwritten. */
 static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx rows, idx first_w, idx length, idx step, REAL *dst)
 {
     for (idx r = 0; r < rows; r++) {
         const idx ih = first_h + r;
         if (ih < 0 || ih >= h) {
-            FN(zero_run)(dst, step * length);
+            FN(zero_loosely)(dst, step * length);
             dst += step * length;
             continue;
         }
@@ -57,7 +86,7 @@ static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx rows, i
             const idx begin = FN(min)(FN(max)(ceil_div(-shift, step), 0), length);
             const idx end = FN(max)(FN(min)(ceil_div(w - shift, step), length), begin);
             const REAL *row = src + ih * w + shift;
-            FN(zero_run)(dst, begin);
+            FN(zero_loosely)(dst, begin);
             if (step == 1)
                 FN(copy_run)(dst + begin, row + begin, end - begin);
             else if (step == 2)
@@ -66,7 +95,7 @@ static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx rows, i
             else
                 for (idx q = begin; q < end; q++)
                     dst[q] = row[step * q];
-            FN(zero_run)(dst + end, length - end);
+            FN(zero_loosely)(dst + end, length - end);
         }
     }
 }

@@ -12,19 +12,8 @@ INLINE vec FN(load)(const REAL *p) { return *(const loose_vec *)p; }
 INLINE void FN(store)(REAL *p, vec v) { *(loose_vec *)p = v; }
 INLINE vec FN(splat)(REAL value) { return value - (vec){0}; }
 
-INLINE REAL FN(sum_lanes)(vec v)
-{
-    REAL sum[VECTOR_BYTES / sizeof(REAL)];
-    FN(store)(sum, v);
-#pragma GCC unroll 4
-    for (int half = (int)VLEN / 2; half; half /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < half; i++)
-            sum[i] += sum[i + half];
-    return sum[0];
-}
-
-/* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ... */
+/* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ...,
+ * odd_lanes a1 a3 ... b1 b3 ... */
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -44,30 +33,80 @@ typedef uint64_t FN(wrapping_lanes) __attribute__((vector_size(VECTOR_BYTES)));
 #define ZIP_LOW 0, 2
 #define ZIP_HIGH 1, 3
 #define EVEN 0, 2
+#define ODD 1, 3
 #elif LANES == 4
 #define ZIP_LOW 0, 4, 1, 5
 #define ZIP_HIGH 2, 6, 3, 7
 #define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
 #elif LANES == 8
 #define ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #else
 #define ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #endif
 INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
 INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
 INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
+INLINE vec FN(odd_lanes)(vec a, vec b) { return SHUFFLE(a, b, ODD); }
+
+/* The sums of VLEN vectors' lanes. Each round adds the halves of two vectors and so leaves half as
+ * many vectors. */
+INLINE vec FN(sum_each)(vec v[])
+{
+#pragma GCC unroll 4
+    for (idx half = VLEN / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (idx i = 0; i < half; i++)
+            v[i] = FN(zip_low)(v[i], v[i + half]) + FN(zip_high)(v[i], v[i + half]);
+    return v[0];
+}
+
+INLINE REAL FN(sum_lanes)(vec v)
+{
+#pragma GCC unroll 4
+    for (idx left = VLEN; left > 1; left /= 2)
+        v = FN(zip_low)(v, v) + FN(zip_high)(v, v);
+    return v[0];
+}
 #undef ZIP_LOW
 #undef ZIP_HIGH
 #undef EVEN
+#undef ODD
 #undef LANES
 #undef SHUFFLE
 
 #define lanes FN(lanes)
 INLINE vec FN(select)(lanes mask, vec a, vec b) { return (vec)((mask & (lanes)a) | (~mask & (lanes)b)); }
+
+/* X86(max) is _mm512_max_ps or its sibling, by the width that the ISA's file names. */
+#if defined(X86_WIDTH) && REAL_IS_FLOAT
+#define X86(name) X86_WIDTH(name, ps)
+#elif defined(X86_WIDTH)
+#define X86(name) X86_WIDTH(name, pd)
+#endif
+
+/* a > b ? a : b and a < b ? a : b: b where either is NaN. */
+#ifdef X86
+INLINE vec FN(larger)(vec a, vec b) { return (vec)X86(max)(a, b); }
+INLINE vec FN(smaller)(vec a, vec b) { return (vec)X86(min)(a, b); }
+#else
+INLINE vec FN(larger)(vec a, vec b) { return FN(select)((lanes)(a > b), a, b); }
+INLINE vec FN(smaller)(vec a, vec b) { return FN(select)((lanes)(a < b), a, b); }
+#endif
+
+INLINE REAL FN(largest_lane)(vec v)
+{
+#pragma GCC unroll 4
+    for (idx left = VLEN; left > 1; left /= 2)
+        v = FN(larger)(FN(zip_low)(v, v), FN(zip_high)(v, v));
+    return v[0];
+}
 
 /* 0 1 2 ... */
 INLINE lanes FN(lane_numbers)(void)
@@ -84,47 +123,34 @@ INLINE lanes FN(last_lanes)(idx count)
     return (lanes)(FN(lane_numbers)() >= (lanes){0} + (int)(VLEN - count));
 }
 
-/* Some operations that the compilers do not find in vector extensions. */
-#define IS_avx512 1 /* and not the test that lowers AVX-512's code to AVX2 */
-#if defined(__x86_64__) && (VECTOR_BYTES < 64 || JOIN(IS, ISA))
-#define HAS_INTRINSICS
-#if REAL_IS_FLOAT
-#define OF_REAL(prefix, name) JOIN(prefix, JOIN(name, ps))
-#else
-#define OF_REAL(prefix, name) JOIN(prefix, JOIN(name, pd))
-#endif
-#if VECTOR_BYTES == 64
-#define INTRINSIC(name) OF_REAL(_mm512, name)
-#define HAS_MASKS
-#elif VECTOR_BYTES == 32
-#define INTRINSIC(name) OF_REAL(_mm256, name)
-#else
-#define INTRINSIC(name) OF_REAL(_mm, name)
-#endif
-#endif
+/* All bits in the first count lanes. */
+INLINE lanes FN(first_lanes)(idx count)
+{
+    return (lanes)(FN(lane_numbers)() < (lanes){0} + (int)count);
+}
 
-/* The lesser and the greater of two; b if one is NaN. */
-#ifdef HAS_INTRINSICS
-INLINE vec FN(least)(vec a, vec b) { return (vec)INTRINSIC(min)(a, b); }
-INLINE vec FN(greatest)(vec a, vec b) { return (vec)INTRINSIC(max)(a, b); }
-#else
-INLINE vec FN(least)(vec a, vec b) { return FN(select)((lanes)(a < b), a, b); }
-INLINE vec FN(greatest)(vec a, vec b) { return FN(select)((lanes)(a > b), a, b); }
+/* The first count elements; fill, or nothing stored, in further lanes. AVX leaves out lanes by a
+ * mask. */
+#if defined(X86) && VECTOR_BYTES == 64
+#define PART ((__mmask16)((1u << count) - 1))
+#define LOAD_PART X86(mask_loadu)(FN(splat)(fill), PART, p)
+#define STORE_PART X86(mask_storeu)(p, PART, v)
+#elif defined(X86) && VECTOR_BYTES == 32
+#define PART ((__m256i)FN(first_lanes)(count))
+#define LOAD_PART FN(select)((lanes)PART, (vec)X86(maskload)(p, PART), FN(splat)(fill))
+#define STORE_PART X86(maskstore)(p, PART, v)
 #endif
-
-/* The first count elements; fill, or nothing stored, in further lanes. */
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {
     if (count >= VLEN)
         return FN(load)(p);
-#ifdef HAS_MASKS
-    return (vec)INTRINSIC(mask_loadu)(FN(splat)(fill), (uint16_t)((1u << count) - 1), p);
+#ifdef LOAD_PART
+    return (vec)LOAD_PART;
 #else
-    REAL part[VECTOR_BYTES / sizeof(REAL)];
-    FN(store)(part, FN(splat)(fill));
+    vec part = FN(splat)(fill);
     for (idx i = 0; i < count; i++)
         part[i] = p[i];
-    return FN(load)(part);
+    return part;
 #endif
 }
 INLINE void FN(store_part)(REAL *p, idx count, vec v)
@@ -133,14 +159,28 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
         FN(store)(p, v);
         return;
     }
-#ifdef HAS_MASKS
-    INTRINSIC(mask_storeu)(p, (uint16_t)((1u << count) - 1), v);
+#ifdef STORE_PART
+    STORE_PART;
 #else
-    REAL part[VECTOR_BYTES / sizeof(REAL)];
-    FN(store)(part, v);
     for (idx i = 0; i < count; i++)
-        p[i] = part[i];
+        p[i] = v[i];
 #endif
+}
+#undef PART
+#undef LOAD_PART
+#undef STORE_PART
+
+/* p[0], p[stride], p[2 stride] ...; where stride is above 2 only count of them are read. */
+INLINE vec FN(load_strided)(const REAL *p, idx stride, idx count)
+{
+    if (stride == 1)
+        return FN(load)(p);
+    if (stride == 2)
+        return FN(even_lanes)(FN(load)(p), FN(load)(p + VLEN));
+    vec part = {0};
+    for (idx i = 0; i < VLEN && i < count; i++)
+        part[i] = p[i * stride];
+    return part;
 }
 
 /* Transposes VLEN vectors as a matrix. Each round of zips of the vectors i and i + VLEN/2 moves one bit of the lane number into

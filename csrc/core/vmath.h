@@ -2,15 +2,22 @@
  * and Waite 1980). The polynomials interpolate at Chebyshev nodes. The error bounds, in units in
  * the last place (ulp), were measured in long double on every 61st float32 and 4 million float64,
  * with and without fused multiply-adds. */
-INLINE vec FN(at_most)(vec v, REAL limit) { return FN(least)(FN(splat)(limit), v); }
-INLINE vec FN(at_least)(vec v, REAL limit) { return FN(greatest)(FN(splat)(limit), v); }
+/* NaN stays. */
+INLINE vec FN(at_most)(vec v, REAL limit)
+{
+    return FN(smaller)(FN(splat)(limit), v);
+}
+INLINE vec FN(at_least)(vec v, REAL limit)
+{
+    return FN(larger)(FN(splat)(limit), v);
+}
 
 /* 1 / d within 1.1 ulp, for d that is not infinite. Where a division takes 16 cycles or more: 14
  * bits, and twice as many with each Newton step. */
 INLINE vec FN(reciprocal)(vec d)
 {
-#ifdef HAS_MASKS
-    vec r = (vec)INTRINSIC(rcp14)(d);
+#if defined(X86) && VECTOR_BYTES == 64
+    vec r = (vec)X86(rcp14)(d);
     for (int step = 0; step < (REAL_IS_FLOAT ? 1 : 2); step++)
         r += r * (1 - d * r);
     return r;
@@ -79,11 +86,15 @@ INLINE vec FN(exp)(vec x)
 {
     lanes n;
     const vec p = FN(exp_reduced)(FN(at_least)(FN(at_most)(x, EXP_MOST), EXP_LEAST), &n);
+#if defined(X86) && VECTOR_BYTES == 64
+    return (vec)X86(scalef)(p + 1, __builtin_convertvector(n, vec));
+#else
     /* 2^n in two factors, since n may leave the exponent's range */
     const lanes biased = n + 2 * EXPONENT_BIAS;
     const lanes half = (biased << (MANTISSA_BITS - 1)) & EXPONENT_MASK;
     const FN(wrapping_lanes) both = (FN(wrapping_lanes))(biased << MANTISSA_BITS);
     return (p + 1) * (vec)half * (vec)(both - (FN(wrapping_lanes))half);
+#endif
 }
 
 /* 1 / (1 + exp(-x)), within 2.5 ulp; 0 where that is subnormal. */

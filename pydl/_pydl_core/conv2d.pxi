@@ -5,15 +5,18 @@ cdef extern from "pydl.h" nogil:
     int pydl_conv2d_backward_bias(int dtype, idx n, idx oc, idx pixels, const void *dy, void *db)
 
 
-cdef conv2d_shape conv_shape(tuple x_shape, tuple w_shape, tuple stride, tuple padding, tuple dilation, idx groups):
+cdef dict ALGORITHMS = {"auto": 0, "direct": 1, "winograd": 2}
+
+
+cdef conv2d_shape conv_shape(tuple x_shape, tuple w_shape, tuple stride, tuple padding, tuple dilation, idx groups, algorithm):
     cdef conv2d_shape s = patch_shape(x_shape, w_shape[2:], stride, padding, dilation)
-    s.oc, s.groups = w_shape[0], groups
+    s.oc, s.groups, s.algorithm = w_shape[0], groups, ALGORITHMS[algorithm]
     return s
 
 
 def conv2d_forward(x, w, b=None, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto"):
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
-    cdef conv2d_shape s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
+    cdef conv2d_shape s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups, algorithm)
     y = new_array((s.n, s.oc, s.oh, s.ow), x.dtype)
     cdef int dtype = code_of(x), status
     cdef void *px = address(x)
@@ -28,7 +31,7 @@ def conv2d_forward(x, w, b=None, *, stride=(1, 1), padding=(0, 0), dilation=(1, 
 
 def conv2d_backward_input(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto"):
     dy, w = contiguous(dy), contiguous(w)
-    cdef conv2d_shape s = conv_shape(x_shape, w.shape, stride, padding, dilation, groups)
+    cdef conv2d_shape s = conv_shape(x_shape, w.shape, stride, padding, dilation, groups, algorithm)
     dx = new_array(x_shape, dy.dtype)
     cdef int dtype = code_of(dy), status
     cdef void *pdy = address(dy)
@@ -42,7 +45,7 @@ def conv2d_backward_input(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0), dila
 
 def conv2d_backward_weight(dy, x, w_shape, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto"):
     dy, x = contiguous(dy), contiguous(x)
-    cdef conv2d_shape s = conv_shape(x.shape, w_shape, stride, padding, dilation, groups)
+    cdef conv2d_shape s = conv_shape(x.shape, w_shape, stride, padding, dilation, groups, algorithm)
     dw = new_array(w_shape, dy.dtype)
     cdef int dtype = code_of(dy), status
     cdef void *pdy = address(dy)

@@ -12,7 +12,7 @@ cdef conv2d_shape patch_shape(tuple image_shape, tuple kernel_size, tuple stride
     s.dilation_h, s.dilation_w = dilation
     s.oh = (s.h + 2 * s.pad_h - s.dilation_h * (s.kh - 1) - 1) // s.stride_h + 1
     s.ow = (s.w + 2 * s.pad_w - s.dilation_w * (s.kw - 1) - 1) // s.stride_w + 1
-    s.oc, s.groups = 0, 1
+    s.oc, s.groups, s.algorithm = 0, 1, 0
     return s
 
 

@@ -34,7 +34,10 @@ def conv2d_forward(
     b : (OC,), dtype of x, optional
     stride, padding, dilation : int or (h, w)
     groups : int that divides C and OC
-    algorithm : "auto" or "direct"
+    algorithm : "auto", "direct" or "winograd"
+        "winograd" needs a kernel of 3x3 or 5x5, stride 1, dilation 1 and groups 1; fewer
+        multiplications, a larger rounding error (docs/numerics.md). "auto" chooses it for float32
+        where it is estimated to be faster, unless `pydl.set_winograd(False)` or PYDL_WINOGRAD=0.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def conv2d_forward(
         padding=padding,
         dilation=dilation,
         groups=groups,
-        algorithm=shapes.algorithm(algorithm),
+        algorithm=shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
     )
 
 
@@ -126,7 +129,7 @@ def conv2d_backward_input(
         padding=padding,
         dilation=dilation,
         groups=groups,
-        algorithm=shapes.algorithm(algorithm),
+        algorithm=shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
     )
 
 
@@ -184,7 +187,7 @@ def conv2d_backward_weight(
         padding=padding,
         dilation=dilation,
         groups=groups,
-        algorithm=shapes.algorithm(algorithm),
+        algorithm=shapes.algorithm(algorithm, w_shape, stride, dilation, groups),
     )
 
 

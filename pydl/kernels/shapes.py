@@ -28,7 +28,7 @@ COLUMNS: Axes = ("N", "C*KH*KW", "OH*OW")
 SEQUENCES: Axes = ("T", "B", "I")
 STATES: Axes = ("T", "B", "H")
 
-ALGORITHMS = ("auto", "direct")
+ALGORITHMS = ("auto", "direct", "winograd")
 
 _BAD_ROW = "indices: expected values from 0 to num_embeddings - 1, got one out of range"
 _BAD_LABEL = "labels: expected classes from 0 to C - 1, got one out of range"
@@ -492,9 +492,18 @@ def conv_positions(
     return oh, ow
 
 
-def algorithm(value: Any) -> str:
+def algorithm(
+    value: Any, w_shape: tuple[int, ...], stride: Pair, dilation: Pair, groups: int
+) -> str:
+    """Check the name of an algorithm, and that Winograd's suits the convolution."""
     if value not in ALGORITHMS:
         raise ValueError(f"algorithm: expected one of {', '.join(ALGORITHMS)}, got {value!r}")
+    suits = w_shape[2:] in ((3, 3), (5, 5)) and stride == dilation == (1, 1) and groups == 1
+    if value == "winograd" and not suits:
+        raise ValueError(
+            "algorithm: winograd needs a kernel of 3x3 or 5x5, stride 1, dilation 1 and groups 1, "
+            f"got {w_shape[2]}x{w_shape[3]}, stride {stride}, dilation {dilation}, groups {groups}"
+        )
     return value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,8 @@ class _Base(Module):
             if size < 1:
                 raise ValueError(f"{name}: expected at least 1, got {size}")
 
-    def _add_weights(self, suffix: str, inputs: int, bias: bool, dtype: Any) -> None:
+    def _add_weights(self, suffix: str, inputs: int, bias: bool, dtype: Any) -> list[str]:
+        """Register a layer's parameters and return their names."""
         rows = self._gates * self.hidden_size
         dtype = get_default_dtype() if dtype is None else np.dtype(dtype)
         shapes: dict[str, tuple[int, ...]] = {
@@ -45,10 +45,7 @@ class _Base(Module):
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
         for name, shape in shapes.items():
             self.register_parameter(name + suffix, Parameter(np.empty(shape, dtype)))
-
-    def _weights(self, suffix: str, bias: bool) -> list[Parameter]:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [getattr(self, name + suffix) for name in (names if bias else names[:2])]
+        return [name + suffix for name in shapes]
 
     def reset_parameters(self, rng: np.random.Generator | None = None) -> None:
         """Draw the initial values again."""
@@ -71,7 +68,7 @@ class _Base(Module):
         return states
 
     def _run(
-        self, x: Any, states: list[Any], weights: list[Parameter], reverse: bool, lengths: Any
+        self, x: Any, states: list[Any], weights: list[Any], reverse: bool, lengths: Any
     ) -> tuple[Tensor, ...]:
         """Run one layer in one direction over x (T,B,I): y (T,B,H) and the last states (B,H)."""
         raise NotImplementedError
@@ -88,7 +85,7 @@ class _Elman(_Base):
         self.nonlinearity = nonlinearity
 
     def _run(
-        self, x: Any, states: list[Any], weights: list[Parameter], reverse: bool, lengths: Any
+        self, x: Any, states: list[Any], weights: list[Any], reverse: bool, lengths: Any
     ) -> tuple[Tensor, ...]:
         return F.rnn(
             x, *states, *weights,
@@ -103,7 +100,7 @@ class _LongShortTerm(_Base):
     _states = ("h_0", "c_0")
 
     def _run(
-        self, x: Any, states: list[Any], weights: list[Parameter], reverse: bool, lengths: Any
+        self, x: Any, states: list[Any], weights: list[Any], reverse: bool, lengths: Any
     ) -> tuple[Tensor, ...]:
         return F.lstm(x, *states, *weights, reverse=reverse, lengths=lengths)
 
@@ -115,7 +112,7 @@ class _Gated(_Base):
     reset_after: bool
 
     def _run(
-        self, x: Any, states: list[Any], weights: list[Parameter], reverse: bool, lengths: Any
+        self, x: Any, states: list[Any], weights: list[Any], reverse: bool, lengths: Any
     ) -> tuple[Tensor, ...]:
         return F.gru(
             x, *states, *weights,
@@ -155,17 +152,14 @@ class _Layers(_Base):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.rng = dropout, rng
-        for layer, _, suffix in self._places():
+        self._runs: list[tuple[int, bool, list[str]]] = []  # layer, reverse, parameters
+        for layer in range(num_layers):
             inputs = hidden_size * (1 + bidirectional) if layer else input_size
-            self._add_weights(suffix, inputs, bias, dtype)
+            for reverse in (False, True)[: 1 + bidirectional]:
+                suffix = f"_l{layer}_reverse" if reverse else f"_l{layer}"
+                names = self._add_weights(suffix, inputs, bias, dtype)
+                self._runs.append((layer, reverse, names))
         self.reset_parameters(rng)
-
-    def _places(self) -> Iterator[tuple[int, bool, str]]:
-        """Every layer and direction: (layer, whether backwards, suffix of the weights' names)."""
-        for layer in range(self.num_layers):
-            yield layer, False, f"_l{layer}"
-            if self.bidirectional:
-                yield layer, True, f"_l{layer}_reverse"
 
     def _stack(self, input: Any, hx: Any, lengths: Any) -> tuple[Tensor, States]:
         """Run all layers: the output and the last states, in the caller's layout."""
@@ -182,15 +176,15 @@ class _Layers(_Base):
         elif self.batch_first:
             x = F.transpose(x, 0, 1)
         batch = () if single else (x.shape[1],)
-        count = self.num_layers * directions
-        given = self._given_states(hx, (count, *batch, self.hidden_size))
+        given = self._given_states(hx, (len(self._runs), *batch, self.hidden_size))
         if single:
             given = [None if s is None else F.unsqueeze(s, 1) for s in given]
         ends: list[tuple[Tensor, ...]] = []
         outputs: list[Tensor] = []
-        for layer, reverse, suffix in self._places():
-            states = [None if s is None else s[len(ends)] for s in given]
-            y, *end = self._run(x, states, self._weights(suffix, self.bias), reverse, lengths)
+        for layer, reverse, names in self._runs:
+            weights = [self._parameters[name] for name in names]
+            states = [None if s is None else _row(s, len(ends)) for s in given]
+            y, *end = self._run(x, states, weights, reverse, lengths)
             outputs.append(y)
             ends.append(tuple(end))
             if len(outputs) == directions:
@@ -198,7 +192,7 @@ class _Layers(_Base):
                 outputs = []
                 if self.dropout and layer < self.num_layers - 1:
                     x = F.dropout(x, self.dropout, self.training, rng=self.rng)
-        last = tuple(F.stack(states) for states in zip(*ends, strict=True))
+        last = tuple(_rows(states) for states in zip(*ends, strict=True))
         if single:
             return F.squeeze(x, 1), tuple(F.squeeze(s, 1) for s in last)
         return F.transpose(x, 0, 1) if self.batch_first else x, last
@@ -371,7 +365,7 @@ class _Cell(_Base):
         super().__init__()
         self._check_sizes(input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self._add_weights("", input_size, bias, dtype)
+        self._names = self._add_weights("", input_size, bias, dtype)
         self.reset_parameters(rng)
 
     def _step(self, input: Any, hx: Any) -> States:
@@ -384,7 +378,7 @@ class _Cell(_Base):
         single = x.ndim == 1
         if single:
             x, states = F.unsqueeze(x, 0), [s if s is None else F.unsqueeze(s, 0) for s in states]
-        weights = self._weights("", self.bias)
+        weights = [self._parameters[name] for name in self._names]
         _, *last = self._run(F.unsqueeze(x, 0), states, weights, False, None)
         return tuple(F.squeeze(s, 0) for s in last) if single else tuple(last)
 
@@ -463,6 +457,16 @@ class GRUCell(_Cell, _Gated):
     def extra_repr(self) -> str:
         """Return the options that `repr` shows."""
         return super().extra_repr() + ("" if self.reset_after else ", reset_after=False")
+
+
+def _row(states: Tensor, at: int) -> Tensor:
+    """states[at]; of a single row without the work of an index."""
+    return F.reshape(states, states.shape[1:]) if len(states) == 1 else states[at]
+
+
+def _rows(states: tuple[Tensor, ...]) -> Tensor:
+    """The states (B,H) of all layers as one tensor; a single one without a copy."""
+    return F.unsqueeze(states[0], 0) if len(states) == 1 else F.stack(states)
 
 
 def _kind(value: Any) -> str:

@@ -1,0 +1,250 @@
+/* Winograd's minimal filtering F(m x m, r x r), m + r = 7: from a tile of 6x6 inputs, m*m sums of r*r products each by 36
+ * multiplications. Y = A^T [(G g G^T) . (B^T d B)] A with g the filter (r,r), d the tile (6,6), Y (m,m); the matrices are those of
+ * Toom and Cook for the points 0, sqrt 2, -sqrt 2, sqrt 1/2, -sqrt 1/2 and infinity, which round less than 0, 1, -1, 2, -2
+ * (docs/numerics.md has the error's bound). B is the same for every m: G evaluates a polynomial of r coefficients at the points,
+ * A^T is the transpose of such an evaluation. (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308.)
+ *
+ * A sum over channels turns the 36 products into 36 matrix products over the tiles. Tiles lie side by side, step = m pixels apart, and
+ * are numbered over (image, row of tiles, column): the grid of a `patches` whose only tap is the first pixel of a tile. */
+enum {
+    FN(POINTS) = 6,
+    FN(PRODUCTS) = 36,
+    FN(TILE_PIECE) = 64,  /* tiles transformed at a time: their pixels stay in L1 */
+};
+
+#define ROOT ((REAL)1.41421356237309504880168872420969808)
+
+/* out = G in, for 2 to 5 coefficients: at the point z, in[0] + in[1] z + in[2] z^2 ..., scaled so that A and B hold small numbers. */
+INLINE void FN(winograd_filter)(int count, const vec *in, vec *out)
+{
+    const REAL p = (REAL)(1.0 / 6), q = (REAL)(-2.0 / 3);
+    vec even_p = in[0], even_q = in[0], odd_p = in[1], odd_q = in[1];
+    if (count > 2) {
+        even_p += 2 * in[2];
+        even_q += (REAL)0.5 * in[2];
+    }
+    if (count > 3) {
+        odd_p += 2 * in[3];
+        odd_q += (REAL)0.5 * in[3];
+    }
+    if (count > 4) {
+        even_p += 4 * in[4];
+        even_q += (REAL)0.25 * in[4];
+    }
+    even_p *= p;
+    even_q *= q;
+    out[0] = in[0];
+    out[1] = even_p + ROOT * p * odd_p;
+    out[2] = even_p - ROOT * p * odd_p;
+    out[3] = even_q + ROOT / 2 * q * odd_q;
+    out[4] = even_q - ROOT / 2 * q * odd_q;
+    out[5] = in[count - 1];
+}
+
+/* Element (point, i) of the same G. */
+INLINE REAL FN(winograd_power)(int count, int point, int i)
+{
+    static const REAL scale[] = {1, (REAL)(1.0 / 6), (REAL)(1.0 / 6), (REAL)(-2.0 / 3), (REAL)(-2.0 / 3)};
+    static const REAL z[] = {0, ROOT, -ROOT, ROOT / 2, -ROOT / 2};
+    if (point == 5)
+        return i == count - 1;
+    REAL power = scale[point];
+    for (int k = 0; k < i; k++)
+        power *= z[point];
+    return power;
+}
+
+/* out = B^T in */
+INLINE void FN(winograd_data)(const vec *in, vec *out)
+{
+    const vec even_p = in[4] - (REAL)0.5 * in[2], odd_p = in[3] - (REAL)0.5 * in[1];
+    const vec even_q = in[4] - 2 * in[2], odd_q = in[3] - 2 * in[1];
+    out[0] = in[0] + in[4] - (REAL)2.5 * in[2];
+    out[1] = even_p + ROOT * odd_p;
+    out[2] = even_p - ROOT * odd_p;
+    out[3] = even_q + ROOT / 2 * odd_q;
+    out[4] = even_q - ROOT / 2 * odd_q;
+    out[5] = in[1] + in[5] - (REAL)2.5 * in[3];
+}
+
+/* One row of the same B^T: which four inputs count (some twice in vain), and how much. */
+static const struct {
+    int input[4];
+    REAL factor[4];
+} FN(winograd_row)[6] = {
+    {{0, 2, 4, 4}, {1, (REAL)-2.5, 1, 0}},
+    {{1, 2, 3, 4}, {-ROOT / 2, (REAL)-0.5, ROOT, 1}},
+    {{1, 2, 3, 4}, {ROOT / 2, (REAL)-0.5, -ROOT, 1}},
+    {{1, 2, 3, 4}, {-ROOT, -2, ROOT / 2, 1}},
+    {{1, 2, 3, 4}, {ROOT, -2, -ROOT / 2, 1}},
+    {{1, 3, 5, 5}, {1, (REAL)-2.5, 1, 0}},
+};
+
+/* out = A^T in, 2 to 5 results: out[i] = sum over the points of z^i in */
+INLINE void FN(winograd_result)(int count, const vec *in, vec *out)
+{
+    const vec even_p = in[1] + in[2], odd_p = ROOT * (in[1] - in[2]);
+    const vec even_q = in[3] + in[4], odd_q = ROOT / 2 * (in[3] - in[4]);
+    out[0] = in[0] + even_p + even_q;
+    out[1] = odd_p + odd_q;
+    if (count > 2)
+        out[2] = 2 * even_p + (REAL)0.5 * even_q;
+    if (count > 3)
+        out[3] = 2 * odd_p + (REAL)0.5 * odd_q;
+    if (count > 4)
+        out[4] = 4 * even_p + (REAL)0.25 * even_q;
+    out[count - 1] += in[5];
+}
+
+/* out[phase][lane] = p[lane*step + phase], step 2 or 4 */
+INLINE void FN(deal)(int step, const REAL *p, vec *out)
+{
+    const vec even = FN(even_lanes)(FN(load)(p), FN(load)(p + VLEN)), odd = FN(odd_lanes)(FN(load)(p), FN(load)(p + VLEN));
+    if (step == 2) {
+        out[0] = even;
+        out[1] = odd;
+        return;
+    }
+    const vec a = FN(load)(p + 2 * VLEN), b = FN(load)(p + 3 * VLEN);
+    const vec more_even = FN(even_lanes)(a, b), more_odd = FN(odd_lanes)(a, b);
+    out[0] = FN(even_lanes)(even, more_even);
+    out[1] = FN(even_lanes)(odd, more_odd);
+    out[2] = FN(odd_lanes)(even, more_even);
+    out[3] = FN(odd_lanes)(odd, more_odd);
+}
+
+/* p[lane*step + phase] = in[phase][lane] */
+INLINE void FN(collect)(int step, const vec *in, REAL *p)
+{
+    if (step == 2) {
+        FN(store)(p, FN(zip_low)(in[0], in[1]));
+        FN(store)(p + VLEN, FN(zip_high)(in[0], in[1]));
+        return;
+    }
+    const vec a = FN(zip_low)(in[0], in[2]), b = FN(zip_low)(in[1], in[3]);
+    const vec c = FN(zip_high)(in[0], in[2]), d = FN(zip_high)(in[1], in[3]);
+    FN(store)(p, FN(zip_low)(a, b));
+    FN(store)(p + VLEN, FN(zip_high)(a, b));
+    FN(store)(p + 2 * VLEN, FN(zip_low)(c, d));
+    FN(store)(p + 3 * VLEN, FN(zip_high)(c, d));
+}
+
+/* Some tiles of a piece, at most TILE_PIECE. */
+typedef struct {
+    segment list[FN(TILE_PIECE)];
+    int segments;
+    idx count;
+} FN(tile_run);
+#define tile_run FN(tile_run)
+
+static tile_run FN(tiles_of)(const patches *from, idx first, idx count)
+{
+    tile_run run = {.count = count};
+    run.segments = FN(segments_of)(from, first, count, run.list);
+    return run;
+}
+
+/* A line holds one row of pixels of every tile, step of each, behind one another; with VLEN elements to write over. */
+INLINE idx FN(line_length)(int step) { return FN(TILE_PIECE) * step + 3 * VLEN; }
+
+/* Elements of scratch for the rows of a piece with zeros around them: at most TILE_PIECE tiles in a row or in a column. */
+INLINE idx FN(padded_size)(int step) { return (FN(TILE_PIECE) * step + 6) * (step + 6) + VLEN; }
+
+/* Combines the six rows of pixels of each tile (the step's rows without overlap if `filter`) into the lines of B^T d:
+ * lines[shift][i][tile*step + k] is row i, column shift*step + k. All six i, or only the row `only` as lines[shift][0]. */
+INLINE void FN(winograd_lines)(int step, const patches *from, idx channel, const tile_run *run, int only, REAL *padded, REAL *lines)
+{
+    const idx length = FN(line_length)(step), rows = only < 0 ? 6 : 1;
+    const int shifts = 6 / step + (6 % step > 0);
+    idx at = 0;
+    for (int s = 0; s < run->segments; s++) {
+        const segment piece = run->list[s];
+        const idx width = (piece.count - 1) * step + 6;
+        FN(pad_rows)(from->src + piece.image * from->image + channel * from->h * from->w, from->h, from->w,
+                     piece.row * step + from->tap_h[0], (piece.rows - 1) * step + 6, piece.first * step + from->tap_w[0], width, 1,
+                     padded);
+        for (idx row = 0; row < piece.rows; row++, at += piece.count * step)
+            for (int shift = 0; shift < shifts; shift++)
+                for (idx pixel = 0; pixel < piece.count * step; pixel += VLEN) {
+                    const REAL *src = padded + row * step * width + shift * step + pixel;
+                    REAL *dst = lines + shift * rows * length + at + pixel;
+                    if (only < 0) {
+                        vec in[6], out[6];
+#pragma GCC unroll 6
+                        for (int i = 0; i < 6; i++)
+                            in[i] = FN(load)(src + i * width);
+                        FN(winograd_data)(in, out);
+#pragma GCC unroll 6
+                        for (int i = 0; i < 6; i++)
+                            FN(store)(dst + i * length, out[i]);
+                    } else {
+                        vec sum = {0};
+#pragma GCC unroll 4
+                        for (int i = 0; i < 4; i++)
+                            sum += FN(winograd_row)[only].factor[i] * FN(load)(src + FN(winograd_row)[only].input[i] * width);
+                        FN(store)(dst, sum);
+                    }
+                }
+    }
+}
+
+/* v[j*plane + tile] = element j of a row of B^T d B, from the lines of that row, shift_step apart. */
+INLINE void FN(winograd_columns)(int step, const REAL *lines, idx shift_step, idx count, REAL *v, idx plane)
+{
+    for (idx t = 0; t < count; t += VLEN) {
+        vec in[8], out[6];
+#pragma GCC unroll 3
+        for (int shift = 0; shift * step < 6; shift++)
+            FN(deal)(step, lines + shift * shift_step + t * step, in + shift * step);
+        FN(winograd_data)(in, out);
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; j++)
+            FN(store)(v + j * plane + t, out[j]);
+    }
+}
+
+/* lines[a][tile*step + b] = Y (a, b) + bias, from the products m[(i*6 + j)*plane + tile]. */
+INLINE void FN(winograd_outputs)(int step, const REAL *m, idx plane, idx count, REAL bias, REAL *lines, idx length)
+{
+    for (idx t = 0; t < count; t += VLEN) {
+        vec half[6][4], across[6], out[4];
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) {
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++)
+                across[j] = FN(load)(m + (i * 6 + j) * plane + t);
+            FN(winograd_result)(step, across, half[i]);
+        }
+#pragma GCC unroll 4
+        for (int b = 0; b < step; b++) {
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++)
+                across[i] = half[i][b];
+            FN(winograd_result)(step, across, out);
+#pragma GCC unroll 4
+            for (int a = 0; a < step; a++)
+                half[a][b] = out[a];
+        }
+#pragma GCC unroll 4
+        for (int a = 0; a < step; a++) {
+#pragma GCC unroll 4
+            for (int b = 0; b < step; b++)
+                half[a][b] += bias;
+            FN(collect)(step, half[a], lines + a * length + t * step);
+        }
+    }
+}
+
+/* Copies the lines of Y to their pixels of a plane of dst (h,w). */
+static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *lines, idx length, REAL *dst, idx image, idx h, idx w)
+{
+    for (int s = 0; s < run->segments; s++) {
+        const segment piece = run->list[s];
+        const idx column = piece.first * step, width = FN(min)(piece.count * step, w - column);
+        REAL *plane = dst + piece.image * image + column;
+        for (idx row = 0; row < piece.rows; row++, lines += piece.count * step)
+            for (idx a = 0; a < step && (piece.row + row) * step + a < h; a++)
+                FN(copy_run)(plane + ((piece.row + row) * step + a) * w, lines + a * length, width);
+    }
+}
+#undef ROOT
