@@ -6,6 +6,7 @@ square, and on both sides of one and two vectors of 16 elements.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -235,7 +236,34 @@ _CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]
     ("depthwise 3x3 of one row", (2, 3, 1, 3), (3, 1, 3, 3), {"groups": 3, "padding": 1}),
     ("direct", (1, 5, 8, 6), (9, 5, 3, 3), {"padding": 1, "algorithm": "direct"}),
     ("empty batch", (0, 3, 5, 6), (4, 3, 3, 3), {"padding": 1}),
+    ("winograd", (2, 17, 9, 7), (33, 17, 3, 3), {"padding": 1, "algorithm": "winograd"}),
+    ("winograd inside", (1, 33, 13, 18), (17, 33, 3, 3), {"algorithm": "winograd"}),
+    ("winograd padding 2", (3, 4, 6, 33), (5, 4, 3, 3), {"padding": 2, "algorithm": "winograd"}),
+    ("winograd padding 3", (1, 2, 3, 4), (3, 2, 3, 3), {"padding": 3, "algorithm": "winograd"}),
+    ("winograd deep", (1, 300, 5, 6), (2, 300, 3, 3), {"padding": 1, "algorithm": "winograd"}),
+    ("winograd many tiles", (2, 3, 40, 67), (4, 3, 3, 3), {"padding": 1, "algorithm": "winograd"}),
+    ("winograd one of each", (1, 1, 3, 3), (1, 1, 3, 3), {"algorithm": "winograd"}),
+    ("winograd empty batch", (0, 3, 5, 6), (4, 3, 3, 3), {"padding": 1, "algorithm": "winograd"}),
+    ("winograd 5x5", (2, 17, 14, 11), (33, 17, 5, 5), {"padding": 2, "algorithm": "winograd"}),
+    ("winograd 5x5 inside", (1, 3, 7, 37), (17, 3, 5, 5), {"algorithm": "winograd"}),
+    ("winograd 5x5 wide", (1, 5, 4, 6), (1, 5, 5, 5), {"padding": (5, 1), "algorithm": "winograd"}),
+    ("chosen by auto", (2, 48, 21, 26), (64, 48, 3, 3), {"padding": 1}),
+    ("5x5 chosen by auto", (3, 32, 14, 16), (64, 32, 5, 5), {"padding": 2}),
 ]
+
+_AMPLIFICATION = {
+    3: {"y": 7.2, "dx": 7.2, "dw": 6.0},
+    5: {"y": 5.6, "dx": 5.6, "dw": 9.5},
+}
+
+
+def winograd_terms(kernel_size: int, of: str, terms: int) -> int:
+    """The `terms` of a Case whose sum of so many terms Winograd's algorithm computes.
+
+    Their root is the tolerance of the direct sum times the algorithm's amplification of rounding
+    errors; 12 more terms are for its six transforms. docs/numerics.md derives both.
+    """
+    return math.ceil((terms + 12) * _AMPLIFICATION[kernel_size][of] ** 2)
 
 
 def _convolution_cases(
@@ -246,6 +274,11 @@ def _convolution_cases(
     dy = (x[0], w[0], oh, ow)
     per_input = w[0] // options.get("groups", 1) * w[2] * w[3]
     per_output = w[1] * w[2] * w[3] + 1
+    per_weight = x[0] * oh * ow
+    if options.get("algorithm") == "winograd" or "chosen" in name:
+        per_output = winograd_terms(w[2], "y", per_output)
+        per_input = winograd_terms(w[2], "dx", per_input)
+        per_weight = winograd_terms(w[2], "dw", per_weight)
     found = [
         Case(
             "conv2d_forward",
@@ -269,7 +302,7 @@ def _convolution_cases(
             "conv2d_backward_weight",
             name,
             lambda r, d: ([_normal(r, d, *dy), _normal(r, d, *x), w], options),
-            x[0] * oh * ow,
+            per_weight,
         ),
         Case("conv2d_backward_bias", name, lambda r, d: ([_normal(r, d, *dy)], {}), x[0] * oh * ow),
     ]

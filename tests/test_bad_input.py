@@ -195,8 +195,20 @@ ROWS_OF_WINDOWS += [
 ]
 ROWS_OF_WINDOWS += [
     (name, args, {"algorithm": "fastest"}, ValueError,
-     "^algorithm: expected one of auto, direct, got 'fastest'$")
+     "^algorithm: expected one of auto, direct, winograd, got 'fastest'$")
     for name, args in CONV_CALLS
+]  # fmt: skip
+ROWS_OF_WINDOWS += [
+    ("conv2d_forward", (X, w), {"algorithm": "winograd", **options}, ValueError,
+     "^algorithm: winograd needs a kernel of 3x3 or 5x5, stride 1, dilation 1 and groups 1, got "
+     + text)
+    for w, options, text in (
+        (W, {"stride": 2}, r"3x3, stride \(2, 2\), dilation \(1, 1\), groups 1$"),
+        (W, {"dilation": (1, 2), "padding": 1}, r"3x3, stride \(1, 1\), dilation \(1, 2\), "),
+        (W[:, :2], {"groups": 2}, ".*, groups 2$"),
+        (W[:, :, :2], {}, "2x3, "),
+        (W[:, :, :1, :1], {}, "1x1, "),
+    )
 ]  # fmt: skip
 ROWS_OF_WINDOWS += [
     (name, (args[0], *args[1:-1], value), options, error, "^kernel_size: " + text)

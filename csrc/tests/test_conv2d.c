@@ -56,6 +56,17 @@ static array conv_expected(const pydl_conv2d_shape *s, direction towards, array 
     return want;
 }
 
+/* Winograd's results mix a tile's pixels: an error of one element is bounded by the largest elements, here 1, of all that its tile
+ * reads. A sum of so many tiles or channels, times the transforms' largest row sums of magnitudes, of 20 roundings more. */
+static array widened(array want, const pydl_conv2d_shape *s, idx sums, double small, double large)
+{
+    for (idx i = 0; i < want.count && s->algorithm == PYDL_WINOGRAD; i++) {
+        want.scale[i] = (double)sums * (s->kh == 3 ? small : large);
+        want.terms[i] = sums + 20;
+    }
+    return want;
+}
+
 static void test_conv2d_shape(const pydl_conv2d_shape *s)
 {
     const idx pixels = s->oh * s->ow;
@@ -64,25 +75,27 @@ static void test_conv2d_shape(const pydl_conv2d_shape *s)
     void *tx = typed(x), *tw = typed(w), *tb = typed(b), *ty = typed(y);
 
     void *got = blank(y.count);
-    array want = conv_expected(s, FORWARD, x, w, y, b.value);
+    array want =
+        widened(conv_expected(s, FORWARD, x, w, y, b.value), s, s->c + 1, 620, 1389);
     RUN_OK(conv2d_forward, s, tx, tw, tb, got);
     expect("conv2d_forward", got, want, 1);
     release(want);
-    want = conv_expected(s, FORWARD, x, w, y, NULL);
+    want = widened(conv_expected(s, FORWARD, x, w, y, NULL), s, s->c, 620, 1389);
     RUN_OK(conv2d_forward, s, tx, tw, NULL, got);
     expect("conv2d_forward without bias", got, want, 1);
     release(want);
     free(got);
 
     got = blank(x.count);
-    want = conv_expected(s, BACKWARD_INPUT, x, w, y, NULL);
+    want = widened(conv_expected(s, BACKWARD_INPUT, x, w, y, NULL), s, s->oc, 620, 1389);
     RUN_OK(conv2d_backward_input, s, ty, tw, got);
     expect("conv2d_backward_input", got, want, 1);
     release(want);
     free(got);
 
     got = blank(w.count);
-    want = conv_expected(s, BACKWARD_WEIGHT, x, w, y, NULL);
+    const idx step = s->kh == 3 ? 4 : 2, tiles = s->n * ((s->oh + step - 1) / step) * ((s->ow + step - 1) / step);
+    want = widened(conv_expected(s, BACKWARD_WEIGHT, x, w, y, NULL), s, tiles, 944, 364);
     RUN_OK(conv2d_backward_weight, s, ty, tx, got);
     expect("conv2d_backward_weight", got, want, 1);
     release(want);
@@ -103,7 +116,7 @@ static void test_conv2d_shape(const pydl_conv2d_shape *s)
 
 /* n c h w, oc kh kw, then stride, pad and dilation (height, width), groups */
 #define SHAPE(n, c, h, w, oc, kh, kw, sh, sw, ph, pw, dh, dw, groups)                              \
-    {n, c, h, w, oc, 0, 0, kh, kw, sh, sw, ph, pw, dh, dw, groups}
+    {n, c, h, w, oc, 0, 0, kh, kw, sh, sw, ph, pw, dh, dw, groups, PYDL_AUTO}
 static const pydl_conv2d_shape conv_shapes[] = {
     SHAPE(2, 3, 7, 5, 4, 3, 3, 1, 1, 1, 1, 1, 1, 1),
     SHAPE(1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1),
@@ -126,6 +139,18 @@ static const pydl_conv2d_shape conv_shapes[] = {
     SHAPE(2, 4, 9, 70, 4, 5, 5, 1, 1, 2, 2, 1, 1, 4),
     SHAPE(2, 45, 7, 9, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1),
     SHAPE(1, 3, 40, 60, 8, 7, 7, 2, 2, 3, 3, 1, 1, 1),
+#define WINOGRAD(n, c, h, w, oc, k, ph, pw)                                                        \
+    {n, c, h, w, oc, 0, 0, k, k, 1, 1, ph, pw, 1, 1, 1, PYDL_WINOGRAD}
+    WINOGRAD(2, 17, 13, 11, 33, 3, 1, 1),
+    WINOGRAD(1, 1, 3, 3, 1, 3, 0, 0),
+    WINOGRAD(3, 5, 7, 70, 4, 3, 2, 0),
+    WINOGRAD(1, 2, 4, 4, 3, 3, 4, 5),
+    WINOGRAD(9, 33, 4, 4, 17, 3, 1, 1),
+    WINOGRAD(1, 4, 90, 86, 3, 3, 1, 1),
+    WINOGRAD(0, 3, 7, 5, 4, 3, 1, 1),
+    WINOGRAD(1, 270, 5, 6, 15, 3, 1, 1),
+    WINOGRAD(2, 3, 14, 15, 9, 5, 2, 2),
+    WINOGRAD(1, 17, 6, 41, 33, 5, 1, 6),
 };
 enum { CONV_SHAPES = sizeof conv_shapes / sizeof conv_shapes[0] };
 

@@ -179,7 +179,7 @@ static void test_flush_to_zero(void)
 /* Every number of threads gives the same bits. */
 void test_same_bits(void)
 {
-    const pydl_conv2d_shape s = {2, 19, 33, 29, 23, 33, 29, 3, 3, 1, 1, 1, 1, 1, 1, 1};
+    const pydl_conv2d_shape s = {2, 19, 33, 29, 23, 33, 29, 3, 3, 1, 1, 1, 1, 1, 1, 1, PYDL_AUTO};
     const idx sizes[] = {s.n * s.oc * s.oh * s.ow, s.n * s.c * s.h * s.w, s.oc * s.c * 9};
     const int before = pydl_get_num_threads();
     array x = randoms(sizes[1]), w = randoms(sizes[2]), dy = randoms(sizes[0]);
