@@ -57,8 +57,8 @@ class Forecast(NamedTuple):
         top, bottom = figure.subplots(2, 1, height_ratios=(2, 1), sharex=True)
         horizon = self.actual.shape[1]
         rows = np.arange(self.start + horizon - 1, len(self.series))
-        before = np.arange(max(0, self.start - len(rows)), self.start + 1)
-        top.plot(before, self.series[before], color="0.6", label="before the test")
+        before = np.arange(max(0, self.start - len(rows)), rows[0] + 1)
+        top.plot(before, self.series[before], color="0.6", label="before")
         top.plot(rows, self.actual[:, -1], color="black", label="what came")
         top.plot(rows, self.predicted[:, -1], color="tab:red", linewidth=1,
                  label=f"forecast by the network, {horizon} ahead")
