@@ -146,11 +146,48 @@ static const REAL *FN(without_padding)(const pydl_recurrent_shape *s, const REAL
     return *copy;
 }
 
+typedef struct {
+    idx width, in;
+    const REAL *from;
+    REAL *to;
+} FN(turn_job);
+
+enum { FN(TURN_ROWS) = 64 };
+
+/* Some rows of to (width,in) = from (in,width) transposed. */
+static void FN(turn_rows)(void *context, idx task)
+{
+    const FN(turn_job) *job = context;
+    const idx first = task * FN(TURN_ROWS), count = FN(min)(FN(TURN_ROWS), job->width - first);
+    FN(transpose)(job->in, count, job->from + first, job->width, job->to + first * job->in, job->in);
+}
+
+/* dw (width,in) = dgates^T x over n rows: dgates `row` apart, x (n,in). Where dgates has many more
+ * columns than x, as (x^T dgates)^T: the narrow one is then the operand that is packed by columns. */
+static int FN(weight_gradient)(idx n, idx width, idx in, const REAL *dgates, idx row, const REAL *x,
+                               REAL *dw)
+{
+    if (2 * in > width)
+        return FN(gemm)(width, in, n, (matrix){dgates, 1, row}, (matrix){x, in, 1},
+                        (sink){.c = dw, .row = in});
+    REAL *turned = pydl_block_alloc((size_t)(in * width) * sizeof(REAL));
+    if (!turned)
+        return PYDL_NO_MEMORY;
+    const int status = FN(gemm)(in, width, n, (matrix){x, 1, in}, (matrix){dgates, row, 1},
+                                (sink){.c = turned, .row = width});
+    FN(turn_job) job = {width, in, turned, dw};
+    if (status == PYDL_OK)
+        pydl_parallel_for((width + FN(TURN_ROWS) - 1) / FN(TURN_ROWS), (double)(in * width),
+                          FN(turn_rows), &job);
+    pydl_block_free(turned);
+    return status;
+}
+
 /* Gradients of the input's weights, of some of the gates: dgates (t*b rows of `row` elements,
  * `width` of them used), w_ih and dw_ih (width,in). dx (+)= dgates w_ih;  dw_ih = dgates^T x. */
 static int FN(input_gradients)(const pydl_recurrent_shape *s, const REAL *dgates, idx row,
-                               idx width, const REAL *x,
-                               const REAL *w_ih, REAL *dx, int accumulate, REAL *dw_ih)
+                               idx width, const REAL *x, const REAL *w_ih, REAL *dx,
+                               int accumulate, REAL *dw_ih)
 {
     const idx rows = s->t * s->b;
     const int status = FN(gemm)(rows, s->in, width, (matrix){dgates, row, 1},
@@ -158,21 +195,17 @@ static int FN(input_gradients)(const pydl_recurrent_shape *s, const REAL *dgates
                                 (sink){.c = dx, .row = s->in, .accumulate = accumulate});
     if (status != PYDL_OK)
         return status;
-    return FN(gemm)(width, s->in, rows, (matrix){dgates, 1, row}, (matrix){x, s->in, 1},
-                    (sink){.c = dw_ih, .row = s->in});
+    return FN(weight_gradient)(rows, width, s->in, dgates, row, x, dw_ih);
 }
 
 /* dw_hh (width,h) = sum over the times of dgates^T times the state before, y (t,b,h) shifted by
  * a step and h0 (b,h) or NULL. dgates as above; zero past the samples' ends. */
 static int FN(state_gradients)(const pydl_recurrent_shape *s, const REAL *dgates, idx row,
-                               idx width, const REAL *y,
-                               const REAL *h0, REAL *dw_hh)
+                               idx width, const REAL *y, const REAL *h0, REAL *dw_hh)
 {
     const idx later = FN(max)(s->t - 1, 0) * s->b, shift = s->t > 1 ? s->b : 0;
-    int status = FN(gemm)(width, s->h, later,
-                          (matrix){dgates + (s->reverse ? 0 : shift * row), 1, row},
-                          (matrix){y + (s->reverse ? shift * s->h : 0), s->h, 1},
-                          (sink){.c = dw_hh, .row = s->h});
+    int status = FN(weight_gradient)(later, width, s->h, dgates + (s->reverse ? 0 : shift * row),
+                                     row, y + (s->reverse ? shift * s->h : 0), dw_hh);
     if (status != PYDL_OK || !h0 || !s->t)
         return status;
     REAL *first = pydl_block_alloc((size_t)FN(max)(s->b * width, 1) * sizeof(REAL));
