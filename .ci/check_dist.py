@@ -27,6 +27,7 @@ def main(sdist: str, wheel: str) -> None:
         "pydl/py.typed",
         "pyproject.toml",
         "setup.py",
+        "tests/data/torch_recurrent.npz",
         "tests/test_packaging.py",
     ):
         check(name in source, f"{name} is not in the sdist")

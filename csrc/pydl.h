@@ -49,6 +49,14 @@ typedef struct {
     pydl_idx stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
 } pydl_pool2d_shape;
 
+/* A layer of a recurrent network over a sequence: x (t,b,in), y (t,b,h). Sample i ends before time lengths[i], 0 <= lengths[i]
+ * <= t; lengths NULL: all are t long. reverse: each sample is read from its end to its beginning. */
+typedef struct {
+    pydl_idx t, b, in, h;
+    int reverse;
+    const int64_t *lengths;
+} pydl_recurrent_shape;
+
 /* A matrix element (i, j) is data[i * row_stride + j * column_stride]; strides count elements, may be 0 or negative. */
 typedef struct {
     pydl_idx row_stride, column_stride;

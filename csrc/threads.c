@@ -16,6 +16,7 @@ enum {
     MAX_THREADS = 256,
     SPINS = 4000,           /* pause instructions before a worker sleeps: 40 to 150 microseconds */
     SERIAL_WORK = 100000,   /* a wake-up costs about as much as this many operations */
+    MEETING_SPINS = 2000,   /* pause instructions before a member of a team offers its CPU to others */
 };
 
 static inline void cpu_relax(void)
@@ -132,6 +133,8 @@ static struct {
     pthread_mutex_t sleep;   /* with the condition: guards sleepers and changes of the ticket */
     pthread_cond_t wake;
     int workers;             /* threads started */
+    pthread_t threads[MAX_THREADS];
+    int kept_off;            /* the CPU that no worker may run on; -1: unknown */
     int sleepers;
     uint64_t ticket;         /* loops so far, times 2^16, plus the workers invited to this one: those with a lower number */
     /* the loop, valid until every invited worker has left it */
@@ -140,6 +143,11 @@ static struct {
     pydl_idx tasks;
     pydl_idx next;           /* the next task */
     int busy;                /* invited workers that have not left yet */
+    pydl_team_body team;     /* not NULL: called once per thread in place of the tasks */
+    int members;
+    /* the meetings of the team, away from what the others read */
+    _Alignas(128) int arrived;
+    _Alignas(128) unsigned meeting;
 } pool = {.taken = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static void run_tasks(pydl_body body, void *context, pydl_idx tasks)
@@ -153,6 +161,16 @@ static void run_tasks(pydl_body body, void *context, pydl_idx tasks)
         body(context, task);
     }
     inside_loop = 0;
+    flush_to_zero_restore(before);
+}
+
+static void run_team_member(pydl_team_body team, void *context, int member, int members)
+{
+    const uint64_t before = flush_to_zero_on();
+    const int outer = inside_loop;
+    inside_loop = 1;
+    team(context, member, members);
+    inside_loop = outer;
     flush_to_zero_restore(before);
 }
 
@@ -200,7 +218,10 @@ static void *worker(void *argument)
         seen = wait_for_change(seen);
         /* A loop does not end before its invited workers have left it, so an invited worker never misses one. */
         if (number < (int)(seen & 0xffff)) {
-            run_tasks(pool.body, pool.context, pool.tasks);
+            if (pool.team)
+                run_team_member(pool.team, pool.context, number + 1, pool.members);
+            else
+                run_tasks(pool.body, pool.context, pool.tasks);
             __atomic_fetch_sub(&pool.busy, 1, __ATOMIC_RELEASE);
         }
     }
@@ -244,7 +265,6 @@ static int start_workers(int wanted)
 {
     pydl_guard_fork();
     while (pool.workers < wanted) {
-        pthread_t thread;
         pthread_attr_t attributes;
         worker_start *start = malloc(sizeof *start);
         if (!start)
@@ -252,45 +272,129 @@ static int start_workers(int wanted)
         *start = (worker_start){pool.workers, pool.ticket};
         pthread_attr_init(&attributes);
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        const int failed = pthread_create(&thread, &attributes, worker, start);
+        const int failed = pthread_create(&pool.threads[pool.workers], &attributes, worker, start);
         pthread_attr_destroy(&attributes);
         if (failed) {
             free(start);
             break;
         }
         pool.workers++;
+        pool.kept_off = -1;
     }
     return pool.workers < wanted ? pool.workers : wanted;
 }
 
-void pydl_parallel_for(pydl_idx tasks, double work, pydl_body body, void *context)
+/* How many threads a loop may use, of at most this many. */
+static int threads_for(pydl_idx most, double work)
 {
-    int threads = inside_loop || tasks < 2 || work < SERIAL_WORK ? 1 : pydl_get_num_threads();
-    if (threads > tasks)
-        threads = (int)tasks;
-    if (threads > MAX_THREADS)
-        threads = MAX_THREADS;
-    if (threads < 2 || pthread_mutex_trylock(&pool.taken)) {
-        run_serially(body, context, tasks);
+    const int threads = inside_loop || most < 2 || work < SERIAL_WORK ? 1 : pydl_get_num_threads();
+    const pydl_idx limit = most < MAX_THREADS ? most : MAX_THREADS;
+    return threads > limit ? (int)limit : threads;
+}
+
+#if defined(__linux__)
+/* A sleeping worker is often woken on the CPU of the thread that wakes it, and then both share one while another is idle. So the
+ * workers may run where the caller may, except on its CPU. Called with the pool taken. */
+static void keep_workers_off_this_cpu(void)
+{
+    static cpu_set_t allowed;
+    cpu_set_t set;
+    const int cpu = sched_getcpu();
+    if (cpu < 0 || sched_getaffinity(0, sizeof set, &set))
         return;
-    }
-    const int helpers = start_workers(threads - 1);
-    pool.body = body;
-    pool.context = context;
-    pool.tasks = tasks;
-    __atomic_store_n(&pool.next, 0, __ATOMIC_RELAXED);
+    if (cpu == pool.kept_off && CPU_EQUAL(&set, &allowed))
+        return;
+    allowed = set;
+    pool.kept_off = cpu;
+    if (CPU_COUNT(&set) > 1)
+        CPU_CLR(cpu, &set);
+    for (int i = 0; i < pool.workers; i++)
+        pthread_setaffinity_np(pool.threads[i], sizeof set, &set);
+}
+#else
+static void keep_workers_off_this_cpu(void) {}
+#endif
+
+/* Starts the loop that the pool holds on so many helpers. */
+static void invite(int helpers)
+{
+    if (__atomic_load_n(&pool.sleepers, __ATOMIC_RELAXED))
+        keep_workers_off_this_cpu();
     __atomic_store_n(&pool.busy, helpers, __ATOMIC_RELAXED);
     pthread_mutex_lock(&pool.sleep);
     __atomic_store_n(&pool.ticket, ((pool.ticket >> 16) + 1) << 16 | (uint64_t)helpers, __ATOMIC_RELEASE);
     if (pool.sleepers)
         pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.sleep);
-    run_tasks(body, context, tasks);
+}
+
+static void wait_for_helpers(void)
+{
     for (int spin = 0; __atomic_load_n(&pool.busy, __ATOMIC_ACQUIRE); spin++) {
         if (spin < SPINS)
             cpu_relax();
         else
             sched_yield();
     }
+}
+
+void pydl_parallel_for(pydl_idx tasks, double work, pydl_body body, void *context)
+{
+    const int threads = threads_for(tasks, work);
+    if (threads < 2 || pthread_mutex_trylock(&pool.taken)) {
+        run_serially(body, context, tasks);
+        return;
+    }
+    const int helpers = start_workers(threads - 1);
+    pool.team = NULL;
+    pool.body = body;
+    pool.context = context;
+    pool.tasks = tasks;
+    __atomic_store_n(&pool.next, 0, __ATOMIC_RELAXED);
+    invite(helpers);
+    run_tasks(body, context, tasks);
+    wait_for_helpers();
     pthread_mutex_unlock(&pool.taken);
+}
+
+void pydl_run_team(int most, double work, pydl_team_body body, void *context)
+{
+    const int threads = threads_for(most, work);
+    if (threads < 2 || pthread_mutex_trylock(&pool.taken)) {
+        run_team_member(body, context, 0, 1);
+        return;
+    }
+    const int helpers = start_workers(threads - 1);
+    pool.team = body;
+    pool.context = context;
+    pool.members = helpers + 1;
+    invite(helpers);
+    run_team_member(body, context, 0, helpers + 1);
+    wait_for_helpers();
+    pthread_mutex_unlock(&pool.taken);
+}
+
+void pydl_meet(int members)
+{
+    /* Where there are fewer CPUs than members, spinning only delays the others: patience shrinks. */
+    static __thread int patience = MEETING_SPINS;
+    if (members < 2)
+        return;
+    const unsigned meeting = __atomic_load_n(&pool.meeting, __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&pool.arrived, 1, __ATOMIC_ACQ_REL) == members) {
+        __atomic_store_n(&pool.arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&pool.meeting, meeting + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    int spin = 0;
+    for (; __atomic_load_n(&pool.meeting, __ATOMIC_ACQUIRE) == meeting; spin++) {
+        if (spin < patience)
+            cpu_relax();
+        else
+            sched_yield();
+    }
+    if (spin > patience)
+        patience = patience / 2 + 1;
+    else if (patience < MEETING_SPINS)
+        patience += patience;
 }

@@ -11,6 +11,15 @@
 typedef void (*pydl_body)(void *context, pydl_idx task);
 void pydl_parallel_for(pydl_idx tasks, double work, pydl_body body, void *context);
 
+/* Calls body(context, member, members) for every member in [0, members), at the same time on members threads, so
+ * that they may wait for each other; 1 <= members <= most, as many as pydl_parallel_for would use. The members'
+ * shares, and not the results, may depend on how many there are. */
+typedef void (*pydl_team_body)(void *context, int member, int members);
+void pydl_run_team(int most, double work, pydl_team_body body, void *context);
+
+/* Within a team's body: waits until all its members have called it. What they wrote before is then visible. */
+void pydl_meet(int members);
+
 /* Makes fork safe, once for the process: no loop runs and the cache is not in use while it copies the process. */
 void pydl_guard_fork(void);
 

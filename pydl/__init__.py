@@ -35,11 +35,14 @@ from pydl.runtime import (
 if TYPE_CHECKING:
     from pydl import data as data
     from pydl import io as io
+    from pydl import models as models
     from pydl import nn as nn
     from pydl import optim as optim
     from pydl import schedules as schedules
     from pydl import testing as testing
     from pydl import train as train
+    from pydl import train_series as train_series
+    from pydl import train_text as train_text
 
 __version__ = "0.1.0"
 
@@ -58,6 +61,7 @@ __all__ = [
     "kernels",
     "manual_seed",
     "memory_stats",
+    "models",
     "nn",
     "no_grad",
     "optim",
@@ -68,9 +72,13 @@ __all__ = [
     "testing",
     "threads",
     "train",
+    "train_series",
+    "train_text",
 ]
 
-_LOADED_WHEN_USED = {"data", "io", "nn", "optim", "schedules", "testing", "train"}
+_LOADED_WHEN_USED = {
+    "data", "io", "models", "nn", "optim", "schedules", "testing", "train",
+    "train_series", "train_text"}
 
 
 def __getattr__(name: str) -> Any:

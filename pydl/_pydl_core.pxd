@@ -1,4 +1,6 @@
 # The C API for Cython modules: `cimport pydl._pydl_core`.
+from libc.stdint cimport int64_t
+
 cdef extern from "pydl.h" nogil:
     ctypedef Py_ssize_t idx "pydl_idx"
     ctypedef int dtype_code "pydl_dtype"
@@ -14,6 +16,11 @@ cdef extern from "pydl.h" nogil:
     ctypedef struct pool2d_shape "pydl_pool2d_shape":
         idx planes, h, w, oh, ow, kh, kw
         idx stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
+
+    ctypedef struct recurrent_shape "pydl_recurrent_shape":
+        idx t, b, input "in", h
+        int reverse
+        const int64_t *lengths
 
     ctypedef struct strides "pydl_strides":
         idx row_stride, column_stride

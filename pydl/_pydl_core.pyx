@@ -175,6 +175,13 @@ cdef inline void *strided_address(object array) except? NULL:
     return data
 
 
+cdef inline object integers64(object array):
+    """Indices as a contiguous int64 array; an unsigned one beyond its range stays out of range."""
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8:
+        array = numpy.minimum(array, 0x7fffffffffffffff)
+    return contiguous(array.astype(INT64, copy=False))
+
+
 cdef int check(int status, str kernel) except -1:
     if status == OK:
         return 0
@@ -193,3 +200,7 @@ include "_pydl_core/softmax.pxi"
 include "_pydl_core/pool2d.pxi"
 include "_pydl_core/dropout.pxi"
 include "_pydl_core/optimizer.pxi"
+include "_pydl_core/rnn.pxi"
+include "_pydl_core/lstm.pxi"
+include "_pydl_core/gru.pxi"
+include "_pydl_core/embedding.pxi"

@@ -19,6 +19,7 @@ import numpy as np
 import pydl
 from pydl import data, kernels, nn, optim, schedules, train
 from pydl import functional as F
+from pydl.commands.options import natural, positive
 from pydl.kernels import registry
 from pydl.numpy_baseline import DigitsNet
 from pydl.testing import check_kernel
@@ -35,17 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Check the kernels, train a convolutional network on real handwritten digits, "
                     "compare its training step with NumPy's, and draw what it learned. "
                     "Nothing is downloaded.")
-    parser.add_argument("--seed", type=int, default=0,
+    parser.add_argument("--seed", type=natural, default=0,
                         help="decides the split, the first weights and the order (default 0)")
-    parser.add_argument("--epochs", type=_positive, default=20, help="default 20")
+    parser.add_argument("--epochs", type=positive, default=20, help="default 20")
     parser.add_argument("--out", type=Path, default=Path("pydl-demo.png"),
                         help="where the picture goes (default pydl-demo.png)")
     parser.add_argument("--no-plot", action="store_true", help="draw nothing")
-    parser.add_argument("--threads", type=_positive,
+    parser.add_argument("--threads", type=positive,
                         help="for pydl and for NumPy's BLAS (default: all CPUs)")
     options = parser.parse_args(argv)
-    if options.seed < 0:
-        parser.error(f"argument --seed: expected 0 or more, got {options.seed}")
     needed = {"scikit-learn": "sklearn"}
     if not options.no_plot:
         needed["matplotlib"] = "matplotlib"
@@ -276,12 +275,3 @@ def _has(module: str) -> bool:
         return find_spec(module) is not None
     except ValueError:
         return False
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
-
-

@@ -163,12 +163,19 @@ def check_link(
 
     y = results(x)
     rng = np.random.default_rng(0)
-    dy = rng.standard_normal(y[0].shape)
-    (gradient,) = run(link.backward, backward, *link.call(dy, args, y, options))
+    dys = [rng.standard_normal(result.shape) for result in y[: link.outputs]]
+    gradients = run(link.backward, backward, *link.call(*dys, args, y, options))
+    gradient = gradients[link.result]
     assert gradient.shape == x.shape, f"{case}: expected a gradient {x.shape}, got {gradient.shape}"
     label = f"{case}: {link.backward} against the slope of {link.forward}"
+    if len(gradients) > 1:
+        label += f" along argument {link.argument}"
+
+    def weighted(value: np.ndarray) -> float:
+        return sum(float(np.vdot(d, r)) for d, r in zip(dys, results(value), strict=False))
+
     directions = (rng.standard_normal(x.shape) for _ in range(_DIRECTIONS))
-    _check_slopes(label, lambda v: float(np.vdot(dy, results(v)[0])), x, gradient, directions)
+    _check_slopes(label, weighted, x, gradient, directions)
 
 
 def check_gradient(

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pydl.kernels import conv_output_size, shapes
+from pydl import kernels
+from pydl.kernels import conv_output_size, shapes, use
 
 Arguments = tuple[list[Any], dict[str, Any]]
 Make = Callable[..., Arguments]  # (generator, dtype) -> arguments
@@ -49,13 +50,36 @@ class Case:
 class Gradient:
     """How `backward` differentiates `forward` with respect to its positional argument `argument`.
 
-    call : (dy, positional arguments of forward, its results, its options) -> arguments of backward
+    call : (dy, positional arguments of forward, its results, its options) -> arguments of backward;
+        one dy for each of the outputs
+    outputs : how many of forward's results, from the first, have a gradient
+    result : which of backward's results is the one with respect to `argument`
     """
 
     backward: str
     forward: str
     argument: int
-    call: Callable[[np.ndarray, list[Any], tuple[Any, ...], dict[str, Any]], Arguments]
+    call: Callable[..., Arguments]
+    outputs: int = 1
+    result: int = 0
+
+
+def _rnn_gradient(dy: Any, dh_n: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    return [dy, dh_n, *a[:4], y[0]], o
+
+
+def _lstm_gradient(
+    dy: Any, dh_n: Any, dc_n: Any, a: list[Any], y: tuple[Any, ...], o: Any
+) -> Arguments:
+    return [dy, dh_n, dc_n, *a[:5], y[0], y[3], y[4]], _without_save(o)
+
+
+def _gru_gradient(dy: Any, dh_n: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    return [dy, dh_n, *a[:4], y[0], y[2], y[3]], _without_save(o)
+
+
+def _without_save(options: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if k != "save"}
 
 
 GRADIENTS = (
@@ -107,6 +131,24 @@ GRADIENTS = (
         lambda dy, a, y, o: ([dy, y[1], a[1]], o),
     ),
     Gradient("dropout_backward", "dropout_forward", 0, lambda dy, a, y, o: ([dy, y[1], a[1]], {})),
+    Gradient(
+        "embedding_backward",
+        "embedding_forward",
+        1,
+        lambda dy, a, y, o: ([dy, a[0], len(a[1])], {}),
+    ),
+    *(
+        Gradient("rnn_backward", "rnn_forward", i, _rnn_gradient, outputs=2, result=i)
+        for i in range(5)
+    ),
+    *(
+        Gradient("lstm_backward", "lstm_forward", i, _lstm_gradient, outputs=3, result=i)
+        for i in range(6)
+    ),
+    *(
+        Gradient("gru_backward", "gru_forward", i, _gru_gradient, outputs=2, result=i)
+        for i in range(6)
+    ),
 )
 
 CHANGED = {
@@ -172,6 +214,26 @@ _CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]
         {"groups": 3, "dilation": (2, 3), "padding": 1},
     ),
     ("depthwise doubling", (1, 3, 6, 7), (6, 1, 3, 3), {"groups": 3}),
+    (
+        "depthwise doubling, stride 2",
+        (2, 3, 17, 38),
+        (6, 1, 5, 5),
+        {"groups": 3, "stride": 2, "padding": 2},
+    ),
+    ("depthwise 2x3 stride (2, 1)", (1, 2, 9, 21), (2, 1, 2, 3), {"groups": 2, "stride": (2, 1)}),
+    (
+        "depthwise stride 5, all options",
+        (1, 2, 23, 31),
+        (2, 1, 2, 4),
+        {"groups": 2, "stride": (4, 5), "dilation": (2, 3), "padding": (2, 7)},
+    ),
+    (
+        "depthwise, windows in the padding",
+        (2, 3, 8, 40),
+        (3, 1, 3, 3),
+        {"groups": 3, "padding": (4, 6)},
+    ),
+    ("depthwise 3x3 of one row", (2, 3, 1, 3), (3, 1, 3, 3), {"groups": 3, "padding": 1}),
     ("direct", (1, 5, 8, 6), (9, 5, 3, 3), {"padding": 1, "algorithm": "direct"}),
     ("empty batch", (0, 3, 5, 6), (4, 3, 3, 3), {"padding": 1}),
     ("winograd", (2, 17, 9, 7), (33, 17, 3, 3), {"padding": 1, "algorithm": "winograd"}),
@@ -509,6 +571,9 @@ def _softmax_cases() -> list[Case]:
         ((4, 33), 0),
         ((2, 3, 5), 1),
         ((2, 3, 4, 5), -4),
+        ((2, 21, 9, 33), 1),
+        ((3, 300, 70), 1),
+        ((2, 3, 0), 1),
         ((2, 1000), 1),
         ((0, 4), 1),
     ]
@@ -622,6 +687,142 @@ def _dropout_cases() -> list[Case]:
     return found
 
 
+# Recurrence: (T, B, I, H)
+_SEQUENCES = (
+    (3, 2, 5, 3),
+    (1, 1, 1, 1),
+    (7, 2, 1, 1),
+    (7, 5, 3, 17),
+    (2, 5, 17, 3),
+    (7, 1, 33, 17),
+    (2, 1, 5, 65),
+    (7, 2, 17, 65),
+    (1, 5, 65, 65),
+    (0, 2, 5, 3),
+    (2, 0, 5, 3),
+)
+
+
+def _recurrent_cases(
+    stem: str, gates: int, states: int, biases: int, gradient: Callable[..., Arguments], mode: Any
+) -> list[Case]:
+    """Cases of a recurrent layer; the backward's arguments are those of its forward's case."""
+    found = []
+
+    def add(
+        name: str,
+        sizes: tuple[int, int, int, int],
+        options: dict[str, Any],
+        without: str = "",
+        padding: float = 0.0,
+    ) -> None:
+        t, b, i, h = sizes
+        name = " ".join([*(f"{k} {v}" for k, v in mode.items()), f"{t}x{b}x{i} to {h}{name}"])
+        options = {**mode, **options}
+        past = np.arange(t)[:, None] >= np.asarray(options.get("lengths", [t] * b))
+
+        def forward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            x = _normal(r, d, t, b, i)
+            state: list[Any] = [_normal(r, d, b, h) for _ in range(states)]
+            w_ih, w_hh, *bias = (
+                (r.uniform(-1, 1, (gates * h, *columns)) / h**0.5).astype(d)
+                for columns in [(i,), (h,), *[()] * biases]
+            )
+            x[past] = padding
+            if without == "state":
+                state = [None] * states
+            return [
+                x,
+                *state,
+                w_ih,
+                w_hh,
+                *([None] * biases if without == "bias" else bias),
+            ], options
+
+        def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            args, _ = forward(r, d)
+            with use("reference"):
+                y = getattr(kernels, f"{stem}_forward")(*args, **options)
+            dy, dlast = _normal(r, d, t, b, h), [_normal(r, d, b, h) for _ in range(states)]
+            dy[past] = padding
+            return gradient(
+                dy, *([None] * states if without == "dlast" else dlast), args, y, options
+            )
+
+        found.append(Case(f"{stem}_forward", name, forward, t * (i + h + biases + 8)))
+        found.append(Case(f"{stem}_backward", name, backward, t * (i + gates * h + 8 + b)))
+
+    for t, b, i, h in _SEQUENCES:
+        lengths = np.minimum([t // 2, t, 0, 1, t - 1], t)[:b].astype(np.int32)
+        add("", (t, b, i, h), {})
+        add(", reverse, lengths", (t, b, i, h), {"reverse": True, "lengths": lengths})
+    sizes, lengths = (7, 5, 3, 17), [3, 7, 0, 1, 6]
+    add(", reverse", sizes, {"reverse": True})
+    add(", lengths", sizes, {"lengths": lengths})
+    add(", NaN past the lengths", sizes, {"lengths": lengths}, padding=np.nan)
+    both = {"reverse": True, "lengths": lengths}
+    add(", reverse, NaN past the lengths", sizes, both, padding=np.nan)
+    for without, what in (("state", "first state"), ("bias", "bias"), ("dlast", "last gradient")):
+        add(f", no {what}", sizes, {}, without)
+        add(f", reverse, lengths, no {what}", sizes, both, without)
+    if stem != "rnn":
+        forward = found[0].make
+        found.append(
+            Case(
+                f"{stem}_forward",
+                f"{found[0].name}, nothing saved",
+                lambda r, d: (forward(r, d)[0], {**mode, "save": False}),
+                found[0].terms,
+                smooth=False,
+            )
+        )
+    return found
+
+
+def _embedding_cases() -> list[Case]:
+    found = []
+    for shape, v, d_size, dtype in (
+        ((4, 5), 5, 3, np.int64),
+        ((), 3, 17, np.int64),
+        ((1,), 1, 1, np.int32),
+        ((70,), 65, 33, np.uint8),
+        ((2, 3, 4), 9, 16, np.int16),
+        ((300,), 7, 2, np.uint64),
+        ((0, 3), 4, 5, np.int64),
+    ):
+
+        def indices(
+            r: np.random.Generator, s: Any = shape, v: int = v, dtype: Any = dtype
+        ) -> np.ndarray:
+            return np.asarray(r.integers(0, v, s)).astype(dtype)
+
+        def dy(r: np.random.Generator, d: np.dtype, s: Any = shape, n: int = d_size) -> np.ndarray:
+            return _normal(r, d, *s, n)
+
+        name = f"{shape} of {v}x{d_size}, {np.dtype(dtype).name}"
+        found += [
+            Case(
+                "embedding_forward",
+                name,
+                lambda r, d, of=indices, v=v, n=d_size: ([of(r), _normal(r, d, v, n)], {}),
+                0,
+            ),
+            *(
+                Case(
+                    "embedding_backward",
+                    name if skipped is None else f"{name}, padding_idx {skipped}",
+                    lambda r, d, of=indices, dy=dy, v=v, skipped=skipped: (
+                        [dy(r, d), of(r), v],
+                        {"padding_idx": skipped},
+                    ),
+                    max(1, int(np.prod(shape))),
+                )
+                for skipped in (None, 0, v - 1)
+            ),
+        ]
+    return found
+
+
 def _optimizer_cases() -> list[Case]:
     found = []
 
@@ -697,5 +898,11 @@ CASES: tuple[Case, ...] = (
     *_softmax_cases(),
     *_cross_entropy_cases(),
     *_dropout_cases(),
+    *_recurrent_cases("rnn", 1, 1, 1, _rnn_gradient, {}),
+    *_recurrent_cases("rnn", 1, 1, 1, _rnn_gradient, {"nonlinearity": "relu"}),
+    *_recurrent_cases("lstm", 4, 2, 1, _lstm_gradient, {}),
+    *_recurrent_cases("gru", 3, 1, 2, _gru_gradient, {}),
+    *_recurrent_cases("gru", 3, 1, 2, _gru_gradient, {"reset_after": False}),
+    *_embedding_cases(),
     *_optimizer_cases(),
 )

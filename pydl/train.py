@@ -21,7 +21,7 @@ from pydl import io, random
 from pydl.autograd import Tensor, no_grad
 from pydl.data import ArrayDataset, DataLoader
 from pydl.nn import Module
-from pydl.nn.utils import clip_grad_norm_
+from pydl.nn.utils import clip_grad_norm_, evaluating
 
 __all__ = ["Checkpoint", "EarlyStopping", "Evaluation", "History", "evaluate", "fit", "predict"]
 
@@ -74,12 +74,8 @@ class History:
         ImportError
             matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError('plots need matplotlib: pip install "pydl-kernels[plot]"') from error
         with_accuracy = any(math.isfinite(a) for a in self.train_accuracy)
-        figure = Figure(figsize=(9 if with_accuracy else 5, 3.5), layout="constrained")
+        figure = require_plots()(figsize=(9 if with_accuracy else 5, 3.5), layout="constrained")
         axes = figure.subplots(1, 2 if with_accuracy else 1, squeeze=False)[0]
         for ax, what in zip(axes, ("loss", "accuracy"), strict=False):
             for part in ("train", "validation"):
@@ -189,6 +185,15 @@ class _Sums:
         )
 
 
+def require_plots() -> Any:
+    """matplotlib's Figure, or an ImportError that says how to get it."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "pydl-kernels[plot]"') from error
+    return Figure
+
+
 def fit(
     model: Module,
     train: Any,
@@ -252,7 +257,7 @@ def fit(
             raise ValueError(f"early_stopping: {early_stopping.monitor} needs validation data")
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(checkpoint)
-    source = _resume_path(checkpoint, resume)
+    source = resume_path(checkpoint, resume)
     if rng is None:
         rng = int(random.default_generator.integers(2**63))
     loader = _loader("train", train, batch_size, shuffle=True, rng=rng)
@@ -296,7 +301,7 @@ def evaluate(
         No samples.
     """
     sums = _Sums()
-    with _evaluating(model), no_grad():
+    with evaluating(model), no_grad():
         for batch in _loader("data", data, batch_size):
             inputs, targets = _batch(batch)
             outputs = model(*inputs)
@@ -315,7 +320,7 @@ def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     arrays = ArrayDataset(*inputs).arrays
-    with _evaluating(model), no_grad():
+    with evaluating(model), no_grad():
         parts = [model(*(Tensor(a[start:start + batch_size]) for a in arrays)).data
                  for start in range(0, max(1, len(arrays[0])), batch_size)]
     return np.concatenate(parts)
@@ -516,7 +521,7 @@ def _generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
                 yield f"{path}.{name}", value
 
 
-def _resume_path(
+def resume_path(
     checkpoint: Checkpoint | None, resume: bool | str | os.PathLike[str]
 ) -> Path | None:
     """The file to resume from, if any; refuses to overwrite a file that is not resumed."""
@@ -558,17 +563,6 @@ def _batch(batch: Any) -> tuple[list[Tensor], np.ndarray]:
         raise ValueError("batch: expected (inputs, ..., targets), got "
                          f"{type(batch).__name__} without targets")
     return [Tensor(a) for a in batch[:-1]], np.asarray(batch[-1])
-
-
-@contextmanager
-def _evaluating(model: Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.__dict__["training"] = mode
 
 
 class _Progress:

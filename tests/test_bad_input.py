@@ -29,6 +29,13 @@ Y = zeros(2, 6, 4, 3)
 ROWS = zeros(3, 4)
 FLAT = zeros(7)
 RNG = np.random.default_rng(0)
+SEQUENCE = zeros(5, 2, 4)
+STATES = zeros(5, 2, 3)
+STATE = zeros(2, 3)
+RNN = (zeros(3, 4), zeros(3, 3))
+LSTM = (zeros(12, 4), zeros(12, 3))
+GRU = (zeros(9, 4), zeros(9, 3))
+TOKENS = np.array([[0, 2, 1], [4, 4, 0]])
 GIANT = np.broadcast_to(np.float32(0), (HUGE, 1, 2, 2))
 
 # (kernel, positional arguments, options, error, its text as a regular expression)
@@ -80,9 +87,20 @@ FIRST = {
     "log_softmax_backward": ("dy", (ROWS,), {}),
     "softmax_cross_entropy_forward": ("logits", ([0],), {}),
     "softmax_cross_entropy_backward": ("dloss", (ROWS, [0]), {}),
+    "rnn_forward": ("x", (None, *RNN), {}),
+    "rnn_backward": ("dy", (None, SEQUENCE, None, *RNN, STATES), {}),
+    "lstm_forward": ("x", (None, None, *LSTM), {}),
+    "lstm_backward": (
+        "dy", (None, None, SEQUENCE, None, None, *LSTM, STATES, zeros(5, 2, 12), STATES), {}
+    ),
+    "gru_forward": ("x", (None, *GRU), {}),
+    "gru_backward": (
+        "dy", (None, SEQUENCE, None, *GRU, STATES, zeros(5, 2, 9), STATES), {}
+    ),
+    "embedding_backward": ("dy", (TOKENS, 5), {}),
     "dropout_forward": ("x", (0.5, RNG), {}),
     "dropout_backward": ("dy", (ROWS, 0.5), {}),
-}
+}  # fmt: skip
 
 WRONG_AXES = {
     "im2col": "x: expected shape (N, C, H, W), got (7,)",
@@ -103,6 +121,13 @@ WRONG_AXES = {
     "linear_backward_bias": "dy: expected shape (N, O), got (7,)",
     "matmul": "a: expected shape (M, K) or (B, M, K), got (7,)",
     "softmax_cross_entropy_forward": "logits: expected shape (B, C), got (7,)",
+    "rnn_forward": "x: expected shape (T, B, I), got (7,)",
+    "rnn_backward": "dy: expected shape (T, B, H), got (7,)",
+    "lstm_forward": "x: expected shape (T, B, I), got (7,)",
+    "lstm_backward": "dy: expected shape (T, B, H), got (7,)",
+    "gru_forward": "x: expected shape (T, B, I), got (7,)",
+    "gru_backward": "dy: expected shape (T, B, H), got (7,)",
+    "embedding_backward": "dy: expected shape (2, 3, 7), got (7,)",
 }
 
 ROWS_OF_ARRAYS: list[Row] = [
@@ -372,6 +397,110 @@ OTHERS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], s
         ((ROWS, np.ones(3, bool), 0.5), {}, ValueError,
          r"^mask: expected shape \(3, 4\), got \(3,\)$"),
     ],
+    "rnn_forward": [
+        ((SEQUENCE, None, RNN[0].astype("f8"), RNN[1]), {}, TypeError,
+         "^w_ih: expected float32 .* got float64$"),
+        ((SEQUENCE, None, zeros(3, 5), RNN[1]), {}, ValueError,
+         r"^x: expected size 5 on axis 2 as in w_ih, got shape \(5, 2, 4\)$"),
+        ((SEQUENCE, None, zeros(2, 4), RNN[1]), {}, ValueError,
+         r"^w_ih: expected shape \(3, 4\), got \(2, 4\)$"),
+        ((SEQUENCE, None, RNN[0], zeros(4, 3)), {}, ValueError,
+         r"^w_hh: expected shape \(3, 3\), got \(4, 3\)$"),
+        ((SEQUENCE, None, FLAT, RNN[1]), {}, ValueError, r"^w_ih: expected shape \(H, I\), got"),
+        ((SEQUENCE, None, RNN[0], FLAT), {}, ValueError, r"^w_hh: expected shape \(H, H\), got"),
+        ((zeros(5, 2, 0), None, zeros(3, 0), RNN[1]), {}, ValueError,
+         "^w_ih: expected sizes of at least 1"),
+        ((SEQUENCE, None, RNN[0], zeros(0, 0)), {}, ValueError, "^w_hh: expected sizes of at lea"),
+        ((SEQUENCE, zeros(1, 3), *RNN), {}, ValueError,
+         r"^h0: expected shape \(2, 3\), got \(1, 3\)$"),
+        ((SEQUENCE, zeros(1, 2, 3), *RNN), {}, ValueError, r"^h0: expected shape \(B, H\), got"),
+        ((SEQUENCE, "zeros", *RNN), {}, TypeError, "^h0: expected an array, got str$"),
+        ((SEQUENCE, None, *RNN, zeros(4)), {}, ValueError,
+         r"^b: expected shape \(3,\), got \(4,\)$"),
+        ((SEQUENCE, None, *RNN), {"nonlinearity": "sigmoid"}, ValueError,
+         "^nonlinearity: expected one of tanh, relu, got 'sigmoid'$"),
+        ((SEQUENCE, None, *RNN), {"nonlinearity": None}, ValueError, "^nonlinearity: .* got None$"),
+        ((SEQUENCE, None, *RNN), {"reverse": 1}, TypeError, "^reverse: expected a bool, got int$"),
+        ((SEQUENCE, None, *RNN), {"lengths": [5]}, ValueError,
+         r"^lengths: expected shape \(2,\), got \(1,\)$"),
+        ((SEQUENCE, None, *RNN), {"lengths": [6, 5]}, ValueError,
+         r"^lengths: expected values from 0 to T = 5, got \[6, 5\]$"),
+        ((SEQUENCE, None, *RNN), {"lengths": [-1, 5]}, ValueError, "^lengths: expected values"),
+        ((SEQUENCE, None, *RNN), {"lengths": np.array([2**64 - 1, 5], np.uint64)}, ValueError,
+         "^lengths: expected values from 0 to T = 5"),
+        ((SEQUENCE, None, *RNN), {"lengths": [5.0, 1.0]}, TypeError,
+         "^lengths: expected integers, got float64$"),
+        ((SEQUENCE, None, *RNN), {"lengths": [True, False]}, TypeError,
+         "^lengths: expected integers, got bool$"),
+        ((SEQUENCE, None, *RNN), {"lengths": 5}, ValueError,
+         r"^lengths: expected shape \(2,\), got \(\)$"),
+        ((np.broadcast_to(np.float32(0), (2**59, 1, 1)), None, zeros(3, 1), RNN[1]), {}, ValueError,
+         "^output: expected at most"),
+    ],
+    "rnn_backward": [
+        ((STATES[:4], None, SEQUENCE, None, *RNN, STATES), {}, ValueError,
+         r"^dy: expected shape \(5, 2, 3\), got \(4, 2, 3\)$"),
+        ((STATES, zeros(3, 2), SEQUENCE, None, *RNN, STATES), {}, ValueError,
+         r"^dh_n: expected shape \(2, 3\), got \(3, 2\)$"),
+        ((STATES, None, SEQUENCE, zeros(3, 2), *RNN, STATES), {}, ValueError, "^h0: expected sh"),
+        ((STATES, None, SEQUENCE, None, *RNN, SEQUENCE), {}, ValueError,
+         r"^y: expected shape \(5, 2, 3\), got \(5, 2, 4\)$"),
+        ((STATES, None, SEQUENCE, None, *RNN, STATES), {"lengths": [6, 0]}, ValueError,
+         "^lengths: expected values"),
+    ],
+    "lstm_forward": [
+        ((SEQUENCE, None, None, *RNN), {}, ValueError,
+         r"^w_hh: expected shape \(12, 3\), got \(3, 3\)$"),
+        ((SEQUENCE, None, STATES, *LSTM), {}, ValueError, r"^c0: expected shape \(B, H\), got"),
+        ((SEQUENCE, None, STATE.astype("f8"), *LSTM), {}, TypeError, "^c0: expected float32"),
+        ((SEQUENCE, None, None, *LSTM, zeros(3)), {}, ValueError,
+         r"^b: expected shape \(12,\), got \(3,\)$"),
+        ((SEQUENCE, None, None, *LSTM), {"save": None}, TypeError, "^save: expected a bool"),
+    ],
+    "lstm_backward": [
+        ((STATES, None, None, SEQUENCE, None, None, *LSTM, STATES, None, None), {}, TypeError,
+         "^gates: expected an array, got None$"),
+        ((STATES, None, None, SEQUENCE, None, None, *LSTM, STATES, STATES, STATES), {}, ValueError,
+         r"^gates: expected shape \(5, 2, 12\), got \(5, 2, 3\)$"),
+        ((STATES, None, None, SEQUENCE, None, None, *LSTM, STATES, zeros(5, 2, 12), STATE), {},
+         ValueError, r"^cells: expected shape \(T, B, H\), got \(2, 3\)$"),
+        ((STATES, None, FLAT, SEQUENCE, None, None, *LSTM, STATES, zeros(5, 2, 12), STATES), {},
+         ValueError, r"^dc_n: expected shape \(B, H\), got \(7,\)$"),
+    ],
+    "gru_forward": [
+        ((SEQUENCE, None, *GRU, zeros(3)), {}, ValueError,
+         r"^b_ih: expected shape \(9,\), got \(3,\)$"),
+        ((SEQUENCE, None, *GRU, None, zeros(9, 1)), {}, ValueError,
+         r"^b_hh: expected shape \(9,\), got \(9, 1\)$"),
+        ((SEQUENCE, None, *GRU), {"reset_after": "no"}, TypeError, "^reset_after: expected a bool"),
+    ],
+    "gru_backward": [
+        ((STATES, None, SEQUENCE, None, *GRU, STATES, zeros(5, 2, 9), None), {}, TypeError,
+         "^hidden: expected an array, got None$"),
+        ((STATES, None, SEQUENCE, None, *GRU, STATES, zeros(5, 2, 6), STATES), {}, ValueError,
+         r"^gates: expected shape \(5, 2, 9\), got \(5, 2, 6\)$"),
+    ],
+    "embedding_forward": [
+        ((None, ROWS), {}, TypeError, "^indices: expected an array, got None$"),
+        ((TOKENS.astype("f4"), ROWS), {}, TypeError, "^indices: expected integers, got float32$"),
+        (([True], ROWS), {}, TypeError, "^indices: expected integers, got bool$"),
+        ((TOKENS, FLAT), {}, ValueError, r"^weight: expected shape \(V, D\), got \(7,\)$"),
+        ((TOKENS, TOKENS), {}, TypeError, "^weight: expected float32 or float64, got int64$"),
+        ((TOKENS, zeros(5, 0)), {}, ValueError, "^weight: expected sizes of at least 1"),
+        ((np.broadcast_to(np.int8(0), (HUGE,)), np.broadcast_to(np.float32(0), (1, HUGE))), {},
+         ValueError, "^output: expected at most"),
+    ],
+    "embedding_backward": [
+        ((np.float32(1), TOKENS, 5), {}, ValueError, "^dy: expected a last axis of at least 1"),
+        ((zeros(2, 3, 0), TOKENS, 5), {}, ValueError, "^dy: expected a last axis of at least 1"),
+        ((zeros(2, 3, 4), TOKENS, 0), {}, ValueError,
+         "^num_embeddings: expected an int of at least 1, got 0$"),
+        ((zeros(2, 3, 4), TOKENS, 5.0), {}, TypeError, "^num_embeddings: expected an int, got 5.0"),
+        ((zeros(2, 3, 4), TOKENS, HUGE**2), {}, ValueError, "^num_embeddings: expected an int"),
+        ((zeros(2, 3, 4), TOKENS, 5), {"padding_idx": 5}, ValueError,
+         "^padding_idx: expected a row below 5, got 5$"),
+        ((zeros(2, 3, 4), TOKENS, 5), {"padding_idx": -1}, ValueError, "^padding_idx: expected an"),
+    ],
     "sgd_step": [
         (([1.0], [1.0]), {"lr": 1}, TypeError, "^param: expected a numpy.ndarray, got list$"),
         ((zeros(3, dtype=int), zeros(3)), {"lr": 1}, TypeError,
@@ -454,6 +583,22 @@ ROWS_OF_LABELS: list[Row] = [
         ([0, 2**32, 1], {}),
         (np.array([0, 2**64 - 1, 1], np.uint64), {}),
         (np.array([0, 255, 1], np.uint8), {"ignore_index": -1}),
+    )
+]
+ROWS_OF_LABELS += [
+    (name, args, {}, ValueError, "^" + re.escape(shapes.BAD_INDEX[name]) + "$")
+    for tokens in (
+        np.array([0, 3]),
+        np.array([-1, 0]),
+        np.array([0, 2**62]),
+        np.array([0, 2**32], np.uint64),
+        np.array([2**64 - 1, 0], np.uint64),
+        np.array([0, 255], np.uint8),
+        np.array([0, -128], np.int8),
+    )
+    for name, args in (
+        ("embedding_forward", (tokens, ROWS)),
+        ("embedding_backward", (zeros(2, 4), tokens, 3)),
     )
 ]
 

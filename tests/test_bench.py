@@ -13,6 +13,7 @@ import pytest
 from pydl import kernels
 from pydl.bench import command, main, numpy_kernels, report, torch_kernels
 from pydl.bench.cases import CASES, Case, select
+from pydl.bench.language import CharStep, Generation, _InNumpy
 from pydl.bench.layers import CONVOLUTIONS
 from pydl.bench.machine import Peaks, blas_keeps_to
 from pydl.bench.networks import NETWORKS, Step, _numpy_step, small_vgg
@@ -108,8 +109,8 @@ def test_inputs_are_the_same_at_every_call():
 def test_select_by_kernel_and_shape():
     assert {c.operation for c in select(["conv2d_backward_weight"])} == {"conv2d_backward"}
     assert {c.name.split()[0] for c in select(["conv2d"], "vgg16")} == {"vgg16"}
-    with pytest.raises(ValueError, match="expected a part of one of conv2d_forward.*got 'lstm'"):
-        select(["lstm"])
+    with pytest.raises(ValueError, match="a part of one of conv2d_forward.*got 'attention'"):
+        select(["attention"])
     with pytest.raises(ValueError, match="shape: .*got 'vgg19'"):
         select(["conv2d"], "vgg19")
 
@@ -145,7 +146,7 @@ def test_the_numpy_step_has_the_gradients_of_pydl(build):
     with kernels.use("reference"):
         step()
     yardstick()
-    for got, expected in zip(yardstick.gradients(), step.gradients(), strict=True):
+    for got, expected in zip(yardstick.numbers(), step.numbers(), strict=True):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * scale)
 
@@ -154,8 +155,17 @@ def test_a_step_trains():
     step = Step(small_vgg, (2, 3, 32, 32))
     before = [p.numpy().copy() for p in step.model.parameters()]
     step()
-    for p, old, g in zip(step.model.parameters(), before, step.gradients(), strict=True):
+    for p, old, g in zip(step.model.parameters(), before, step.numbers(), strict=True):
         np.testing.assert_allclose(p.numpy(), old - 1e-3 * g, rtol=1e-5, atol=1e-7)
+
+
+def test_the_language_model_in_numpy_has_the_numbers_of_pydl():
+    for build, sizes in ((CharStep, (3, 2, 8)), (Generation, (2, 8))):
+        made, twin = build(*sizes), _InNumpy(build(*sizes))
+        made()
+        twin()
+        for got, expected in zip(twin.numbers(), made.numbers(), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 # The timing
@@ -327,7 +337,7 @@ def test_a_wrong_result_is_not_timed(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["lstm"], "got 'lstm'"),
+        (["attention"], "got 'attention'"),
         (["relu", "--threads", "0"], "threads: expected at least 1, got 0"),
         (["relu", "--kernel", "nothing"], "expected [NAME=]MODULE:FUNCTION"),
         (["relu", "--kernel", "no_such_module:f"], "no_such_module"),

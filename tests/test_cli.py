@@ -183,9 +183,152 @@ def test_yardstick_im2col_is_the_kernels():
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "rhyme.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog.\n" * 20)
+    return path
+
+
+TRAIN_TEXT = ["--hidden", "12", "--batch-size", "4", "--seq-length", "10", "--sample-every", "15",
+              "--sample-length", "20"]
+
+
+def test_train_text_resume_and_generate(tmp_path, text_file, capsys, monkeypatch):
+    pytest.importorskip("safetensors")
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "text", str(text_file), *TRAIN_TEXT, "--steps", "30"]
+    assert cli.main([*command, "--threads", "1"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("900 characters, 29 distinct; the last 90 are held out", "lstm of 1 x 12 units",
+                 "step 15, ", "step 30, ", "nats per character; held out ", " bits, perplexity ",
+                 "pydl generate rhyme.safetensors"):
+        assert part in shown
+    saved = (tmp_path / "rhyme.safetensors").read_bytes()
+    generate = ["generate", "rhyme.safetensors", "--prompt", "the ", "--length", "30",
+                "--seed", "1"]
+    assert cli.main(generate) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("the ") and len(text) == 35
+    assert cli.main([*generate, "--temperature", "0", "--top-k", "3"]) == 0
+    capsys.readouterr()
+
+    # A second run does not overwrite the first; a longer one goes on from it.
+    assert cli.main(command) == 1
+    assert "holds a checkpoint already" in capsys.readouterr().err
+    assert cli.main([*command[:-1], "45", "--resume"]) == 0
+    shown = capsys.readouterr().out
+    assert "step 45, " in shown and "step 30, " not in shown
+    assert cli.main([*command, "--resume", "--hidden", "13"]) == 1
+    assert "another run: hidden_size: expected 13, got 12" in capsys.readouterr().err
+    assert saved != (tmp_path / "rhyme.safetensors").read_bytes()
+
+
+def test_train_text_options_reach_the_model(tmp_path, text_file, capsys):
+    path = tmp_path / "m.npz"
+    assert cli.main([
+        "train", "text", str(text_file), *TRAIN_TEXT, "--minutes", "0.002", "--cell", "gru",
+        "--layers", "2", "--embedding", "7", "--dropout", "0.2", "--heldout", "0", "--seed", "3",
+        "--sample-length", "0", "--checkpoint", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "held out" in shown and "perplexity" not in shown
+    config = pydl.models.CharRNN.load(path).config
+    assert config == {"vocab_size": 29, "hidden_size": 12, "embedding_size": 7, "num_layers": 2,
+                      "cell": "gru", "dropout": 0.2, "nonlinearity": "tanh"}
+
+
+def test_train_text_interrupted_says_how_to_go_on(tmp_path, text_file, capsys, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pydl.commands.text.fit_text", interrupted)
+    path = tmp_path / "m.npz"
+    assert cli.main(["train", "text", str(text_file), "--checkpoint", str(path)]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    path.write_bytes(b"")
+    assert cli.main(["train", "text", str(text_file), "--checkpoint", str(path)]) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), [
+    ([], 2, "usage: pydl train"),
+    (["nonsense"], 2, "invalid choice"),
+    (["text"], 2, "FILE"),
+    (["text", "rhyme.txt", "--cell", "cnn"], 2, "invalid choice: 'cnn'"),
+    (["text", "rhyme.txt", "--epochs", "1", "--steps", "1"], 2, "not allowed with"),
+    (["text", "rhyme.txt", "--hidden", "0"], 2, "expected at least 1, got 0"),
+    (["text", "rhyme.txt", "--minutes", "inf"], 2, "expected more than 0, got inf"),
+    (["text", "rhyme.txt", "--dropout", "1"], 2, "expected 0 or more and less than 1, got 1"),
+    (["text", "rhyme.txt", "--temperature", "-1"], 2, "expected 0 or more, got -1"),
+    (["text", "missing.txt"], 1, "missing.txt"),
+    (["text", "empty.txt"], 1, "expected a text, got an empty file"),
+    (["text", "bytes.txt"], 1, "expected UTF-8, got the byte 0xff"),
+    (["text", "rhyme.txt"], 1, r"tokens: expected at least batch_size * seq_length + 1"),
+    (["text", "rhyme.txt", "--checkpoint", "no/x.npz"], 1, "no such folder"),
+    (["text", "rhyme.txt", "--checkpoint", "x.bin"], 1, "ends in .safetensors or .npz"),
+    (["series", "prices.csv"], 2, "--column"),
+    (["series", "prices.csv", "--column", "open"], 1, "expected one column 'open', got 'day', 'cl"),
+    (["series", "prices.csv", "--column", "day"], 1, "line 2, 'day': expected a number, got 'mon'"),
+    (["series", "prices.csv", "--column", "close"], 1, "line 3, 'close': expected a number, got a"),
+    (["series", "short.csv", "--column", "x"], 1, "series: expected more values for a window of"),
+    (["series", "short.csv", "--column", "x", "--out", "no/x.png"], 1, "no such folder"),
+    (["series", "short.csv", "--column", "x", "--test", "1.5"], 2, "less than 1, got 1.5"),
+])
+def test_train_rejects(tmp_path, text_file, capsys, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.txt").touch()
+    Path("bytes.txt").write_bytes(b"ab\xff")
+    Path("prices.csv").write_text("day,close\nmon,3\ntue,\n")
+    Path("short.csv").write_text("x\n1\n2\n3\n")
+    assert cli.main(["train", *arguments]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_generate_rejects(tmp_path, capsys):
+    path = str(tmp_path / "m.npz")
+    vocab = pydl.data.CharVocab("ab")
+    pydl.models.CharRNN(2, 3, vocab=vocab).save(path)
+    for arguments, code, message in (
+        ([], 2, "CHECKPOINT"),
+        ([str(tmp_path / "none.npz")], 1, "none.npz"),
+        ([path, "--prompt", ""], 1, "prompt: expected at least one character"),
+        ([path, "--prompt", "abc"], 1, "pydl generate: prompt: expected the vocabulary's 2 char"),
+        ([path, "--prompt", "a", "--top-k", "3"], 1, "top_k: expected 1 to 2, got 3"),
+        ([path, "--temperature", "-1"], 2, "expected 0 or more, got -1"),
+        ([path, "--length", "-1"], 2, "expected at least 0, got -1"),
+    ):
+        assert cli.main(["generate", *arguments]) == code
+        assert message in capsys.readouterr().err
+    assert cli.main(["generate", path, "--prompt", "a", "--length", "2"]) == 0
+
+
+def test_train_series(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    rows = "\n".join(f"{i},{np.sin(i / 5) * 10 + 30}" for i in range(300))
+    path, picture = tmp_path / "wave.csv", tmp_path / "wave.png"
+    path.write_text(f"time,height\n{rows}\n")
+    assert cli.main(["train", "series", str(path), "--column", "height", "--window", "12",
+                     "--epochs", "20", "--lr", "0.01", "--hidden", "8", "--out", str(picture)]) == 0
+    shown = capsys.readouterr().out
+    assert "300 values; the last 60 are the test" in shown and "below the naive forecast's" in shown
+    assert "network" in shown and "naive" in shown and "RMSE" in shown and "MAE" in shown
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["train", "series", str(path), "--column", "height", "--horizon", "3",
+                     "--epochs", "1", "--no-plot", "--threads", "1"]) == 0
+    assert "the picture" not in capsys.readouterr().out
+
+
+SHORTER = {
+    "copy_task": ["--seeds", "1", "--steps", "3"],
+    "digits_cnn": ["--epochs", "1"],
+    "google_prices": ["--epochs", "2"],
+    "shakespeare": ["--steps", "2", "--hidden", "16"],
+}
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
 def test_examples_run(example, tmp_path):
-    arguments = ["--epochs", "1"] if "--epochs" in example.read_text() else []
+    arguments = SHORTER.get(example.stem, [])
     done = run(str(example), *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -36,6 +36,10 @@ IMAGES = distinct(2, 4, 6, 5)
 LABELS = np.array([0, 2, 1, 2, 0])
 CLASS_WEIGHT = np.array([0.5, 2.0, 1.0])
 
+def joined(results):
+    return F.cat([r.reshape(-1) for r in results])
+
+
 GRADIENTS = {
     "add": (F.add, A, B),
     "add alpha": (lambda a, b: F.add(a, b, alpha=3), A, B),
@@ -107,6 +111,32 @@ GRADIENTS = {
     "linear no bias": (F.linear, normal(5, 3), normal(4, 3)),
     "linear 1d": (F.linear, normal(3), normal(4, 3), normal(4)),
     "linear 3d": (F.linear, normal(2, 3, 4), normal(5, 4), normal(5)),
+    "rnn": (
+        lambda *a: joined(F.rnn(*a, lengths=[4, 2])),
+        normal(4, 2, 3), normal(2, 5), normal(5, 3), normal(5, 5), normal(5), normal(5),
+    ),
+    "lstm": (
+        lambda *a: joined(F.lstm(*a, reverse=True, lengths=[4, 2])),
+        normal(4, 2, 3), normal(2, 2), normal(2, 2), normal(8, 3), normal(8, 2), normal(8),
+        normal(8),
+    ),
+    "lstm no bias, no state": (
+        lambda x, w_ih, w_hh: joined(F.lstm(x, None, None, w_ih, w_hh)),
+        normal(3, 2, 4), normal(4, 4), normal(4, 1),
+    ),
+    "lstm one bias, last cell alone": (
+        lambda x, h, c, w_ih, w_hh, b: F.lstm(x, h, c, w_ih, w_hh, None, b)[2],
+        normal(3, 2, 4), normal(2, 1), normal(2, 1), normal(4, 4), normal(4, 1), normal(4),
+    ),
+    "gru": (
+        lambda *a: joined(F.gru(*a, lengths=[0, 4])),
+        normal(4, 2, 3), normal(2, 2), normal(6, 3), normal(6, 2), normal(6), normal(6),
+    ),
+    "gru before": (
+        lambda *a: joined(F.gru(*a, reset_after=False, reverse=True)),
+        normal(4, 2, 3), normal(2, 2), normal(6, 3), normal(6, 2), normal(6), normal(6),
+    ),
+    "embedding": (lambda w: F.embedding(np.array([[1, 0, 1], [3, 3, 1]]), w) ** 2, normal(4, 3)),
     "conv2d": (
         lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 0), (1, 2), 2),
         IMAGES,
@@ -180,7 +210,7 @@ GRADIENTS = {
         RNG.uniform(0, 1, (3, 2)),
     ),
     "to": (lambda x: x.to("float64") * 2, X),
-}
+}  # fmt: skip
 for _a, _b in (
     ((2, 3), (3, 4)),
     ((3,), (3,)),

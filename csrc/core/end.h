@@ -3,6 +3,7 @@
 #undef VLEN
 #undef lanes
 #undef INLINE
+#undef X86
 #undef NR
 #undef sink
 #undef matrix
@@ -12,6 +13,14 @@
 #undef weight_job
 #undef depthwise_job
 #undef patches
+#undef operand
+#undef tile
+#undef FINISH
+#undef FOR_ROWS_OF_TILE
+#undef product
+#undef recurrence
+#undef input_gates
+#undef TILE_VECTORS
 #undef tile_run
 #undef winograd_job
 #undef winograd_weight_job

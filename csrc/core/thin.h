@@ -6,7 +6,8 @@
 enum {
     FN(THIN) = 8,
     FN(THIN_ACCUMULATORS) = MR * NR_VECTORS,
-    FN(THIN_AHEAD) = 8, /* rows to prefetch: they are far apart */
+    FN(THIN_COLUMNS) = 2048 / sizeof(REAL), /* of the sums, which stay in L1 */
+    FN(THIN_RANK) = 4,                      /* rows of the large operand for each pass over the sums */
 };
 
 typedef struct {
@@ -61,50 +62,32 @@ INLINE void FN(thin_dots)(const thin_job *job, idx j, int thin, int rows)
     }
 }
 
-/* sums for columns j .. j + vectors * VLEN */
-INLINE void FN(thin_sums)(const thin_job *job, idx j, int thin, int vectors)
+/* sum (thin, columns) += rows p .. p + rows of the large operand, from column j on */
+INLINE void FN(thin_rank)(const thin_job *job, idx p, idx j, idx columns, int thin, int rows, REAL *sum)
 {
-    vec acc[FN(THIN)][FN(THIN)];
-#pragma GCC unroll 8
-    for (int i = 0; i < thin; i++)
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++)
-            acc[i][v] = (vec){0};
-    const REAL *b = job->b + j;
-    for (idx p = 0; p < job->k; p++, b += job->b_row) {
+    const REAL *b = job->b + p * job->b_row + j, *a = job->a + p;
+    for (idx q = 0; q < columns; q += VLEN) {
+        const idx count = columns - q;
         vec value[FN(THIN)];
 #pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) {
-            __builtin_prefetch(b + FN(THIN_AHEAD) * job->b_row + v * VLEN);
-            value[v] = FN(load)(b + v * VLEN);
-        }
+        for (int r = 0; r < rows; r++)
+            value[r] = FN(load_part)(b + r * job->b_row + q, count, 0);
 #pragma GCC unroll 8
         for (int i = 0; i < thin; i++) {
-            const vec from = FN(splat)(job->a[i * job->a_row + p]);
+            vec total = FN(load)(sum + i * FN(THIN_COLUMNS) + q);
 #pragma GCC unroll 8
-            for (int v = 0; v < vectors; v++)
-                acc[i][v] += from * value[v];
+            for (int r = 0; r < rows; r++)
+                total += a[i * job->a_row + r] * value[r];
+            FN(store)(sum + i * FN(THIN_COLUMNS) + q, total);
         }
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < thin; i++)
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) {
-            vec sum = acc[i][v] + (job->bias_of_thin ? job->bias_of_thin[i] : 0);
-            if (job->bias_of_large)
-                sum += FN(load)(job->bias_of_large + j + v * VLEN);
-            FN(store)(job->c + i * job->c_thin + j + v * VLEN, sum);
-        }
 }
 
-static void FN(thin_scalar_sum)(const thin_job *job, idx j)
+static void FN(thin_store)(const thin_job *job, const REAL *sum, idx j, idx columns)
 {
-    for (idx i = 0; i < job->thin; i++) {
-        REAL sum = 0;
-        for (idx p = 0; p < job->k; p++)
-            sum += job->a[i * job->a_row + p] * job->b[p * job->b_row + j];
-        job->c[i * job->c_thin + j] = sum + FN(thin_bias)(job, i, j);
-    }
+    for (idx i = 0; i < job->thin; i++)
+        for (idx q = 0; q < columns; q++)
+            job->c[i * job->c_thin + j + q] = sum[i * FN(THIN_COLUMNS) + q] + FN(thin_bias)(job, i, j + q);
 }
 
 /* How many rows or vectors of the large operand go with a thin operand of so many rows. */
@@ -138,17 +121,21 @@ static void FN(thin_dots_task)(void *context, idx task)
 static void FN(thin_sums_task)(void *context, idx task)
 {
     const thin_job *job = context;
-    idx j = task * job->piece;
-    const idx end = FN(min)(j + job->piece, job->large);
+    const idx end = FN(min)((task + 1) * job->piece, job->large);
+    REAL sum[FN(THIN) * FN(THIN_COLUMNS)];
+    for (idx j = task * job->piece; j < end; j += FN(THIN_COLUMNS)) {
+        const idx columns = FN(min)(FN(THIN_COLUMNS), end - j);
+        memset(sum, 0, (size_t)(job->thin * FN(THIN_COLUMNS)) * sizeof(REAL));
+        idx p = 0;
 #define SUMS(thin) \
-    for (; j + THIN_WIDTH(thin) * VLEN <= end; j += THIN_WIDTH(thin) * VLEN) \
-        FN(thin_sums)(job, j, thin, THIN_WIDTH(thin)); \
-    for (; j + VLEN <= end; j += VLEN) \
-        FN(thin_sums)(job, j, thin, 1);
-    THIN_CASES(SUMS)
+    for (; p + FN(THIN_RANK) <= job->k; p += FN(THIN_RANK)) \
+        FN(thin_rank)(job, p, j, columns, thin, FN(THIN_RANK), sum); \
+    for (; p < job->k; p++) \
+        FN(thin_rank)(job, p, j, columns, thin, 1, sum);
+        THIN_CASES(SUMS)
 #undef SUMS
-    for (; j < end; j++)
-        FN(thin_scalar_sum)(job, j);
+        FN(thin_store)(job, sum, j, columns);
+    }
 }
 #undef THIN_CASES
 #undef THIN_WIDTH

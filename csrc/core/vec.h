@@ -12,18 +12,6 @@ INLINE vec FN(load)(const REAL *p) { return *(const loose_vec *)p; }
 INLINE void FN(store)(REAL *p, vec v) { *(loose_vec *)p = v; }
 INLINE vec FN(splat)(REAL value) { return value - (vec){0}; }
 
-INLINE REAL FN(sum_lanes)(vec v)
-{
-    REAL sum[VECTOR_BYTES / sizeof(REAL)];
-    FN(store)(sum, v);
-#pragma GCC unroll 4
-    for (int half = (int)VLEN / 2; half; half /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < half; i++)
-            sum[i] += sum[i + half];
-    return sum[0];
-}
-
 /* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ...,
  * odd_lanes a1 a3 ... b1 b3 ... */
 #ifdef __clang__
@@ -66,6 +54,26 @@ INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
 INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
 INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
 INLINE vec FN(odd_lanes)(vec a, vec b) { return SHUFFLE(a, b, ODD); }
+
+/* The sums of VLEN vectors' lanes. Each round adds the halves of two vectors and so leaves half as
+ * many vectors. */
+INLINE vec FN(sum_each)(vec v[])
+{
+#pragma GCC unroll 4
+    for (idx half = VLEN / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (idx i = 0; i < half; i++)
+            v[i] = FN(zip_low)(v[i], v[i + half]) + FN(zip_high)(v[i], v[i + half]);
+    return v[0];
+}
+
+INLINE REAL FN(sum_lanes)(vec v)
+{
+#pragma GCC unroll 4
+    for (idx left = VLEN; left > 1; left /= 2)
+        v = FN(zip_low)(v, v) + FN(zip_high)(v, v);
+    return v[0];
+}
 #undef ZIP_LOW
 #undef ZIP_HIGH
 #undef EVEN
@@ -75,6 +83,30 @@ INLINE vec FN(odd_lanes)(vec a, vec b) { return SHUFFLE(a, b, ODD); }
 
 #define lanes FN(lanes)
 INLINE vec FN(select)(lanes mask, vec a, vec b) { return (vec)((mask & (lanes)a) | (~mask & (lanes)b)); }
+
+/* X86(max) is _mm512_max_ps or its sibling, by the width that the ISA's file names. */
+#if defined(X86_WIDTH) && REAL_IS_FLOAT
+#define X86(name) X86_WIDTH(name, ps)
+#elif defined(X86_WIDTH)
+#define X86(name) X86_WIDTH(name, pd)
+#endif
+
+/* a > b ? a : b and a < b ? a : b: b where either is NaN. */
+#ifdef X86
+INLINE vec FN(larger)(vec a, vec b) { return (vec)X86(max)(a, b); }
+INLINE vec FN(smaller)(vec a, vec b) { return (vec)X86(min)(a, b); }
+#else
+INLINE vec FN(larger)(vec a, vec b) { return FN(select)((lanes)(a > b), a, b); }
+INLINE vec FN(smaller)(vec a, vec b) { return FN(select)((lanes)(a < b), a, b); }
+#endif
+
+INLINE REAL FN(largest_lane)(vec v)
+{
+#pragma GCC unroll 4
+    for (idx left = VLEN; left > 1; left /= 2)
+        v = FN(larger)(FN(zip_low)(v, v), FN(zip_high)(v, v));
+    return v[0];
+}
 
 /* 0 1 2 ... */
 INLINE lanes FN(lane_numbers)(void)
@@ -91,16 +123,35 @@ INLINE lanes FN(last_lanes)(idx count)
     return (lanes)(FN(lane_numbers)() >= (lanes){0} + (int)(VLEN - count));
 }
 
-/* The first count elements; fill, or nothing stored, in further lanes. */
+/* All bits in the first count lanes. */
+INLINE lanes FN(first_lanes)(idx count)
+{
+    return (lanes)(FN(lane_numbers)() < (lanes){0} + (int)count);
+}
+
+/* The first count elements; fill, or nothing stored, in further lanes. AVX leaves out lanes by a
+ * mask. */
+#if defined(X86) && VECTOR_BYTES == 64
+#define PART ((__mmask16)((1u << count) - 1))
+#define LOAD_PART X86(mask_loadu)(FN(splat)(fill), PART, p)
+#define STORE_PART X86(mask_storeu)(p, PART, v)
+#elif defined(X86) && VECTOR_BYTES == 32
+#define PART ((__m256i)FN(first_lanes)(count))
+#define LOAD_PART FN(select)((lanes)PART, (vec)X86(maskload)(p, PART), FN(splat)(fill))
+#define STORE_PART X86(maskstore)(p, PART, v)
+#endif
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {
     if (count >= VLEN)
         return FN(load)(p);
-    REAL part[VECTOR_BYTES / sizeof(REAL)];
-    FN(store)(part, FN(splat)(fill));
+#ifdef LOAD_PART
+    return (vec)LOAD_PART;
+#else
+    vec part = FN(splat)(fill);
     for (idx i = 0; i < count; i++)
         part[i] = p[i];
-    return FN(load)(part);
+    return part;
+#endif
 }
 INLINE void FN(store_part)(REAL *p, idx count, vec v)
 {
@@ -108,10 +159,28 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
         FN(store)(p, v);
         return;
     }
-    REAL part[VECTOR_BYTES / sizeof(REAL)];
-    FN(store)(part, v);
+#ifdef STORE_PART
+    STORE_PART;
+#else
     for (idx i = 0; i < count; i++)
-        p[i] = part[i];
+        p[i] = v[i];
+#endif
+}
+#undef PART
+#undef LOAD_PART
+#undef STORE_PART
+
+/* p[0], p[stride], p[2 stride] ...; where stride is above 2 only count of them are read. */
+INLINE vec FN(load_strided)(const REAL *p, idx stride, idx count)
+{
+    if (stride == 1)
+        return FN(load)(p);
+    if (stride == 2)
+        return FN(even_lanes)(FN(load)(p), FN(load)(p + VLEN));
+    vec part = {0};
+    for (idx i = 0; i < VLEN && i < count; i++)
+        part[i] = p[i * stride];
+    return part;
 }
 
 /* Transposes VLEN vectors as a matrix. Each round of zips of the vectors i and i + VLEN/2 moves one bit of the lane number into

@@ -2,13 +2,28 @@
  * and Waite 1980). The polynomials interpolate at Chebyshev nodes. The error bounds, in units in
  * the last place (ulp), were measured in long double on every 61st float32 and 4 million float64,
  * with and without fused multiply-adds. */
+/* NaN stays. */
 INLINE vec FN(at_most)(vec v, REAL limit)
 {
-    return FN(select)((lanes)(v > FN(splat)(limit)), FN(splat)(limit), v);
+    return FN(smaller)(FN(splat)(limit), v);
 }
 INLINE vec FN(at_least)(vec v, REAL limit)
 {
-    return FN(select)((lanes)(v < FN(splat)(limit)), FN(splat)(limit), v);
+    return FN(larger)(FN(splat)(limit), v);
+}
+
+/* 1 / d within 1.1 ulp, for d that is not infinite. Where a division takes 16 cycles or more: 14
+ * bits, and twice as many with each Newton step. */
+INLINE vec FN(reciprocal)(vec d)
+{
+#if defined(X86) && VECTOR_BYTES == 64
+    vec r = (vec)X86(rcp14)(d);
+    for (int step = 0; step < (REAL_IS_FLOAT ? 1 : 2); step++)
+        r += r * (1 - d * r);
+    return r;
+#else
+    return 1 / d;
+#endif
 }
 
 #if REAL_IS_FLOAT
@@ -23,6 +38,7 @@ INLINE vec FN(at_least)(vec v, REAL limit)
 #define LN2_LOW 0x1.7f7d1cp-20f
 #define EXP_LEAST -104.0f /* exp is 0 below and infinite above, whatever the rounding */
 #define EXP_MOST 89.0f
+#define SIGMOID_MOST 88.0f /* 1 / (1 + exp) is subnormal above, and flushed to 0 */
 #define TANH_MOST 20.0f /* tanh(x) rounds to 1 for 2 x above */
 #define SQRT_HALF_BITS 0x3f3504f3
 #else
@@ -37,6 +53,7 @@ INLINE vec FN(at_least)(vec v, REAL limit)
 #define LN2_LOW 0x1.ef35793c7673p-45
 #define EXP_LEAST -746.0
 #define EXP_MOST 710.0
+#define SIGMOID_MOST 709.0
 #define TANH_MOST 40.0
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcd
 #endif
@@ -52,34 +69,44 @@ INLINE vec FN(exp_reduced)(vec x, lanes *n)
                              0x1.1111111110e6ap-7, 0x1.5555555554cb7p-5, 0x1.5555555555555p-3, 0.5};
 #endif
     const vec shifted = x * LOG2_E + ROUND, count = shifted - ROUND;
-    const vec high = x - count * LN2_HIGH, low = count * LN2_LOW, r = high - low;
+    const vec r = x - count * LN2_HIGH - count * LN2_LOW;
     vec p = FN(splat)(c[0]);
 #pragma GCC unroll 16
     for (int i = 1; i < (int)(sizeof c / sizeof c[0]); i++)
         p = p * r + c[i];
     *n = (lanes)shifted - ROUND_BITS;
-    return high + (r * r * p - low); /* without r's rounding error */
+    return r * r * p + r;
 }
 
-/* 2^n for n in the exponent's range */
+/* 2^n for n in the exponent's range; 0 for the least n - 1 */
 INLINE vec FN(power_of_2)(lanes n) { return (vec)((n + EXPONENT_BIAS) << MANTISSA_BITS); }
 
-/* exp(x), within 1.1 ulp; 0 where the result is subnormal and the CPU flushes those. */
+/* exp(x), within 1.2 ulp; 0 where the result is subnormal and the CPU flushes those. */
 INLINE vec FN(exp)(vec x)
 {
     lanes n;
     const vec p = FN(exp_reduced)(FN(at_least)(FN(at_most)(x, EXP_MOST), EXP_LEAST), &n);
+#if defined(X86) && VECTOR_BYTES == 64
+    return (vec)X86(scalef)(p + 1, __builtin_convertvector(n, vec));
+#else
     /* 2^n in two factors, since n may leave the exponent's range */
     const lanes biased = n + 2 * EXPONENT_BIAS;
     const lanes half = (biased << (MANTISSA_BITS - 1)) & EXPONENT_MASK;
     const FN(wrapping_lanes) both = (FN(wrapping_lanes))(biased << MANTISSA_BITS);
     return (p + 1) * (vec)half * (vec)(both - (FN(wrapping_lanes))half);
+#endif
 }
 
-/* 1 / (1 + exp(-x)), within 2.4 ulp. */
-INLINE vec FN(sigmoid)(vec x) { return 1 / (1 + FN(exp)(-x)); }
+/* 1 / (1 + exp(-x)), within 2.5 ulp; 0 where that is subnormal. */
+INLINE vec FN(sigmoid)(vec x)
+{
+    lanes n;
+    const vec p = FN(exp_reduced)(-FN(at_least)(FN(at_most)(x, SIGMOID_MOST), -SIGMOID_MOST), &n);
+    const vec power = FN(power_of_2)(n);
+    return FN(reciprocal)(p * power + power + 1);
+}
 
-/* tanh(x) = m / (m + 2) with m = exp(2 |x|) - 1, within 2.5 ulp. */
+/* tanh(x) = m / (m + 2) with m = exp(2 |x|) - 1, within 3.1 ulp. */
 INLINE vec FN(tanh)(vec x)
 {
     const lanes sign = (lanes)x & SIGN_BIT;
@@ -87,7 +114,7 @@ INLINE vec FN(tanh)(vec x)
     const vec p = FN(exp_reduced)(FN(at_most)((vec)((lanes)x ^ sign) * 2, TANH_MOST), &n);
     const vec power = FN(power_of_2)(n);
     const vec m = p * power + (power - 1);
-    return (vec)((lanes)(m / (m + 2)) | sign);
+    return (vec)((lanes)(m * FN(reciprocal)(m + 2)) | sign);
 }
 
 /* log(x), within 0.9 ulp, for x that is not subnormal.  x = 2^e (1 + f), log(1 + f) = 2 atanh(s)
@@ -127,5 +154,6 @@ INLINE vec FN(log)(vec x)
 #undef LN2_LOW
 #undef EXP_LEAST
 #undef EXP_MOST
+#undef SIGMOID_MOST
 #undef TANH_MOST
 #undef SQRT_HALF_BITS

@@ -4,6 +4,7 @@
 #include "../core/gemm.h"
 #include "../core/thin.h"
 #include "../core/patches.h"
+#include "../core/recurrence.h"
 #include "../core/winograd.h"
 #include "../core/peak.h"
 
@@ -17,7 +18,13 @@
 #include "../kernels/activation.c"
 #include "../kernels/softmax.c"
 #include "../kernels/pool2d.c"
+#include "../kernels/pool2d_avg.c"
 #include "../kernels/dropout.c"
 #include "../kernels/optimizer.c"
+#include "../kernels/recurrent.h"
+#include "../kernels/rnn.c"
+#include "../kernels/lstm.c"
+#include "../kernels/gru.c"
+#include "../kernels/embedding.c"
 
 #include "../core/end.h"

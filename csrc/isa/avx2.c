@@ -5,5 +5,6 @@
 #define VECTOR_BYTES 32
 #define MR 6
 #define NR_VECTORS 2
+#define X86_WIDTH(name, suffix) _mm256_##name##_##suffix
 #include "instantiate.h"
 #endif

@@ -5,5 +5,6 @@
 #define VECTOR_BYTES 64
 #define MR 14
 #define NR_VECTORS 2
+#define X86_WIDTH(name, suffix) _mm512_##name##_##suffix
 #include "instantiate.h"
 #endif

@@ -3,4 +3,7 @@
 #define VECTOR_BYTES 16
 #define MR 6
 #define NR_VECTORS 2
+#if defined(__x86_64__)
+#define X86_WIDTH(name, suffix) _mm_##name##_##suffix
+#endif
 #include "instantiate.h"

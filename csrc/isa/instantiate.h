@@ -2,7 +2,8 @@
  *     ISA            its name
  *     TARGET         the compiler's target string; not defined: the compiler's default
  *     VECTOR_BYTES   width of a vector
- *     MR, NR_VECTORS the GEMM tile: MR rows of NR_VECTORS vectors */
+ *     MR, NR_VECTORS the GEMM tile: MR rows of NR_VECTORS vectors
+ *     X86_WIDTH      the name of x86's intrinsic of this width; not defined: vector extensions alone */
 #include "../pydl.h"
 #include "../threads.h"
 

@@ -18,8 +18,8 @@ static void FN(run_elementwise)(idx n, double cost, pydl_body body, const REAL *
                       cost * (double)n, body, &job);
 }
 
-/* name_body(context, task), which computes the formula of the operands' vectors a and b. The last,
- * partial vector goes through a buffer; an operand may be the result itself. */
+/* name_body(context, task), which computes the formula of the operands' vectors a and b; an operand
+ * may be the result itself. */
 #define ELEMENTWISE(name, formula)                                                                 \
     INLINE vec FN(name##_formula)(vec a, vec b)                                                    \
     {                                                                                              \
@@ -56,7 +56,7 @@ static void FN(run_elementwise)(idx n, double cost, pydl_body body, const REAL *
         return PYDL_OK;                                                                            \
     }
 
-FORWARD(relu_forward, 1, FN(select)((lanes)(a < 0), (vec){0}, a))
+FORWARD(relu_forward, 1, FN(at_least)(a, 0))
 BACKWARD(relu_backward, FN(select)((lanes)(b <= 0), (vec){0}, a))
 
 FORWARD(sigmoid_forward, 8, FN(sigmoid)(a))

@@ -191,7 +191,7 @@ static idx FN(lines_of_block)(const conv_job *job)
             least = pixels;
         }
     }
-    const double tile = (double)rows / (double)(2 * VLEN), pack = 0.3 + 2.0 / (double)from->grid_w;
+    const double tile = (double)rows / (double)(2 * VLEN), pack = 0.6 + 2.0 / (double)from->grid_w;
     return tile * (least - 1) < pack ? best : 0;
 }
 

@@ -53,6 +53,9 @@ static void FN(gemm_block)(void *context, idx task)
         to.bias_of_row += i;
     if (to.bias_of_column)
         to.bias_of_column += j;
+    if (!direct && to.accumulate)
+        for (idx r = 0; r < m; r++)
+            memcpy(to.c + r * stride, c + r * job->to.row, (size_t)n * sizeof(REAL));
     idx p = 0;
     do { /* once where k is 0, too: c is then the bias */
         const idx depth = FN(min)(job->depth, job->k - p);
@@ -82,7 +85,7 @@ static void FN(gemm_grid)(gemm_job *job)
     job->columns = columns;
     job->column_blocks = (job->n + columns - 1) / columns;
     const idx wanted = (FN(TASKS) + job->column_blocks - 1) / job->column_blocks;
-    const idx fair = FN(even_piece)(job->m, FN(max)((job->m + wanted - 1) / wanted, 4 * MR), MR);
+    const idx fair = FN(max)((job->m + wanted - 1) / wanted, 8 * MR);
     job->rows = FN(even_piece)(job->m, FN(min)(fair, FN(BLOCK_ROWS)), MR);
 }
 
@@ -104,7 +107,7 @@ static int FN(gemm_thin)(thin_job job, matrix a, int dots)
         for (idx p = 0; p < job.a_row; p++)
             packed[i * job.a_row + p] = p < job.k ? a.data[i * a.row + p * a.column] : 0;
     job.a = packed;
-    job.piece = FN(max)(FN(round_up)((job.large + 4 * FN(TASKS) - 1) / (4 * FN(TASKS)), FN(THIN) * VLEN), 1);
+    job.piece = FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS), dots ? FN(THIN) : FN(THIN_COLUMNS));
     pydl_parallel_for((job.large + job.piece - 1) / job.piece, 2.0 * (double)job.large * (double)job.k * (double)job.thin,
                       dots ? FN(thin_dots_task) : FN(thin_sums_task), &job);
     pydl_block_free(packed);
@@ -138,7 +141,7 @@ static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
 {
     if (!m || !n)
         return PYDL_OK;
-    const int large_enough = k >= VLEN;
+    const int large_enough = k >= VLEN && !to.accumulate;
     if (m <= FN(THIN) && large_enough && (b.row == 1 || b.column == 1))
         return FN(gemm_thin)((thin_job){.thin = m, .large = n, .k = k, .b = b.data, .b_row = b.row == 1 ? b.column : b.row,
                                         .c = to.c, .c_thin = to.row, .c_large = 1, .bias_of_thin = to.bias_of_row,

@@ -1,16 +1,18 @@
-/* Softmax of rows (rows,c), its logarithm and its cross-entropy (Bridle 1990); m is the row's
- * maximum.
+/* Softmax along c of x (outer,c,inner), its logarithm and its cross-entropy (Bridle 1990); m is the
+ * maximum along c.
  *   softmax        y = exp(x - m) / sum exp(x - m)             dx = y (dy - sum dy y)
  *   log_softmax    y = x - m - log(sum exp(x - m))             dx = dy - exp(y) sum dy
- *   cross-entropy  loss (rows,) = -log p[label], or -sum t log p with targets t (rows,c);
- *                  p (rows,c) = softmax(logits)
+ *   cross-entropy  of logits (rows,c): loss (rows,) = -log p[label], or -sum t log p with targets
+ *                  t (rows,c);  p (rows,c) = softmax(logits)
  *                  dlogits (rows,c) = dloss (p sum t - t), t one-hot for labels
- * A row stays in cache from its first pass to its last. NaN and infinities come out as in the
- * formulas: the maximum may overlook a NaN, the sum does not. */
+ * Where inner is 1 a vector lies along c, else along inner: a tile of columns. A row or a tile
+ * stays in cache from its first pass to its last. NaN and infinities come out as in the formulas:
+ * the maximum may overlook a NaN, the sum does not. */
 typedef struct {
     idx rows, c, chunk;
     const REAL *a, *b;
     REAL *result;
+    idx inner, tiles; /* tiles of columns in each of outer */
     const int64_t *labels; /* NULL: targets */
     const REAL *targets;
     REAL *loss;
@@ -20,7 +22,11 @@ typedef struct {
 } FN(row_job);
 #define row_job FN(row_job)
 
-enum { FN(ROW_CHUNK) = 16384 }; /* elements per task */
+enum {
+    FN(ROW_CHUNK) = 16384,  /* elements per task */
+    FN(SOFTMAX_BYTES) = 16384, /* of one operand */
+    FN(TILE_COLUMNS) = 256, /* at most */
+};
 
 static void FN(run_rows)(row_job *job, double cost, pydl_body body)
 {
@@ -34,39 +40,36 @@ static void FN(run_rows)(row_job *job, double cost, pydl_body body)
     for (idx r = task * job->chunk, x = r * c; r < FN(min)(job->rows, (task + 1) * job->chunk);    \
          r++, x += c)
 
-/* For the vectors of a row, from `at` on: the last one reaches back over the one before rather
- * than over the row's end (only a row shorter than a vector is loaded and stored in part), and
- * not_yet_seen clears the lanes it repeats. */
-#define FOR_VECTORS(c)                                                                             \
-    for (idx j = 0, at = 0; j < (c); j += VLEN, at = FN(max)(FN(min)(j, (c) - VLEN), 0))
-
-INLINE vec FN(not_yet_seen)(vec v, idx j, idx at, idx c)
-{
-    return j == at ? v : (vec)((lanes)v & FN(last_lanes)(c - j));
-}
+/* for the vectors of a row of count elements: j the offset, rest the elements from there on */
+#define FOR_VECTORS(count) for (idx j = 0, rest = (count); rest > 0; j += VLEN, rest -= VLEN)
 
 INLINE REAL FN(row_max)(idx c, const REAL *x)
 {
-    vec best = FN(load_part)(x, c, -INFINITY);
-    FOR_VECTORS(c) {
-        const vec v = FN(load_part)(x + at, c - at, -INFINITY);
-        best = FN(select)((lanes)(v > best), v, best);
-    }
-    REAL largest = best[0];
-    for (idx i = 1; i < VLEN; i++)
-        largest = best[i] > largest ? best[i] : largest;
-    return largest;
+    vec best[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+        best[k] = FN(splat)(-INFINITY);
+    idx j = 0;
+    for (; j + 4 * VLEN <= c; j += 4 * VLEN)
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++)
+            best[k] = FN(larger)(FN(load)(x + j + k * VLEN), best[k]);
+    for (; j < c; j += VLEN)
+        best[0] = FN(larger)(FN(load_part)(x + j, c - j, -INFINITY), best[0]);
+    return FN(largest_lane)(
+        FN(larger)(FN(larger)(best[0], best[1]), FN(larger)(best[2], best[3])));
 }
 
-/* The sum of exp(x - m), which is stored if y is not NULL. */
-INLINE REAL FN(row_exp)(idx c, const REAL *x, REAL m, REAL *y)
+enum { FN(STORE_EXP), FN(STORE_DIFFERENCE) };
+
+/* The sum of exp(x - m); y = exp(x - m) or x - m. */
+INLINE REAL FN(row_exp)(idx c, const REAL *x, REAL m, int what, REAL *y)
 {
     vec sum = {0};
     FOR_VECTORS(c) {
-        const vec e = FN(exp)(FN(load_part)(x + at, c - at, -INFINITY) - m);
-        if (y)
-            FN(store_part)(y + at, c - at, e);
-        sum += FN(not_yet_seen)(e, j, at, c);
+        const vec difference = FN(load_part)(x + j, rest, -INFINITY) - m, e = FN(exp)(difference);
+        FN(store_part)(y + j, rest, what == FN(STORE_EXP) ? e : difference);
+        sum += e;
     }
     return FN(sum_lanes)(sum);
 }
@@ -74,92 +77,199 @@ INLINE REAL FN(row_exp)(idx c, const REAL *x, REAL m, REAL *y)
 /* The sum of a b, or of a if b is NULL. */
 INLINE REAL FN(row_dot)(idx c, const REAL *a, const REAL *b)
 {
-    vec sum = {0};
-    FOR_VECTORS(c) {
-        const vec v = FN(load_part)(a + at, c - at, 0);
-        sum += FN(not_yet_seen)(b ? v * FN(load_part)(b + at, c - at, 0) : v, j, at, c);
+    vec sum[4] = {{0}};
+    idx j = 0;
+    for (; j + 4 * VLEN <= c; j += 4 * VLEN)
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++)
+            sum[k] += b ? FN(load)(a + j + k * VLEN) * FN(load)(b + j + k * VLEN)
+                        : FN(load)(a + j + k * VLEN);
+    for (; j < c; j += VLEN) {
+        const vec v = FN(load_part)(a + j, c - j, 0);
+        sum[0] += b ? v * FN(load_part)(b + j, c - j, 0) : v;
     }
-    return FN(sum_lanes)(sum);
+    return FN(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-static void FN(softmax_forward_body)(void *context, idx task)
+INLINE void FN(row_scale)(idx c, REAL *y, REAL scale)
 {
-    const row_job *job = context;
-    const idx c = job->c;
-    FOR_ROWS {
-        REAL *y = job->result + x;
-        const REAL scale = 1 / FN(row_exp)(c, job->a + x, FN(row_max)(c, job->a + x), y);
-        for (idx j = 0; j < c; j++)
-            y[j] *= scale;
-    }
+    FOR_VECTORS(c)
+        FN(store_part)(y + j, rest, FN(load_part)(y + j, rest, 0) * scale);
 }
 
-static int FN(softmax_forward)(idx rows, idx c, const REAL *x, REAL *y)
+INLINE vec FN(log_softmax_dx)(vec dy, vec y, vec sum) { return dy - FN(exp)(y) * sum; }
+INLINE vec FN(softmax_dx)(vec dy, vec y, vec dot) { return y * (dy - dot); }
+
+static idx FN(tile_width)(idx c, idx inner)
 {
-    row_job job = {.rows = rows, .c = c, .a = x, .result = y};
-    FN(run_rows)(&job, 10, FN(softmax_forward_body));
+    const idx most = FN(SOFTMAX_BYTES) / (idx)sizeof(REAL) / c / VLEN * VLEN;
+    return FN(min)(FN(max)(FN(min)(most, FN(TILE_COLUMNS)), VLEN), inner);
+}
+
+typedef struct {
+    idx at, columns; /* offset of the first element */
+} FN(tile);
+
+INLINE FN(tile) FN(tile_of)(const row_job *job, idx t)
+{
+    const idx width = FN(tile_width)(job->c, job->inner), first = t % job->tiles * width;
+    return (FN(tile)){t / job->tiles * job->c * job->inner + first,
+                      FN(min)(width, job->inner - first)};
+}
+
+#define FOR_TILES                                                                                  \
+    for (idx t = task * job->chunk; t < FN(min)(job->rows, (task + 1) * job->chunk); t++)
+
+/* for the vectors of a tile: at the offset, j the column, rest the columns from there on */
+#define FOR_TILE_VECTORS                                                                           \
+    for (idx k = 0; k < job->c; k++)                                                               \
+        for (idx j = 0, rest = tile.columns, at = tile.at + k * job->inner; rest > 0;              \
+             j += VLEN, rest -= VLEN, at += VLEN)
+
+/* A whole number of rows or tiles per task. */
+static int FN(run_softmax)(row_job *job, idx outer, double cost, pydl_body rows, pydl_body tiles)
+{
+    if (job->inner == 1) {
+        job->rows = outer;
+        FN(run_rows)(job, cost, rows);
+        return PYDL_OK;
+    }
+    if (!outer || !job->inner)
+        return PYDL_OK;
+    const idx width = FN(tile_width)(job->c, job->inner);
+    job->tiles = (job->inner + width - 1) / width;
+    job->rows = outer * job->tiles;
+    job->chunk = FN(max)(FN(ROW_CHUNK) / (job->c * width), 1);
+    pydl_parallel_for((job->rows + job->chunk - 1) / job->chunk,
+                      cost * (double)(outer * job->c) * (double)job->inner, tiles, job);
     return PYDL_OK;
 }
 
-static void FN(softmax_backward_body)(void *context, idx task)
+/* The reciprocals or logarithms of a few rows' sums are computed as one vector. */
+INLINE void FN(softmax_rows)(const row_job *job, idx task, int what)
 {
-    const row_job *job = context;
-    const idx c = job->c;
-    FOR_ROWS {
-        const REAL *dy = job->a + x, *y = job->b + x, dot = FN(row_dot)(c, dy, y);
-        REAL *restrict dx = job->result + x;
-        for (idx j = 0; j < c; j++)
-            dx[j] = y[j] * (dy[j] - dot);
+    const idx c = job->c, end = FN(min)(job->rows, (task + 1) * job->chunk);
+    const idx batch = FN(max)(FN(min)(FN(SOFTMAX_BYTES) / (idx)sizeof(REAL) / c, VLEN), 1);
+    REAL sums[VECTOR_BYTES / sizeof(REAL)];
+    for (idx r = task * job->chunk; r < end; r += batch) {
+        const idx count = FN(min)(batch, end - r);
+        for (idx k = 0; k < count; k++) {
+            const REAL *x = job->a + (r + k) * c;
+            sums[k] = FN(row_exp)(c, x, FN(row_max)(c, x), what, job->result + (r + k) * c);
+        }
+        const vec sum = FN(load_part)(sums, count, 1);
+        FN(store)(sums, what == FN(STORE_EXP) ? 1 / sum : FN(log)(sum));
+        for (idx k = 0; k < count; k++) {
+            REAL *y = job->result + (r + k) * c;
+            const vec s = FN(splat)(sums[k]);
+            FOR_VECTORS(c) {
+                const vec v = FN(load_part)(y + j, rest, 0);
+                FN(store_part)(y + j, rest, what == FN(STORE_EXP) ? v * s : v - s);
+            }
+        }
     }
 }
 
-static int FN(softmax_backward)(idx rows, idx c, const REAL *dy, const REAL *y, REAL *dx)
+INLINE void FN(softmax_tiles)(const row_job *job, idx task, int what)
 {
-    row_job job = {.rows = rows, .c = c, .a = dy, .b = y, .result = dx};
-    FN(run_rows)(&job, 3, FN(softmax_backward_body));
-    return PYDL_OK;
-}
-
-static void FN(log_softmax_forward_body)(void *context, idx task)
-{
-    const row_job *job = context;
-    const idx c = job->c;
-    FOR_ROWS {
-        const REAL *row = job->a + x, m = FN(row_max)(c, row);
-        REAL *restrict y = job->result + x;
-        const REAL log_sum = FN(log)(FN(splat)(FN(row_exp)(c, row, m, NULL)))[0];
-        for (idx j = 0; j < c; j++)
-            y[j] = row[j] - m - log_sum;
+    REAL m[FN(TILE_COLUMNS)], sum[FN(TILE_COLUMNS)];
+    REAL *y = job->result;
+    FOR_TILES {
+        const FN(tile) tile = FN(tile_of)(job, t);
+        for (idx j = 0; j < tile.columns; j += VLEN) {
+            FN(store)(m + j, FN(splat)(-INFINITY));
+            FN(store)(sum + j, (vec){0});
+        }
+        FOR_TILE_VECTORS
+            FN(store)(m + j, FN(larger)(FN(load_part)(job->a + at, rest, 0), FN(load)(m + j)));
+        FOR_TILE_VECTORS {
+            const vec difference = FN(load_part)(job->a + at, rest, 0) - FN(load)(m + j);
+            const vec e = FN(exp)(difference);
+            FN(store_part)(y + at, rest, what == FN(STORE_EXP) ? e : difference);
+            FN(store)(sum + j, FN(load)(sum + j) + e);
+        }
+        for (idx j = 0; j < tile.columns; j += VLEN)
+            FN(store)(sum + j, what == FN(STORE_EXP) ? 1 / FN(load)(sum + j)
+                                                     : FN(log)(FN(load)(sum + j)));
+        FOR_TILE_VECTORS {
+            const vec v = FN(load_part)(y + at, rest, 0), s = FN(load)(sum + j);
+            FN(store_part)(y + at, rest, what == FN(STORE_EXP) ? v * s : v - s);
+        }
     }
 }
 
-static int FN(log_softmax_forward)(idx rows, idx c, const REAL *x, REAL *y)
+INLINE void FN(softmax_rows_backward)(const row_job *job, idx task, int what)
 {
-    row_job job = {.rows = rows, .c = c, .a = x, .result = y};
-    FN(run_rows)(&job, 10, FN(log_softmax_forward_body));
-    return PYDL_OK;
-}
-
-static void FN(log_softmax_backward_body)(void *context, idx task)
-{
-    const row_job *job = context;
     const idx c = job->c;
     FOR_ROWS {
-        const REAL *dy = job->a + x, *y = job->b + x, sum = FN(row_dot)(c, dy, NULL);
-        REAL *dx = job->result + x;
-        FOR_VECTORS(c)
-            FN(store_part)(dx + at, c - at,
-                           FN(load_part)(dy + at, c - at, 0) -
-                               FN(exp)(FN(load_part)(y + at, c - at, 0)) * sum);
+        const REAL *dy = job->a + x, *y = job->b + x;
+        const vec sum = FN(splat)(FN(row_dot)(c, dy, what == FN(STORE_EXP) ? y : NULL));
+        FOR_VECTORS(c) {
+            const vec a = FN(load_part)(dy + j, rest, 0), b = FN(load_part)(y + j, rest, 0);
+            FN(store_part)(job->result + x + j, rest,
+                           what == FN(STORE_EXP) ? FN(softmax_dx)(a, b, sum)
+                                                 : FN(log_softmax_dx)(a, b, sum));
+        }
     }
 }
 
-static int FN(log_softmax_backward)(idx rows, idx c, const REAL *dy, const REAL *y, REAL *dx)
+INLINE void FN(softmax_tiles_backward)(const row_job *job, idx task, int what)
 {
-    row_job job = {.rows = rows, .c = c, .a = dy, .b = y, .result = dx};
-    FN(run_rows)(&job, 9, FN(log_softmax_backward_body));
-    return PYDL_OK;
+    REAL sum[FN(TILE_COLUMNS)];
+    const REAL *dy = job->a, *y = job->b;
+    FOR_TILES {
+        const FN(tile) tile = FN(tile_of)(job, t);
+        for (idx j = 0; j < tile.columns; j += VLEN)
+            FN(store)(sum + j, (vec){0});
+        FOR_TILE_VECTORS {
+            const vec a = FN(load_part)(dy + at, rest, 0);
+            const vec term = what == FN(STORE_EXP) ? a * FN(load_part)(y + at, rest, 0) : a;
+            FN(store)(sum + j, FN(load)(sum + j) + term);
+        }
+        FOR_TILE_VECTORS {
+            const vec a = FN(load_part)(dy + at, rest, 0), b = FN(load_part)(y + at, rest, 0);
+            const vec total = FN(load)(sum + j);
+            FN(store_part)(job->result + at, rest,
+                           what == FN(STORE_EXP) ? FN(softmax_dx)(a, b, total)
+                                                 : FN(log_softmax_dx)(a, b, total));
+        }
+    }
 }
+
+#define SOFTMAX(name, what, cost, backward_cost)                                                   \
+    static void FN(name##_rows_body)(void *job, idx task)                                          \
+    {                                                                                              \
+        FN(softmax_rows)(job, task, FN(what));                                                     \
+    }                                                                                              \
+    static void FN(name##_tiles_body)(void *job, idx task)                                         \
+    {                                                                                              \
+        FN(softmax_tiles)(job, task, FN(what));                                                    \
+    }                                                                                              \
+    static int FN(name##_forward)(idx outer, idx c, idx inner, const REAL *x, REAL *y)             \
+    {                                                                                              \
+        row_job job = {.c = c, .inner = inner, .a = x, .result = y};                               \
+        return FN(run_softmax)(&job, outer, cost, FN(name##_rows_body), FN(name##_tiles_body));    \
+    }                                                                                              \
+    static void FN(name##_rows_backward_body)(void *job, idx task)                                 \
+    {                                                                                              \
+        FN(softmax_rows_backward)(job, task, FN(what));                                            \
+    }                                                                                              \
+    static void FN(name##_tiles_backward_body)(void *job, idx task)                                \
+    {                                                                                              \
+        FN(softmax_tiles_backward)(job, task, FN(what));                                           \
+    }                                                                                              \
+    static int FN(name##_backward)(idx outer, idx c, idx inner, const REAL *dy, const REAL *y,     \
+                                   REAL *dx)                                                       \
+    {                                                                                              \
+        row_job job = {.c = c, .inner = inner, .a = dy, .b = y, .result = dx};                     \
+        return FN(run_softmax)(&job, outer, backward_cost, FN(name##_rows_backward_body),          \
+                               FN(name##_tiles_backward_body));                                    \
+    }
+SOFTMAX(softmax, STORE_EXP, 10, 3)
+SOFTMAX(log_softmax, STORE_DIFFERENCE, 10, 9)
+#undef SOFTMAX
+#undef FOR_TILES
+#undef FOR_TILE_VECTORS
 
 /* Whether row r's label counts; one out of range is noted and does not. */
 INLINE int FN(label_counts)(row_job *job, idx r)
@@ -180,19 +290,17 @@ static void FN(softmax_cross_entropy_forward_body)(void *context, idx task)
     FOR_ROWS {
         const REAL *row = job->a + x, m = FN(row_max)(c, row);
         REAL *probs = job->result + x, loss = 0;
-        const REAL sum = FN(row_exp)(c, row, m, probs), scale = 1 / sum;
+        const REAL sum = FN(row_exp)(c, row, m, FN(STORE_EXP), probs);
         const REAL log_sum = FN(log)(FN(splat)(sum))[0];
-        for (idx j = 0; j < c; j++)
-            probs[j] *= scale;
+        FN(row_scale)(c, probs, 1 / sum);
         if (job->labels) {
             if (FN(label_counts)(job, r))
                 loss = log_sum - (row[job->labels[r]] - m);
         } else {
             vec total = {0};
             FOR_VECTORS(c) {
-                const vec t = FN(load_part)(job->targets + x + at, c - at, 0);
-                total += FN(not_yet_seen)(t * (log_sum - (FN(load_part)(row + at, c - at, m) - m)),
-                                          j, at, c);
+                const vec t = FN(load_part)(job->targets + x + j, rest, 0);
+                total += t * (log_sum - (FN(load_part)(row + j, rest, m) - m));
             }
             loss = FN(sum_lanes)(total);
         }

@@ -67,8 +67,11 @@ void test_activation(void);
 void test_pool2d(void);
 void test_softmax(void);
 void test_optimizer(void);
+void test_recurrent(void);
+void test_embedding(void);
 
 void test_same_bits(void);
+void test_recurrent_same_bits(void);
 void test_thread_pool(int may_fork);
 void test_cache(void);
 

@@ -20,6 +20,8 @@ static void test_kernels(void)
     test_pool2d();
     test_softmax();
     test_optimizer();
+    test_recurrent();
+    test_embedding();
 }
 
 static void test_selection(void)
@@ -48,8 +50,10 @@ static void test_table(const pydl_table *table)
             pydl_set_num_threads(threads);
             const int before = passed + failed;
             test_kernels();
-            if (threads == 2)
+            if (threads == 2) {
                 test_same_bits();
+                test_recurrent_same_bits();
+            }
             printf("%-8s %s, %d thread%s: %d checks\n", table->isa, dtype ? "float64" : "float32",
                    threads, threads > 1 ? "s" : "", passed + failed - before);
             fflush(stdout);

@@ -1,9 +1,12 @@
-/* Softmax, its logarithm and cross-entropy along rows.
+/* Softmax, its logarithm and cross-entropy.
  *
  * exp(x - max) has a relative error of |x - max| u from the difference and a few u from exp; the
  * sum adds c u. Hence the terms below: c + |x - max| + 8. */
 #include "check.h"
 
+static const idx column_shapes[][3] = {{2, 3, 0}, {0, 3, 4},  {1, 1, 2},   {2, 5, 7},
+                                       {3, 4, 16}, {2, 21, 65}, {1, 700, 33}, {2, 2, 600}};
+enum { COLUMN_SHAPES = sizeof column_shapes / sizeof *column_shapes };
 static const idx row_shapes[][2] = {{0, 3}, {1, 1}, {3, 2},   {5, 7},   {2, 8},    {4, 15},
                                     {3, 16}, {7, 17}, {2, 33}, {9, 100}, {300, 10}, {40, 1000}};
 enum { ROW_SHAPES = sizeof row_shapes / sizeof *row_shapes };
@@ -15,42 +18,45 @@ static void set(array *want, idx i, double value, double scale, double terms)
     want->terms[i] = (idx)terms;
 }
 
-static void softmax_rows(idx rows, idx c, array x, array *y, array *log_y)
+/* Along the middle axis of x (outer,c,inner). */
+static void softmax_expected(idx outer, idx c, idx inner, array x, array *y, array *log_y)
 {
-    for (idx r = 0; r < rows; r++) {
-        const double *row = x.value + r * c;
+    for (idx r = 0; r < outer * inner; r++) {
+        const idx first = r / inner * c * inner + r % inner;
         double most = -INFINITY, least = INFINITY, sum = 0;
         for (idx j = 0; j < c; j++) {
-            most = fmax(most, row[j]);
-            least = fmin(least, row[j]);
+            most = fmax(most, x.value[first + j * inner]);
+            least = fmin(least, x.value[first + j * inner]);
         }
         for (idx j = 0; j < c; j++)
-            sum += exp(row[j] - most);
+            sum += exp(x.value[first + j * inner] - most);
         const double terms = (double)c + most - least + 8;
         for (idx j = 0; j < c; j++) {
-            const double p = exp(row[j] - most) / sum;
-            set(y, r * c + j, p, p, terms);
-            set(log_y, r * c + j, row[j] - most - log(sum), most - row[j] + log(sum) + 1, terms);
+            const idx at = first + j * inner;
+            const double difference = x.value[at] - most, p = exp(difference) / sum;
+            set(y, at, p, p, terms);
+            set(log_y, at, difference - log(sum), log(sum) - difference + 1, terms);
         }
     }
 }
 
-static void test_rows(idx rows, idx c)
+static void test_axis(idx outer, idx c, idx inner)
 {
-    array x = randoms(rows * c), dy = randoms(rows * c);
+    array x = randoms(outer * c * inner), dy = randoms(x.count);
     for (idx i = 0; i < x.count; i++)
         x.value[i] = (double)(float)(x.value[i] * 9);
     array y = zeros(x.count), log_y = zeros(x.count), want = zeros(x.count);
-    softmax_rows(rows, c, x, &y, &log_y);
+    softmax_expected(outer, c, inner, x, &y, &log_y);
     void *tx = typed(x), *tdy = typed(dy), *ty = typed(y), *tlog_y = typed(log_y);
     void *got = blank(x.count);
-    RUN_OK(softmax_forward, rows, c, tx, got);
+    RUN_OK(softmax_forward, outer, c, inner, tx, got);
     expect("softmax_forward", got, y, 1);
-    RUN_OK(log_softmax_forward, rows, c, tx, got);
+    RUN_OK(log_softmax_forward, outer, c, inner, tx, got);
     expect("log_softmax_forward", got, log_y, 1);
     for (idx i = 0; i < x.count; i++) {
         double dot = 0, sum = 0, dot_scale = 0, sum_scale = 0;
-        for (idx j = i / c * c; j < i / c * c + c; j++) {
+        const idx first = i / (c * inner) * c * inner + i % inner;
+        for (idx j = first; j < first + c * inner; j += inner) {
             dot += dy.value[j] * y.value[j];
             dot_scale += fabs(dy.value[j] * y.value[j]);
             sum += dy.value[j];
@@ -61,9 +67,9 @@ static void test_rows(idx rows, idx c)
         set(&log_y, i, dy.value[i] - exp(log_y.value[i]) * sum,
             fabs(dy.value[i]) + y.value[i] * sum_scale, (double)c + fabs(log_y.value[i]) + 8);
     }
-    RUN_OK(softmax_backward, rows, c, tdy, ty, got);
+    RUN_OK(softmax_backward, outer, c, inner, tdy, ty, got);
     expect("softmax_backward", got, want, 1);
-    RUN_OK(log_softmax_backward, rows, c, tdy, tlog_y, got);
+    RUN_OK(log_softmax_backward, outer, c, inner, tdy, tlog_y, got);
     expect("log_softmax_backward", got, log_y, 1);
     release(x), release(dy), release(y), release(log_y), release(want);
     free(tx), free(tdy), free(ty), free(tlog_y), free(got);
@@ -76,7 +82,7 @@ static void test_cross_entropy(idx rows, idx c, int soft)
     array probs = zeros(x.count), log_y = zeros(x.count), loss = zeros(rows);
     array dlogits = zeros(x.count);
     int64_t *labels = malloc((size_t)(rows + 1) * sizeof *labels);
-    softmax_rows(rows, c, x, &probs, &log_y);
+    softmax_expected(rows, c, 1, x, &probs, &log_y);
     for (idx r = 0; r < rows; r++) {
         labels[r] = (r * 7 + 1) % c;
         const int ignored = !soft && labels[r] == 1;
@@ -123,8 +129,10 @@ static void test_cross_entropy(idx rows, idx c, int soft)
 void test_softmax(void)
 {
     for (int i = 0; i < ROW_SHAPES; i++) {
-        test_rows(row_shapes[i][0], row_shapes[i][1]);
+        test_axis(row_shapes[i][0], row_shapes[i][1], 1);
         test_cross_entropy(row_shapes[i][0], row_shapes[i][1], 0);
         test_cross_entropy(row_shapes[i][0], row_shapes[i][1], 1);
     }
+    for (int i = 0; i < COLUMN_SHAPES; i++)
+        test_axis(column_shapes[i][0], column_shapes[i][1], column_shapes[i][2]);
 }

@@ -208,8 +208,63 @@ void test_same_bits(void)
     pydl_set_num_threads(before);
 }
 
+typedef struct {
+    int members, seen[256], sums[256], wrong;
+} team_log;
+
+/* Each member adds its number to a cell of its own, and after each meeting reads all of them. */
+static void team_member(void *context, int member, int members)
+{
+    team_log *log = context;
+    if (!member)
+        log->members = members;
+    __atomic_fetch_add(&log->seen[member], 1, __ATOMIC_RELAXED);
+    for (int round = 1; round <= ROUNDS; round++) {
+        log->sums[member] = round * (member + 1);
+        pydl_meet(members);
+        int sum = 0;
+        for (int i = 0; i < members; i++)
+            sum += log->sums[i];
+        if (sum != round * members * (members + 1) / 2)
+            __atomic_store_n(&log->wrong, 1, __ATOMIC_RELAXED);
+        pydl_meet(members);
+    }
+}
+
+static void team_within_a_task(void *context, pydl_idx task)
+{
+    team_log log = {0};
+    pydl_run_team(4, ENOUGH_WORK, team_member, &log);
+    ((int *)context)[task] = log.members == 1 && log.seen[0] == 1 && !log.wrong;
+}
+
+static void test_teams(void)
+{
+    for (int threads = 1; threads <= 5; threads++) {
+        pydl_set_num_threads(threads);
+        for (int most = 1; most <= 4; most++) {
+            team_log log = {0};
+            pydl_run_team(most, ENOUGH_WORK, team_member, &log);
+            int ok = log.members >= 1 && log.members <= most && log.members <= threads && !log.wrong;
+            for (int i = 0; i < 256; i++)
+                ok &= log.seen[i] == (i < log.members);
+            check(ok, "a team's members run once each and meet");
+        }
+        team_log small = {0};
+        pydl_run_team(4, 0, team_member, &small);
+        check(small.members == 1 && small.seen[0] == 1, "little work is done by one");
+        int alone[7] = {0}, ok = 1;
+        pydl_parallel_for(7, ENOUGH_WORK, team_within_a_task, alone);
+        for (int i = 0; i < 7; i++)
+            ok &= alone[i];
+        check(ok, "a team within a task is its own thread");
+    }
+    check(every_task_once(TASKS, ENOUGH_WORK), "tasks run as before after a team");
+}
+
 void test_thread_pool(int may_fork)
 {
+    test_teams();
     test_every_task_once();
     test_nesting();
     test_callers();

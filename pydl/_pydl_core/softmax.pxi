@@ -1,75 +1,75 @@
 from libc.stdint cimport int64_t
 
 cdef extern from "pydl.h" nogil:
-    int pydl_softmax_forward(dtype_code dtype, idx rows, idx c, const void *x, void *y)
-    int pydl_softmax_backward(dtype_code dtype, idx rows, idx c, const void *dy, const void *y, void *dx)
-    int pydl_log_softmax_forward(dtype_code dtype, idx rows, idx c, const void *x, void *y)
-    int pydl_log_softmax_backward(dtype_code dtype, idx rows, idx c, const void *dy, const void *y, void *dx)
+    int pydl_softmax_forward(dtype_code dtype, idx outer, idx c, idx inner, const void *x, void *y)
+    int pydl_softmax_backward(dtype_code dtype, idx outer, idx c, idx inner, const void *dy, const void *y,
+                                  void *dx)
+    int pydl_log_softmax_forward(dtype_code dtype, idx outer, idx c, idx inner, const void *x, void *y)
+    int pydl_log_softmax_backward(dtype_code dtype, idx outer, idx c, idx inner, const void *dy, const void *y,
+                                      void *dx)
     int pydl_softmax_cross_entropy_forward(dtype_code dtype, idx rows, idx c, const void *logits, const int64_t *labels,
                                            const void *targets, int has_ignore, int64_t ignore, void *loss, void *probs)
     int pydl_softmax_cross_entropy_backward(dtype_code dtype, idx rows, idx c, const void *dloss, const void *probs,
                                             const int64_t *labels, const void *targets, int has_ignore,
                                             int64_t ignore, void *dlogits)
 
-ctypedef int (*rows_forward_of)(dtype_code, idx, idx, const void *, void *) noexcept nogil
-ctypedef int (*rows_backward_of)(dtype_code, idx, idx, const void *, const void *, void *) noexcept nogil
+ctypedef int (*axis_forward_of)(dtype_code, idx, idx, idx, const void *, void *) noexcept nogil
+ctypedef int (*axis_backward_of)(dtype_code, idx, idx, idx, const void *, const void *, void *) noexcept nogil
 
 
-cdef object rows_forward(rows_forward_of function, str kernel, x, int axis):
-    cdef bint last = axis == x.ndim - 1
-    x = contiguous(x if last else x.swapaxes(axis, -1))
+cdef idx count_of(sizes):
+    cdef idx count = 1
+    for size in sizes:
+        count *= size
+    return count
+
+
+cdef object axis_forward(axis_forward_of function, str kernel, x, int axis):
+    x = contiguous(x)
     y = new_array(x.shape, x.dtype)
     cdef int dtype = code_of(x), status
-    cdef idx c = x.shape[-1], rows = x.size // c
+    cdef idx outer = count_of(x.shape[:axis]), c = x.shape[axis], inner = count_of(x.shape[axis + 1:])
     cdef void *px = address(x)
     cdef void *py = address(y)
     with nogil:
-        status = function(dtype, rows, c, px, py)
+        status = function(dtype, outer, c, inner, px, py)
     check(status, kernel)
-    return y if last else contiguous(y.swapaxes(axis, -1))
+    return y
 
 
-cdef object rows_backward(rows_backward_of function, str kernel, dy, y, int axis):
-    cdef bint last = axis == dy.ndim - 1
-    dy, y = contiguous(dy if last else dy.swapaxes(axis, -1)), contiguous(y if last else y.swapaxes(axis, -1))
+cdef object axis_backward(axis_backward_of function, str kernel, dy, y, int axis):
+    dy, y = contiguous(dy), contiguous(y)
     dx = new_array(dy.shape, dy.dtype)
     cdef int dtype = code_of(dy), status
-    cdef idx c = dy.shape[-1], rows = dy.size // c
+    cdef idx outer = count_of(dy.shape[:axis]), c = dy.shape[axis], inner = count_of(dy.shape[axis + 1:])
     cdef void *pdy = address(dy)
     cdef void *py = address(y)
     cdef void *pdx = address(dx)
     with nogil:
-        status = function(dtype, rows, c, pdy, py, pdx)
+        status = function(dtype, outer, c, inner, pdy, py, pdx)
     check(status, kernel)
-    return dx if last else contiguous(dx.swapaxes(axis, -1))
+    return dx
 
 
 def softmax_forward(x, *, int axis):
-    return rows_forward(pydl_softmax_forward, "softmax_forward", x, axis)
+    return axis_forward(pydl_softmax_forward, "softmax_forward", x, axis)
 
 
 def softmax_backward(dy, y, *, int axis):
-    return rows_backward(pydl_softmax_backward, "softmax_backward", dy, y, axis)
+    return axis_backward(pydl_softmax_backward, "softmax_backward", dy, y, axis)
 
 
 def log_softmax_forward(x, *, int axis):
-    return rows_forward(pydl_log_softmax_forward, "log_softmax_forward", x, axis)
+    return axis_forward(pydl_log_softmax_forward, "log_softmax_forward", x, axis)
 
 
 def log_softmax_backward(dy, y, *, int axis):
-    return rows_backward(pydl_log_softmax_backward, "log_softmax_backward", dy, y, axis)
-
-
-cdef object class_labels(labels):
-    """The labels as int64; an unsigned one beyond its range stays out of range."""
-    if labels.dtype.kind == "u" and labels.dtype.itemsize == 8:
-        labels = numpy.minimum(labels, 0x7fffffffffffffff)
-    return contiguous(labels.astype(INT64, copy=False))
+    return axis_backward(pydl_log_softmax_backward, "log_softmax_backward", dy, y, axis)
 
 
 def softmax_cross_entropy_forward(logits, labels, *, ignore_index):
     logits = contiguous(logits)
-    classes = class_labels(labels) if labels.ndim == 1 else None
+    classes = integers64(labels) if labels.ndim == 1 else None
     targets = contiguous(labels) if labels.ndim == 2 else None
     cdef idx rows = logits.shape[0], c = logits.shape[1]
     loss = new_array((rows,), logits.dtype)
@@ -90,7 +90,7 @@ def softmax_cross_entropy_forward(logits, labels, *, ignore_index):
 
 def softmax_cross_entropy_backward(dloss, probs, labels, *, ignore_index):
     dloss, probs = contiguous(dloss), contiguous(probs)
-    classes = class_labels(labels) if labels.ndim == 1 else None
+    classes = integers64(labels) if labels.ndim == 1 else None
     targets = contiguous(labels) if labels.ndim == 2 else None
     cdef idx rows = probs.shape[0], c = probs.shape[1]
     dlogits = new_array((rows, c), probs.dtype)

@@ -523,6 +523,110 @@ _STEPS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("adagrad_step", "plain", "s", {"lr": 1e-3}),
 )
 
+_LSTMS = (
+    (100, 64, 256, 1024),
+    (100, 64, 256, 512),
+    (35, 20, 650, 650),
+    (50, 32, 28, 128),
+    (30, 1, 1, 64),
+    (100, 1, 512, 512),
+)
+"""Steps, samples, inputs and hidden units: text, words, images by rows, a series, one long text."""
+
+
+def _recurrent_cases(
+    stem: str, gates: int, states: int, biases: int, sizes: tuple[int, int, int, int]
+) -> list[Case]:
+    """The forward alone, for inference, and the forward with the backward of y, all gradients."""
+    t, b, i, h = sizes
+    forward, backward = getattr(kernels, f"{stem}_forward"), getattr(kernels, f"{stem}_backward")
+    inference = {} if stem == "rnn" else {"save": False}
+
+    def make(r: np.random.Generator, d: np.dtype) -> Inputs:
+        def weight(*shape: int) -> np.ndarray:
+            return _normal(r, d, *shape) / d.type((3 * h) ** 0.5)
+
+        inputs = {"x": _normal(r, d, t, b, i), "dy": _normal(r, d, t, b, h)}
+        inputs |= {name: _normal(r, d, b, h) for name in ("h0", "c0")[:states]}
+        inputs |= {"w_ih": weight(gates * h, i), "w_hh": weight(gates * h, h)}
+        return inputs | {name: weight(gates * h) for name in ("b_ih", "b_hh")[:biases]}
+
+    def arguments(a: Inputs) -> list[np.ndarray]:
+        return [value for name, value in a.items() if name != "dy"]
+
+    def infer(a: Inputs) -> tuple[Any, ...]:
+        return forward(*arguments(a), **inference)[: 1 + states]
+
+    def both(a: Inputs) -> tuple[Any, ...]:
+        given = arguments(a)
+        y, *rest = forward(*given)
+        without_biases = given[: 3 + states]
+        saved = rest[states:]
+        return y, *backward(a["dy"], *[None] * states, *without_biases, y, *saved)
+
+    flops = 2 * t * b * gates * h * (i + h)
+    deep = t * (i + gates * h + 8 + b)
+    name, options = f"t{t} b{b} i{i} h{h}", {"states": states, "biases": biases}
+    return [
+        Case(
+            f"{stem}_forward",
+            name,
+            f"{stem}_forward",
+            (f"{stem}_forward",),
+            make,
+            infer,
+            (t * (i + h + biases + 8),) * (1 + states),
+            flops=flops,
+            options=options,
+        ),
+        Case(
+            stem,
+            name,
+            f"{stem} forward and backward",
+            (f"{stem}_forward", f"{stem}_backward"),
+            make,
+            both,
+            (deep,) * (1 + 3 + states + biases),
+            flops=3 * flops,
+            options=options,
+        ),
+    ]
+
+
+def _embedding_cases(indices: int, v: int, d_size: int) -> list[Case]:
+    def tokens(r: np.random.Generator) -> np.ndarray:
+        return r.integers(0, v, indices)
+
+    shared: dict[str, Any] = {
+        "numbers": (indices + v) * d_size,
+        "other_bytes": 8 * indices,
+        "options": {"num_embeddings": v},
+    }
+    name = f"{indices} of {v}x{d_size}"
+    return [
+        Case(
+            "embedding_forward",
+            name,
+            "embedding_forward",
+            ("embedding_forward",),
+            lambda r, d: {"indices": tokens(r), "weight": _normal(r, d, v, d_size)},
+            lambda a: (kernels.embedding_forward(a["indices"], a["weight"]),),
+            (0,),
+            **shared,
+        ),
+        Case(
+            "embedding_backward",
+            name,
+            "embedding_backward",
+            ("embedding_backward",),
+            lambda r, d: {"indices": tokens(r), "dy": _normal(r, d, indices, d_size)},
+            lambda a: (kernels.embedding_backward(a["dy"], a["indices"], v),),
+            (indices,),
+            **shared,
+        ),
+    ]
+
+
 _QUICK = {
     "alexnet 192-384 3x3@13 n1",
     "resnet50 64-64 3x3@56 n1",
@@ -540,6 +644,8 @@ _QUICK = {
     f"{2**16}",
     "32x1000 axis 1",
     "32x1000",
+    "t30 b1 i1 h64",
+    "6400 of 65x256",
     *(f"{name} {2**20}" for _, name, _, _ in _STEPS),
 }
 
@@ -597,6 +703,12 @@ def _all_cases() -> Iterable[Case]:
         yield _cross_entropy_case(*shape)
     for size in _ELEMENTS:
         yield from _dropout_cases(size)
+    for sizes in _LSTMS:
+        yield from _recurrent_cases("lstm", 4, 2, 1, sizes)
+    for stem, gates, biases in (("gru", 3, 2), ("rnn", 1, 1)):
+        for sizes in _LSTMS[2:5]:
+            yield from _recurrent_cases(stem, gates, 1, biases, sizes)
+    yield from _embedding_cases(6400, 65, 256)
     for size in (2**20, _RESNET50):
         for kernel, name, states, options in _STEPS:
             yield _optimizer_case(kernel, name, size, states, **options)

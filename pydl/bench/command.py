@@ -13,6 +13,7 @@ from typing import Any
 from pydl import runtime
 from pydl.bench import report
 from pydl.bench.cases import Case, select
+from pydl.bench.language import time_language
 from pydl.bench.machine import blas_keeps_to, describe
 from pydl.bench.networks import network_lines, time_networks
 from pydl.bench.overhead import overhead_lines, time_overhead
@@ -24,7 +25,7 @@ from pydl.testing import check_kernel
 
 __all__ = ["main"]
 
-_SPECIAL = ("lenet", "overhead")
+_SPECIAL = ("lenet", "charlstm", "overhead")
 _LEGEND = (
     "Every result was checked before it was timed. ms: median. % peak: of multiply-adds in\n"
     "registers, or of copying as many bytes, measured here. A peer's column: its median divided\n"
@@ -75,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "kernels",
         nargs="*",
         metavar="kernel",
-        help="part of a kernel's name, as conv2d or pool; 'lenet' for training steps, "
-        "'overhead' for the cost of a call; every kernel if none is given",
+        help="part of a kernel's name, as conv2d or pool; 'lenet' and 'charlstm' for "
+        "training steps, 'overhead' for the cost of a call; every kernel if none is given",
     )
     parser.add_argument("--peers", action="store_true", help="time PyTorch too, if it is installed")
     parser.add_argument("--reference", action="store_true", help="time the readable reference too")
@@ -138,10 +139,11 @@ def _run(args: argparse.Namespace, show: Callable[..., None]) -> dict[str, Any]:
     }
     if cases:
         _run_cases(args, show, cases, counts, effort, torch, stranger, found)
-    if "lenet" in args.kernels:
-        for count in counts:
-            found["networks"] += time_networks(count, effort, torch)
-        show(*network_lines(found["networks"]))
+    for word, time_steps in (("lenet", time_networks), ("charlstm", time_language)):
+        if word in args.kernels:
+            results = [r for count in counts for r in time_steps(count, effort, torch)]
+            show(*network_lines(sorted(results, key=lambda r: r["title"])))
+            found["networks"] += results
     if "overhead" in args.kernels:
         found["overhead"] = time_overhead(0.005 if args.quick else 0.05)
         show(*overhead_lines(found["overhead"]))

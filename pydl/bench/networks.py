@@ -16,12 +16,14 @@ from pydl.bench.machine import blas_keeps_to, limit_blas
 from pydl.bench.numpy_step import NumpyStep
 from pydl.bench.timing import Contestant, Effort, measure
 
-__all__ = ["NETWORKS", "Step", "lenet", "lenet5", "network_lines", "small_vgg", "time_networks"]
+__all__ = ["NETWORKS", "Step", "lenet", "lenet5", "network_lines", "small_vgg",
+           "time_contestants", "time_networks"]  # fmt: skip
 
 _LR = 1e-3
 _MOMENTUM = 0.9
 _BATCH = 64
 _LARGEST_ERROR = 1e-3
+_TITLE = f"Training step: forward, loss, backward, SGD with momentum; batch {_BATCH}, 28x28"
 
 
 def lenet(rng: np.random.Generator | None = None) -> nn.Sequential:
@@ -96,7 +98,7 @@ class Step:
         F.cross_entropy(self.model(Tensor(self.images)), self.labels).backward()
         self.optimizer.step()
 
-    def gradients(self) -> list[np.ndarray]:
+    def numbers(self) -> list[np.ndarray]:
         """The gradient of each parameter, as the last step left it."""
         return [np.array(p.grad) for p in self.model.parameters()]
 
@@ -134,7 +136,7 @@ class TorchStep:
         self.loss(self.model(self.images), self.labels).backward()
         self.optimizer.step()
 
-    def gradients(self) -> list[np.ndarray]:
+    def numbers(self) -> list[np.ndarray]:
         """The gradient of each parameter, as the last step left it."""
         return [p.grad.numpy().copy() for p in self.model.parameters()]
 
@@ -152,7 +154,7 @@ def time_networks(threads: int, effort: Effort, torch: Any = None) -> list[dict[
             steps: dict[str, Any] = {"pydl": Step(build), "numpy": _numpy_step(Step(build))}
             if torch:
                 steps["pytorch"] = TorchStep(torch, Step(build))
-            results.append(_time_network(name, threads, effort, steps))
+            results.append(time_contestants(name, _TITLE, _BATCH, threads, effort, steps))
     return results
 
 
@@ -160,23 +162,27 @@ def _numpy_step(step: Step) -> NumpyStep:
     return NumpyStep(step.model, step.images, step.labels, _LR, _MOMENTUM)
 
 
-def _time_network(name: str, threads: int, effort: Effort, steps: dict[str, Any]) -> dict[str, Any]:
+def time_contestants(
+    name: str, title: str, batch: int, threads: int, effort: Effort, steps: dict[str, Any]
+) -> dict[str, Any]:
+    """Run every contestant once and compare its `numbers` with NumPy's; time those that agree."""
     entrants = [
         Contestant(who, step, spins=who == "numpy" and threads > 1) for who, step in steps.items()
     ]
     for step in steps.values():
         step()
-    exact = np.concatenate([g.ravel() for g in steps["numpy"].gradients()])
+    exact = np.concatenate([g.ravel() for g in steps["numpy"].numbers()])
     errors = {}
     for who, step in steps.items():
-        got = np.concatenate([g.ravel() for g in step.gradients()])
+        got = np.concatenate([g.ravel() for g in step.numbers()])
         error = float(np.linalg.norm(got - exact) / np.linalg.norm(exact))
         if not error <= _LARGEST_ERROR:
-            errors[who] = f"gradients differ from NumPy's by {error:.1e} of their norm"
+            errors[who] = f"numbers differ from NumPy's by {error:.1e} of their norm"
     result: dict[str, Any] = {
         "network": name,
+        "title": title,
         "threads": threads,
-        "batch": _BATCH,
+        "batch": batch,
         "isa": runtime.isa(),
         "errors": errors,
         "times": {},
@@ -198,11 +204,12 @@ def _time_network(name: str, threads: int, effort: Effort, steps: dict[str, Any]
 
 def network_lines(results: Sequence[dict[str, Any]]) -> list[str]:
     """The results as text."""
-    lines = [
-        "",
-        f"Training step: forward, loss, backward, SGD with momentum; batch {_BATCH}, 28x28",
-    ]
+    lines: list[str] = []
+    above = ""
     for r in results:
+        if r["title"] != above:
+            above = r["title"]
+            lines += ["", above]
         title = f"{r['network']:8} {r['threads']} thread{'s' * (r['threads'] > 1)}"
         lines += [f"{title}  WRONG {who}: {error}" for who, error in r["errors"].items()]
         for who, t in r["times"].items():

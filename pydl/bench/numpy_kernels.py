@@ -12,6 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from pydl.bench.numpy_recurrent import (
+    gru_backward,
+    gru_forward,
+    lstm_backward,
+    lstm_forward,
+    rnn_backward,
+    rnn_forward,
+)
 from pydl.kernels import kernels as kernel_names
 from pydl.kernels import reference
 from pydl.kernels.shapes import BAD_INDEX, Pair, Shape, pool_positions, window_positions
@@ -401,6 +409,12 @@ OWN: dict[str, Callable[..., Any]] = {
         sgd_step,
         adam_step,
         dropout_forward,
+        rnn_forward,
+        rnn_backward,
+        lstm_forward,
+        lstm_backward,
+        gru_forward,
+        gru_backward,
     )
 }
 """The kernels that are written differently from the reference."""

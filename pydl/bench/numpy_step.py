@@ -146,7 +146,7 @@ class NumpyStep:
                 v += g
                 p -= self.lr * v
 
-    def gradients(self) -> list[np.ndarray]:
+    def numbers(self) -> list[np.ndarray]:
         """The gradient of each parameter, as the last step left it."""
         return [g for layer in self._trained() for g in layer.grads]
 

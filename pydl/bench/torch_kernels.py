@@ -1,6 +1,7 @@
 """PyTorch's side of the benchmark: each operation on a case's inputs, in the default NCHW layout.
 
-Backward operations call the functions that PyTorch's autograd calls, without its tape.
+Backward operations call the functions that PyTorch's autograd calls, without its tape; recurrent
+layers, whose gradients need what the tape keeps, go through it.
 """
 
 from __future__ import annotations
@@ -216,6 +217,55 @@ def _dropout_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
     return lambda: backward(dy, mask, scale)
 
 
+def _recurrent(name: str, gradients: bool) -> Callable[..., tuple[Run, Adapt]]:
+    """``torch.nn``'s layer on the case's weights; its gradients come from PyTorch's autograd."""
+
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> tuple[Run, Adapt]:
+        layer = getattr(torch.nn, name)(t["x"].shape[2], t["h0"].shape[1], dtype=t["x"].dtype)
+        weights = [t["w_ih"], t["w_hh"], t["b_ih"], t.get("b_hh", torch.zeros_like(t["b_ih"]))]
+        for (key, _), value in zip(list(layer.named_parameters()), weights, strict=True):
+            setattr(layer, key, torch.nn.Parameter(value, requires_grad=gradients))
+        layer.train(gradients)
+        states = o["states"]
+        x, first = t["x"], [t[key][None] for key in ("h0", "c0")[:states]]
+        hx = first[0] if states == 1 else tuple(first)
+        if not gradients:
+
+            def adapt_forward(results: Any) -> tuple[Any, ...]:
+                y, last = results
+                return as_arrays([y, *(s[0] for s in (last if states > 1 else (last,)))])
+
+            return lambda: layer(x, hx), adapt_forward
+        dy = t["dy"]
+        wanted = [x, *first, *list(layer.parameters())[: 2 + o["biases"]]]
+        for tensor in wanted:
+            tensor.requires_grad_()
+
+        def run() -> Any:
+            with torch.enable_grad():
+                y, _ = layer(x, hx)
+                return y, *torch.autograd.grad(y, wanted, dy)
+
+        def adapt(results: Any) -> tuple[Any, ...]:
+            y, dx, *rest = results
+            return as_arrays([y, dx, *(s[0] for s in rest[:states]), *rest[states:]])
+
+        return run, adapt
+
+    return build
+
+
+def _embedding_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    embedding, indices, weight = torch.nn.functional.embedding, t["indices"], t["weight"]
+    return lambda: embedding(indices, weight)
+
+
+def _embedding_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward = torch.ops.aten.embedding_dense_backward
+    dy, indices, rows = t["dy"], t["indices"], o["num_embeddings"]
+    return lambda: backward(dy, indices, rows, -1, False)
+
+
 def _optimizer(name: str, states: tuple[str, ...]) -> Callable[..., tuple[Run, Adapt]]:
     """``torch.optim``'s class with fused=True where it has that; the state is put in by hand."""
 
@@ -275,6 +325,14 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "softmax_cross_entropy": _softmax_cross_entropy,
     "dropout_forward": _dropout_forward,
     "dropout_backward": _dropout_backward,
+    "lstm_forward": _recurrent("LSTM", False),
+    "lstm": _recurrent("LSTM", True),
+    "gru_forward": _recurrent("GRU", False),
+    "gru": _recurrent("GRU", True),
+    "rnn_forward": _recurrent("RNN", False),
+    "rnn": _recurrent("RNN", True),
+    "embedding_forward": _embedding_forward,
+    "embedding_backward": _embedding_backward,
     "sgd_step": _optimizer("SGD", ("momentum_buffer",)),
     "adam_step": _optimizer("Adam", ("exp_avg", "exp_avg_sq")),
     "rmsprop_step": _optimizer("RMSprop", ("square_avg",)),

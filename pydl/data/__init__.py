@@ -1,4 +1,4 @@
-"""Data sets, splits and batches. NumPy arrays in, NumPy arrays out."""
+"""Data sets, splits, batches, texts and series. NumPy arrays in, NumPy arrays out."""
 
 from pydl.data.cifar10 import CIFAR10_CLASSES, cifar10, read_cifar10
 from pydl.data.datasets import (
@@ -15,13 +15,29 @@ from pydl.data.files import cache_folder, download
 from pydl.data.image_folder import ImageFolder, image_to_array
 from pydl.data.loader import DataLoader
 from pydl.data.mnist import mnist, read_idx
+from pydl.data.series import (
+    ForecastErrors,
+    MinMaxScaler,
+    StandardScaler,
+    forecast_errors,
+    google_prices,
+    naive_forecast,
+    read_csv_column,
+    windows,
+)
+from pydl.data.text import CharVocab, ContiguousBatches, load_text, python_docs, tinyshakespeare
 
 __all__ = [
     "CIFAR10_CLASSES",
     "ArrayDataset",
+    "CharVocab",
+    "ContiguousBatches",
     "DataLoader",
     "Dataset",
+    "ForecastErrors",
     "ImageFolder",
+    "MinMaxScaler",
+    "StandardScaler",
     "Subset",
     "TensorDataset",
     "cache_folder",
@@ -30,10 +46,18 @@ __all__ = [
     "digits",
     "digits_split",
     "download",
+    "forecast_errors",
+    "google_prices",
     "image_to_array",
+    "load_text",
     "mnist",
+    "naive_forecast",
+    "python_docs",
     "random_split",
     "read_cifar10",
+    "read_csv_column",
     "read_idx",
     "stratified_split",
+    "tinyshakespeare",
+    "windows",
 ]

@@ -24,6 +24,7 @@ from .arithmetic import (
 from .conv2d import conv1d, conv2d
 from .dropout import dropout
 from .elementwise import cos, exp, log, sin, sqrt, tan
+from .embedding import embedding
 from .linear import linear
 from .loss import (
     binary_cross_entropy,
@@ -38,6 +39,7 @@ from .loss import (
 from .matmul import matmul
 from .pool2d import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from .reduction import amax, amin, argmax, argmin, logsumexp, max, mean, min, std, sum, var
+from .rnn import gru, lstm, rnn
 from .shape import (
     broadcast_to,
     cat,
@@ -87,10 +89,12 @@ __all__ = [
     "div",
     "dropout",
     "elu",
+    "embedding",
     "exp",
     "expand",
     "flatten",
     "gelu",
+    "gru",
     "index",
     "l1_loss",
     "leaky_relu",
@@ -98,6 +102,7 @@ __all__ = [
     "log",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "max",
     "max_pool1d",
@@ -117,6 +122,7 @@ __all__ = [
     "power",
     "relu",
     "reshape",
+    "rnn",
     "sigmoid",
     "silu",
     "sin",

@@ -19,6 +19,8 @@ from pydl.kernels.conv2d import (
     conv2d_forward,
 )
 from pydl.kernels.dropout import dropout_backward, dropout_forward
+from pydl.kernels.embedding import embedding_backward, embedding_forward
+from pydl.kernels.gru import gru_backward, gru_forward
 from pydl.kernels.im2col import col2im, im2col
 from pydl.kernels.linear import (
     linear_backward_bias,
@@ -26,6 +28,7 @@ from pydl.kernels.linear import (
     linear_backward_weight,
     linear_forward,
 )
+from pydl.kernels.lstm import lstm_backward, lstm_forward
 from pydl.kernels.matmul import matmul
 from pydl.kernels.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
 from pydl.kernels.pool2d import (
@@ -37,6 +40,7 @@ from pydl.kernels.pool2d import (
     max_pool2d_forward,
 )
 from pydl.kernels.registry import kernels, names, register, set_default, swap, use, which
+from pydl.kernels.rnn import rnn_backward, rnn_forward
 from pydl.kernels.shapes import conv_output_size
 from pydl.kernels.softmax import (
     log_softmax_backward,
@@ -60,8 +64,12 @@ __all__ = [
     "conv_output_size",
     "dropout_backward",
     "dropout_forward",
+    "embedding_backward",
+    "embedding_forward",
     "global_avg_pool2d_backward",
     "global_avg_pool2d_forward",
+    "gru_backward",
+    "gru_forward",
     "im2col",
     "kernels",
     "linear_backward_bias",
@@ -70,6 +78,8 @@ __all__ = [
     "linear_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "lstm_backward",
+    "lstm_forward",
     "matmul",
     "max_pool2d_backward",
     "max_pool2d_forward",
@@ -78,6 +88,8 @@ __all__ = [
     "relu_backward",
     "relu_forward",
     "rmsprop_step",
+    "rnn_backward",
+    "rnn_forward",
     "set_default",
     "sgd_step",
     "sigmoid_backward",

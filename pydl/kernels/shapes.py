@@ -25,14 +25,19 @@ OUTPUTS: Axes = ("N", "OC", "OH", "OW")
 POOLED: Axes = ("N", "C", "OH", "OW")
 FILTERS: Axes = ("OC", "C/groups", "KH", "KW")
 COLUMNS: Axes = ("N", "C*KH*KW", "OH*OW")
+SEQUENCES: Axes = ("T", "B", "I")
+STATES: Axes = ("T", "B", "H")
 
 ALGORITHMS = ("auto", "direct", "winograd")
 
+_BAD_ROW = "indices: expected values from 0 to num_embeddings - 1, got one out of range"
 _BAD_LABEL = "labels: expected classes from 0 to C - 1, got one out of range"
 BAD_INDEX = {
     "max_pool2d_backward": "argmax: expected indices from 0 to H*W - 1, got one out of range",
     "softmax_cross_entropy_forward": _BAD_LABEL,
     "softmax_cross_entropy_backward": _BAD_LABEL,
+    "embedding_forward": _BAD_ROW,
+    "embedding_backward": _BAD_ROW,
 }
 """The ValueError's text of each kernel that finds an index out of range while it runs."""
 
@@ -93,6 +98,16 @@ def targets(name: str, value: Any, rows: np.ndarray) -> np.ndarray:
     array = real(name, value, None, rows)
     same_shape(name, array, rows.shape)
     return array
+
+
+def integers(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of any integer dtype and shape; lists of int become int64."""
+    array = _as_array(name, value)
+    if isinstance(value, (list, tuple)) and not array.size:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {array.dtype}")
+    return _native_layout(array)
 
 
 def mask(name: str, value: Any, shape: Shape) -> np.ndarray:
@@ -505,3 +520,62 @@ def windows_hold_elements(
                     f"got dilation {dilation} with kernel_size {kernel_size} over size {size} "
                     f"with padding {padding}"
                 )
+
+
+# Sequences
+
+
+def recurrent(
+    gates: int, x: Any, w_ih: Any, w_hh: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Check a sequence (T,B,I) and the weights (gates H, I) and (gates H, H); T, B may be 0."""
+    x = real("x", x, SEQUENCES)
+    w_ih = real("w_ih", w_ih, ("H", "I") if gates == 1 else (f"{gates}*H", "I"), x)
+    w_hh = real("w_hh", w_hh, ("H", "H") if gates == 1 else (f"{gates}*H", "H"), x)
+    not_empty("w_ih", w_ih)
+    not_empty("w_hh", w_hh)
+    hidden = w_hh.shape[1]
+    same_shape("w_hh", w_hh, (gates * hidden, hidden))
+    same_shape("w_ih", w_ih, (gates * hidden, w_ih.shape[1]))
+    same_size("x", x, 2, "w_ih", w_ih.shape[1])
+    countable("output", x.shape[0], x.shape[1], gates * hidden)
+    return x, w_ih, w_hh
+
+
+def vector_or_none(name: str, value: Any, size: int, like: np.ndarray) -> np.ndarray | None:
+    """An optional bias (size,) with the dtype of `like`."""
+    if value is None:
+        return None
+    value = real(name, value, None, like)
+    same_shape(name, value, (size,))
+    return value
+
+
+def state_or_none(name: str, value: Any, x: np.ndarray, w_hh: np.ndarray) -> np.ndarray | None:
+    """An optional state (B,H) for a sequence (T,B,I) and recurrent weights (..., H)."""
+    if value is None:
+        return None
+    value = real(name, value, ("B", "H"), x)
+    same_shape(name, value, (x.shape[1], w_hh.shape[1]))
+    return value
+
+
+def saved(name: str, value: Any, x: np.ndarray, size: int) -> np.ndarray:
+    """An array (T,B,size) that a forward over a sequence (T,B,I) gave, or its gradient."""
+    value = real(name, value, STATES, x)
+    same_shape(name, value, (x.shape[0], x.shape[1], size))
+    return value
+
+
+def lengths_or_none(value: Any, x: np.ndarray) -> np.ndarray | None:
+    """Lengths (B,) from 0 to T of any integer dtype as int64; None if every one is T."""
+    if value is None:
+        return None
+    steps, batch = x.shape[:2]
+    array = integers("lengths", value)
+    same_shape("lengths", array, (batch,))
+    if not batch or array.min() == steps == array.max():
+        return None
+    if array.min() < 0 or array.max() > steps:
+        raise ValueError(f"lengths: expected values from 0 to T = {steps}, got {array.tolist()}")
+    return np.ascontiguousarray(array, np.int64)

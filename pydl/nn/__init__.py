@@ -17,6 +17,7 @@ from .activation import (
 from .container import Identity, ModuleDict, ModuleList, Sequential
 from .conv2d import Conv1d, Conv2d
 from .dropout import Dropout
+from .embedding import Embedding
 from .linear import Linear
 from .loss import (
     BCELoss,
@@ -29,11 +30,15 @@ from .loss import (
 )
 from .module import Module, Parameter
 from .pool2d import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
+from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .shape import Flatten, Unflatten
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
     "AvgPool2d",
@@ -43,9 +48,12 @@ __all__ = [
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "Flatten",
+    "GRUCell",
     "Identity",
     "L1Loss",
+    "LSTMCell",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -57,6 +65,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "RNNCell",
     "ReLU",
     "Sequential",
     "SiLU",

@@ -19,6 +19,8 @@ from pydl.kernels.reference.conv2d import (
     conv2d_forward,
 )
 from pydl.kernels.reference.dropout import dropout_backward, dropout_forward
+from pydl.kernels.reference.embedding import embedding_backward, embedding_forward
+from pydl.kernels.reference.gru import gru_backward, gru_forward
 from pydl.kernels.reference.im2col import col2im, im2col
 from pydl.kernels.reference.linear import (
     linear_backward_bias,
@@ -26,6 +28,7 @@ from pydl.kernels.reference.linear import (
     linear_backward_weight,
     linear_forward,
 )
+from pydl.kernels.reference.lstm import lstm_backward, lstm_forward
 from pydl.kernels.reference.matmul import matmul
 from pydl.kernels.reference.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
 from pydl.kernels.reference.pool2d import (
@@ -36,6 +39,7 @@ from pydl.kernels.reference.pool2d import (
     max_pool2d_backward,
     max_pool2d_forward,
 )
+from pydl.kernels.reference.rnn import rnn_backward, rnn_forward
 from pydl.kernels.reference.softmax import (
     log_softmax_backward,
     log_softmax_forward,
@@ -57,8 +61,12 @@ __all__ = [
     "conv2d_forward",
     "dropout_backward",
     "dropout_forward",
+    "embedding_backward",
+    "embedding_forward",
     "global_avg_pool2d_backward",
     "global_avg_pool2d_forward",
+    "gru_backward",
+    "gru_forward",
     "im2col",
     "linear_backward_bias",
     "linear_backward_input",
@@ -66,12 +74,16 @@ __all__ = [
     "linear_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "lstm_backward",
+    "lstm_forward",
     "matmul",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "relu_backward",
     "relu_forward",
     "rmsprop_step",
+    "rnn_backward",
+    "rnn_forward",
     "sgd_step",
     "sigmoid_backward",
     "sigmoid_forward",

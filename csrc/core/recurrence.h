@@ -1,0 +1,382 @@
+/* The products of a recurrence: at every step, state (b,depth) times weights (depth, gates x
+ * units), and behind each tile of it, while it is hot, whatever the cell does with the sums
+ * (LIBXSMM's cells, Banerjee et al. 2019).
+ *
+ * The weights are packed once for all steps, in panels of `gates x unit_vectors` vectors: row k
+ * of a panel holds the weights of state k for the same units of every gate, so that a tile's
+ * sums are all that its units need. A team of threads shares the panels and meets after every
+ * product; each keeps its panels in its own cache, which it walks to and fro so that the last
+ * ones are still there when the next step begins. */
+/* sums that the registers hold, in tiles of 2, 3 or 4 vectors */
+#define TILE_VECTORS (MR * NR_VECTORS / 12 * 12)
+
+enum {
+    FN(TILE_ROWS) = 8,              /* of the state at most */
+    FN(GROUP_TILES) = 12,           /* whose sums stay in L1 while a panel passes */
+    /* bytes of a panel that stay in L1 while the tiles of a group pass */
+    FN(PANEL_BLOCK) = 24576,
+    FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth a meeting */
+};
+
+/* What a product multiplies at a step: rows `row` apart, NULL if they are zeros. Those of
+ * samples that end before time t are zeros, or not needed. */
+typedef struct {
+    const REAL *data;
+    idx row, t;
+} FN(operand);
+#define operand FN(operand)
+
+/* The sums of some rows of the state and one vector of units, of which the first `count` exist:
+ * those of row + i and gate g at sums[i*row_stride + g*gate_stride]. They may be overwritten. */
+typedef struct {
+    idx step, row, rows, unit, count;
+    REAL *sums;
+    idx row_stride, gate_stride, next; /* the units of the next panel are so far from these */
+} FN(tile);
+#define tile FN(tile)
+
+/* For the samples b of a tile's rows, and their sums */
+#define FOR_ROWS_OF_TILE                                                                      \
+    REAL *sums = of->sums;                                                                    \
+    for (idx b = of->row; b < of->row + of->rows; b++, sums += of->row_stride)
+
+/* name(cell, tile) out of INLINE name_rows(cell, tile, count), compiled for whole vectors and
+ * for parts. */
+#define FINISH(name)                                                                          \
+    static void FN(name)(void *cell, const tile *of)                                          \
+    {                                                                                         \
+        if (of->count == VLEN)                                                                \
+            FN(name##_rows)(cell, of, VLEN);                                                  \
+        else                                                                                  \
+            FN(name##_rows)(cell, of, of->count);                                             \
+    }
+
+typedef struct {
+    idx depth, units;
+    int gates, unit_vectors;
+    /* (t,b,inputs): multiplies the first rows of the panels; NULL: none, inputs = 0 */
+    const REAL *x;
+    idx inputs;
+    operand (*state)(const void *cell, idx step);
+    void (*finish)(void *cell, const tile *of);
+    REAL *panels;
+} FN(product);
+#define product FN(product)
+
+typedef struct {
+    const pydl_recurrent_shape *shape;
+    void *cell;
+    int products;
+    product product[2];   /* of each step, one after the other */
+    idx first, end;       /* the steps to do */
+} FN(recurrence);
+#define recurrence FN(recurrence)
+
+/* The time of a step forward, and whether sample b has not ended at time t. */
+INLINE idx FN(time_of)(const pydl_recurrent_shape *s, idx step)
+{
+    return s->reverse ? s->t - 1 - step : step;
+}
+INLINE int FN(lives)(const pydl_recurrent_shape *s, idx t, idx b)
+{
+    return !s->lengths || t < s->lengths[b];
+}
+
+/* ---- packing ---- */
+typedef struct {
+    const product *to;
+    const REAL *weights, *input_weights;
+} FN(panel_job);
+
+enum { FN(PACK_ROWS) = 64 }; /* of weights that a task copies into all panels */
+
+INLINE idx FN(panel_span)(const product *w) { return w->unit_vectors * VLEN; }
+INLINE idx FN(panel_count)(const product *w)
+{
+    return (w->units + FN(panel_span)(w) - 1) / FN(panel_span)(w);
+}
+
+/* A panel from weights (gates x units, depth), those of the inputs (gates x units, inputs)
+ * before the others. */
+static void FN(pack_units)(void *context, idx panel)
+{
+    const FN(panel_job) *job = context;
+    const product *w = job->to;
+    const idx width = w->gates * FN(panel_span)(w);
+    REAL *to = w->panels + panel * width * w->depth;
+    for (int g = 0; g < w->gates; g++)
+        for (int v = 0; v < w->unit_vectors; v++, to += VLEN) {
+            const idx unit = panel * FN(panel_span)(w) + v * VLEN;
+            const idx count = FN(max)(FN(min)(VLEN, w->units - unit), 0);
+            if (count < VLEN)
+                for (idx k = 0; k < w->depth; k++)
+                    FN(store)(to + k * width, (vec){0});
+            if (!count)
+                continue;
+            const idx row = g * w->units + unit, depth = w->depth - w->inputs;
+            FN(transpose)(count, w->inputs, job->input_weights + row * w->inputs, w->inputs, to,
+                          width);
+            FN(transpose)(count, depth, job->weights + row * depth, depth, to + w->inputs * width,
+                          width);
+        }
+}
+
+/* Some rows of all panels from weights (depth, units), of one gate. */
+static void FN(pack_depths)(void *context, idx task)
+{
+    const FN(panel_job) *job = context;
+    const product *w = job->to;
+    const idx width = FN(panel_span)(w), first = task * FN(PACK_ROWS),
+        end = FN(min)(w->depth, first + FN(PACK_ROWS));
+    for (idx unit = 0; unit < w->units; unit += width)
+        for (idx k = first; k < end; k++) {
+            REAL *to = w->panels + unit * w->depth + k * width;
+            const REAL *from = job->weights + k * w->units + unit;
+            for (idx j = 0; j < width; j += VLEN)
+                FN(store)(to + j, unit + j < w->units
+                          ? FN(load_part)(from + j, w->units - unit - j, 0) : (vec){0});
+        }
+}
+
+/* Packs weights (gates x units, depth), after those of the inputs if there are any; or,
+ * transposed, (depth, units) of one gate. */
+static int FN(prepare_product)(product *w, const REAL *input_weights, const REAL *weights,
+                               int transposed)
+{
+    const idx size = FN(panel_count)(w) * w->gates * FN(panel_span)(w) * w->depth;
+    w->panels = pydl_block_alloc((size_t)FN(max)(size, 1) * sizeof(REAL));
+    if (!w->panels)
+        return PYDL_NO_MEMORY;
+    FN(panel_job) job = {w, weights, input_weights};
+    if (transposed)
+        pydl_parallel_for((w->depth + FN(PACK_ROWS) - 1) / FN(PACK_ROWS), (double)size,
+                          FN(pack_depths), &job);
+    else
+        pydl_parallel_for(FN(panel_count)(w), (double)size, FN(pack_units), &job);
+    return PYDL_OK;
+}
+
+/* Vectors of units per panel where there is one gate: as many as waste the fewest sums. */
+static int FN(unit_vectors_for)(idx units)
+{
+    int best = 4;
+    for (int v = 3; v >= 2; v--)
+        if (FN(round_up)(units, v * VLEN) < FN(round_up)(units, best * VLEN))
+            best = v;
+    return best;
+}
+
+/* Vectors of units of a panel of two gates. */
+INLINE int FN(gate_vectors_for)(idx units) { return units > VLEN ? 2 : 1; }
+
+/* ---- tiles ---- */
+/* sums[i][j] (+)= sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors`
+ * being constants. A tile of few sums makes each of them in several chains, since one
+ * multiply-add must wait for the one before it in its chain. One cache line of ahead is fetched
+ * per k. */
+INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, const REAL *a,
+                               idx a_row, const REAL *panel,
+                               const REAL *ahead, int add, REAL *sums)
+{
+    const int size = rows * vectors;
+    const int chains = 4 * size <= TILE_VECTORS ? 4 : 2 * size <= TILE_VECTORS ? 2 : 1;
+    vec acc[TILE_VECTORS];
+#pragma GCC unroll 32
+    for (int i = 0; i < chains * size; i++)
+        acc[i] = i < size && add ? FN(load)(sums + i * VLEN) : (vec){0};
+    idx k = 0;
+    for (; k + chains <= depth; k += chains) {
+#pragma GCC unroll 4
+        for (int chain = 0; chain < chains; chain++) {
+            vec *sum = acc + chain * size, weights[4], value[FN(TILE_ROWS)];
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += 64 / sizeof(REAL);
+            /* the smaller side stays in registers */
+            if (rows < vectors) {
+#pragma GCC unroll 8
+                for (int i = 0; i < rows; i++)
+                    value[i] = FN(splat)(a[i * a_row + k + chain]);
+#pragma GCC unroll 4
+                for (int j = 0; j < vectors; j++) {
+                    const vec weight = FN(load)(panel + j * VLEN);
+#pragma GCC unroll 8
+                    for (int i = 0; i < rows; i++)
+                        sum[i * vectors + j] += value[i] * weight;
+                }
+            } else {
+#pragma GCC unroll 4
+                for (int j = 0; j < vectors; j++)
+                    weights[j] = FN(load)(panel + j * VLEN);
+#pragma GCC unroll 8
+                for (int i = 0; i < rows; i++) {
+                    const vec splat = FN(splat)(a[i * a_row + k + chain]);
+#pragma GCC unroll 4
+                    for (int j = 0; j < vectors; j++)
+                        sum[i * vectors + j] += splat * weights[j];
+                }
+            }
+            panel += vectors * VLEN;
+        }
+    }
+    for (; k < depth; k++) {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++)
+                acc[i * vectors + j] += a[i * a_row + k] * FN(load)(panel + j * VLEN);
+        panel += vectors * VLEN;
+    }
+#pragma GCC unroll 32
+    for (int i = 0; i < size; i++) {
+        vec sum = acc[i];
+#pragma GCC unroll 4
+        for (int chain = 1; chain < chains; chain++)
+            sum += acc[chain * size + i];
+        FN(store)(sums + i * VLEN, sum);
+    }
+}
+
+/* A function per width of a panel, in which every number of rows whose sums fit the registers
+ * has its own tile. */
+#define TILE_CASE(rows, vectors)                                                              \
+    case rows:                                                                                \
+        FN(recurrent_tile)(rows, vectors, depth, a, a_row, panel, ahead, add, sums);          \
+        break;
+#define TILE_FUNCTION(vectors, ...)                                                           \
+    static __attribute__((noinline)) void FN(recurrent_tile_##vectors)(                       \
+        idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel, const REAL *ahead,  \
+        int add, REAL *sums)                                                                  \
+    {                                                                                         \
+        switch (rows) { __VA_ARGS__ }                                                         \
+    }
+#if TILE_VECTORS >= 24
+TILE_FUNCTION(2, TILE_CASE(1, 2) TILE_CASE(2, 2) TILE_CASE(3, 2) TILE_CASE(4, 2)
+                 TILE_CASE(5, 2) TILE_CASE(6, 2) TILE_CASE(7, 2) TILE_CASE(8, 2))
+TILE_FUNCTION(3, TILE_CASE(1, 3) TILE_CASE(2, 3) TILE_CASE(3, 3) TILE_CASE(4, 3)
+                 TILE_CASE(5, 3) TILE_CASE(6, 3) TILE_CASE(7, 3) TILE_CASE(8, 3))
+TILE_FUNCTION(4, TILE_CASE(1, 4) TILE_CASE(2, 4) TILE_CASE(3, 4) TILE_CASE(4, 4)
+                 TILE_CASE(5, 4) TILE_CASE(6, 4))
+#else
+TILE_FUNCTION(2, TILE_CASE(1, 2) TILE_CASE(2, 2) TILE_CASE(3, 2) TILE_CASE(4, 2)
+                 TILE_CASE(5, 2) TILE_CASE(6, 2))
+TILE_FUNCTION(3, TILE_CASE(1, 3) TILE_CASE(2, 3) TILE_CASE(3, 3) TILE_CASE(4, 3))
+TILE_FUNCTION(4, TILE_CASE(1, 4) TILE_CASE(2, 4) TILE_CASE(3, 4))
+#endif
+#undef TILE_CASE
+#undef TILE_FUNCTION
+
+/* ---- steps ---- */
+/* Whether one of the samples needs what a has for it. */
+static int FN(any_lives)(const pydl_recurrent_shape *s, const operand *a, idx row, idx rows)
+{
+    if (!a->data)
+        return 0;
+    for (idx b = row; b < row + rows; b++)
+        if (FN(lives)(s, a->t, b))
+            return 1;
+    return 0;
+}
+
+typedef void (*FN(tile_function))(idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel,
+                                  const REAL *ahead, int add,
+                                  REAL *sums);
+
+/* `depth` rows of a panel times some rows of a, cut into so many tiles. The panel passes in
+ * blocks of its depth that stay in L1 for all the tiles; meanwhile each of these fetches its
+ * part of the next block. */
+static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth,
+                               const REAL *panel,
+                               idx row, idx rows, idx tiles, int add, REAL *sums)
+{
+    const int vectors = w->gates * w->unit_vectors;
+    const FN(tile_function) multiply = vectors == 2   ? FN(recurrent_tile_2)
+                                       : vectors == 3 ? FN(recurrent_tile_3)
+                                                      : FN(recurrent_tile_4);
+    const idx width = vectors * VLEN, line = 64 / (idx)sizeof(REAL);
+    const idx limit = FN(PANEL_BLOCK) / (width * (idx)sizeof(REAL));
+    const idx block = tiles > 1 ? FN(even_piece)(depth, limit, 4) : depth;
+    for (idx k = 0; k < depth; k += block) {
+        const idx count = FN(min)(block, depth - k);
+        const REAL *from = a->data + row * a->row + k, *weights = panel + k * width;
+        REAL *to = sums;
+        idx first = row;
+        for (idx i = 0; i < tiles; i++) {
+            const idx high = rows / tiles + (i < rows % tiles);
+            const REAL *ahead = i < vectors ? weights + count * (width + i * line) : weights;
+            if (FN(any_lives)(r->shape, a, first, high))
+                multiply(high, count, from, a->row, weights, ahead, add || k, to);
+            else
+                memset(to, 0, (size_t)(high * width) * sizeof(REAL));
+            first += high;
+            from += high * a->row;
+            to += high * width;
+        }
+    }
+}
+
+/* A member's share of one product of one step. */
+static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int member,
+                              int members)
+{
+    const operand a = w->state(r->cell, step);
+    const idx inputs = w->inputs, t = FN(time_of)(r->shape, step);
+    const operand x = {inputs ? w->x + t * r->shape->b * inputs : NULL, inputs, t};
+    const int vectors = w->gates * w->unit_vectors;
+    const idx span = FN(panel_span)(w), panels = FN(panel_count)(w);
+    const idx first = panels * member / members, end = panels * (member + 1) / members;
+    const idx batch = r->shape->b, most = FN(min)(TILE_VECTORS / vectors, FN(TILE_ROWS));
+    const idx tiles = (batch + most - 1) / most,
+        groups = (tiles + FN(GROUP_TILES) - 1) / FN(GROUP_TILES);
+    enum { SUMS = FN(GROUP_TILES) * TILE_VECTORS * (VECTOR_BYTES / (int)sizeof(REAL)) };
+    REAL sums[SUMS] __attribute__((aligned(64)));
+    for (idx i = first; i < end; i++) {
+        const idx panel = step % 2 ? first + end - 1 - i : i, unit = panel * span;
+        for (idx group = 0, row = 0, rows; group < groups; group++, row += rows) {
+            rows = FN(min)(FN(GROUP_TILES) * most, batch - row);
+            const idx cut = (rows + most - 1) / most;
+            const REAL *weights = w->panels + panel * vectors * VLEN * w->depth;
+            if (inputs)
+                FN(multiply_panel)(r, w, &x, inputs, weights, row, rows, cut, 0, sums);
+            if (a.data)
+                FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * vectors * VLEN,
+                                   row, rows, cut,
+                                   inputs > 0, sums);
+            else
+                memset(sums, 0, sizeof sums);
+            for (idx v = 0; v < w->unit_vectors && unit + v * VLEN < w->units; v++) {
+                const idx at = unit + v * VLEN;
+                const tile of = {step, row, rows, at, FN(min)(VLEN, w->units - at), sums + v * VLEN,
+                                 vectors * VLEN, span, step % 2 ? -span : span};
+                w->finish(r->cell, &of);
+            }
+        }
+    }
+}
+
+static void FN(run_share)(void *context, int member, int members)
+{
+    const recurrence *r = context;
+    for (idx step = r->first; step < r->end; step++)
+        for (int i = 0; i < r->products; i++) {
+            FN(multiply_step)(r, &r->product[i], step, member, members);
+            pydl_meet(members);
+        }
+}
+
+static void FN(run_steps)(recurrence *r, idx first, idx end)
+{
+    const product *w = r->product;
+    const double work = 2.0 * (double)r->shape->b * (double)w->units *
+        (double)(w->gates * w->depth);
+    r->first = first;
+    r->end = end;
+    pydl_run_team(work < FN(STEP_WORK) ? 1 : (int)FN(min)(FN(panel_count)(w), 256),
+                  work * (double)(end - first),
+                  FN(run_share), r);
+}
+
+static void FN(free_products)(recurrence *r)
+{
+    for (int i = 0; i < r->products; i++)
+        pydl_block_free(r->product[i].panels);
+}

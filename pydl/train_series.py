@@ -1,0 +1,131 @@
+"""Forecast a series with a recurrent network, and see what that is worth."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from pydl import data, optim, train
+from pydl import functional as F
+from pydl.models import SeriesRNN
+from pydl.train import require_plots
+
+__all__ = ["Forecast", "fit_series"]
+
+
+class Forecast(NamedTuple):
+    """The last part of a series, from row `start` on, as it came and as it was forecast.
+
+    `actual`, `predicted` (by the network) and `naive` (as the latest value) are (M,horizon): row i
+    is about the series' rows start + i to start + i + horizon - 1.
+    """
+
+    series: np.ndarray
+    start: int
+    actual: np.ndarray
+    predicted: np.ndarray
+    naive: np.ndarray
+
+    def errors(self) -> tuple[data.ForecastErrors, data.ForecastErrors]:
+        """The network's errors, and the naive forecast's."""
+        return (data.forecast_errors(self.predicted, self.actual),
+                data.forecast_errors(self.naive, self.actual))
+
+    def compare(self) -> str:
+        """A small table of the errors, side by side."""
+        ours, naive = self.errors()
+        lines = ["test error       RMSE        MAE"]
+        lines += [f"  {name:7}  {e.rmse:10.4g} {e.mae:10.4g}"
+                  for name, e in (("network", ours), ("naive", naive))]
+        if naive.rmse:
+            less = 1 - ours.rmse / naive.rmse
+            word = "below" if less > 0 else "above"
+            lines.append(f"the network's RMSE is {abs(less):.1%} {word} the naive forecast's")
+        return "\n".join(lines)
+
+    def plot(self, path: str | os.PathLike[str], name: str = "value") -> None:
+        """Draw the last part of the series with the forecasts, and the errors of both below.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        figure = require_plots()(figsize=(10, 7), layout="constrained")
+        top, bottom = figure.subplots(2, 1, height_ratios=(2, 1), sharex=True)
+        horizon = self.actual.shape[1]
+        rows = np.arange(self.start + horizon - 1, len(self.series))
+        before = np.arange(max(0, self.start - len(rows)), rows[0] + 1)
+        top.plot(before, self.series[before], color="0.6", label="before")
+        top.plot(rows, self.actual[:, -1], color="black", label="what came")
+        top.plot(rows, self.predicted[:, -1], color="tab:red", linewidth=1,
+                 label=f"forecast by the network, {horizon} ahead")
+        top.set_ylabel(name)
+        for label, values, color, errors in zip(
+            ("network", "naive"), (self.predicted, self.naive), ("tab:red", "tab:blue"),
+            self.errors(), strict=True,
+        ):
+            bottom.plot(rows, (values - self.actual)[:, -1], color=color, linewidth=1, alpha=0.8,
+                        label=f"{label}: RMSE {errors.rmse:.4g}, MAE {errors.mae:.4g}")
+        bottom.set_ylabel("forecast - what came")
+        bottom.set_xlabel("row")
+        for ax in (top, bottom):
+            ax.grid(alpha=0.3)
+            ax.legend()
+        figure.savefig(path, dpi=110)
+
+
+def fit_series(
+    series: np.ndarray,
+    model: SeriesRNN,
+    *,
+    window: int,
+    test: float = 0.2,
+    epochs: int = 60,
+    batch_size: int = 32,
+    lr: float = 2e-3,
+    progress: bool = True,
+) -> Forecast:
+    """Train a model in place on the first part of a series (N,), and forecast the last.
+
+    The scaler is fitted on the training part alone; the tenth of the series before the test part is
+    only watched, to stop early. The first windows of the test part look at the values before it.
+
+    Parameters
+    ----------
+    window : values that a forecast looks at.
+    test : share of the series that the network is tested on.
+    epochs, batch_size, lr : at most so many epochs of Adam.
+
+    Raises
+    ------
+    ValueError
+        A series of other axes or too short for a window, or a part without forecasts.
+    """
+    a = np.asarray(series, np.float64)
+    if a.ndim != 1:
+        raise ValueError(f"series: expected shape (N,), got {a.shape}")
+    horizon, start = model.horizon, len(a) - round(test * len(a))
+    watched = start - len(a) // 10
+    if min(watched - window, start - watched, len(a) - start) < horizon:
+        raise ValueError(
+            f"series: expected more values for a window of {window}, a horizon of {horizon} and a "
+            f"test part of {test:.0%}, got {len(a)}")
+    scaler = data.StandardScaler().fit(a[:watched])
+    scaled = scaler.transform(a).astype(np.float32)
+
+    def part(values: np.ndarray, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows whose targets are the rows begin..end-1."""
+        return data.windows(values[begin - window:end], window, horizon)
+
+    train.fit(
+        model, part(scaled, window, watched), part(scaled, watched, start),
+        epochs=epochs, batch_size=batch_size, optimizer=optim.Adam(model.parameters(), lr=lr),
+        loss=F.mse_loss, clip_grad_norm=1.0, early_stopping=train.EarlyStopping(patience=10),
+        progress=progress)
+    inputs, actual = part(a, start, len(a))
+    predicted = train.predict(model, part(scaled, start, len(a))[0]).astype(np.float64)
+    return Forecast(a, start, actual, scaler.inverse_transform(predicted),
+                    data.naive_forecast(inputs, horizon))
