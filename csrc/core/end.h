@@ -24,3 +24,4 @@
 #undef tile_run
 #undef winograd_job
 #undef winograd_weight_job
+#undef weight_scratch

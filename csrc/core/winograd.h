@@ -1,20 +1,25 @@
-/* Winograd's minimal filtering F(m x m, r x r), m + r = 7: from a tile of 6x6 inputs, m*m sums of r*r products each by 36
- * multiplications. Y = A^T [(G g G^T) . (B^T d B)] A with g the filter (r,r), d the tile (6,6), Y (m,m); the matrices are those of
- * Toom and Cook for the points 0, sqrt 2, -sqrt 2, sqrt 1/2, -sqrt 1/2 and infinity, which round less than 0, 1, -1, 2, -2
- * (docs/numerics.md has the error's bound). B is the same for every m: G evaluates a polynomial of r coefficients at the points,
- * A^T is the transpose of such an evaluation. (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308.)
+/* Winograd's minimal filtering F(m x m, r x r), m + r = 7: from a tile of 6x6 inputs, m*m sums of
+ * r*r products each by 36 multiplications.
  *
- * A sum over channels turns the 36 products into 36 matrix products over the tiles. Tiles lie side by side, step = m pixels apart, and
- * are numbered over (image, row of tiles, column): the grid of a `patches` whose only tap is the first pixel of a tile. */
+ *   Y = A^T [(G g G^T) . (B^T d B)] A,  g the filter (r,r), d the tile (6,6), Y (m,m)
+ *
+ * with the matrices of Toom and Cook for the points 0, sqrt 2, -sqrt 2, sqrt 1/2, -sqrt 1/2 and
+ * infinity, which round less than 0, 1, -1, 2, -2 (docs/numerics.md has the bounds). B is the same
+ * for every m; G evaluates a polynomial of r coefficients at the points, A^T is the transpose of
+ * such an evaluation. (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308.)
+ *
+ * A sum over channels turns the 36 products into 36 matrix products over the tiles. Tiles lie side
+ * by side, step = m pixels apart, and are numbered over (image, row of tiles, column): the grid of
+ * a `patches` whose only tap is the first pixel of a tile. */
 enum {
-    FN(POINTS) = 6,
     FN(PRODUCTS) = 36,
-    FN(TILE_PIECE) = 64,  /* tiles transformed at a time: their pixels stay in L1 */
+    FN(TILE_PIECE) = 64, /* tiles transformed at a time: their pixels stay in L1 */
 };
 
 #define ROOT ((REAL)1.41421356237309504880168872420969808)
 
-/* out = G in, for 2 to 5 coefficients: at the point z, in[0] + in[1] z + in[2] z^2 ..., scaled so that A and B hold small numbers. */
+/* out = G in, for 2 to 5 coefficients: at the point z, in[0] + in[1] z + in[2] z^2 ..., scaled so
+ * that A and B hold small numbers. */
 INLINE void FN(winograd_filter)(int count, const vec *in, vec *out)
 {
     const REAL p = (REAL)(1.0 / 6), q = (REAL)(-2.0 / 3);
@@ -44,7 +49,8 @@ INLINE void FN(winograd_filter)(int count, const vec *in, vec *out)
 /* Element (point, i) of the same G. */
 INLINE REAL FN(winograd_power)(int count, int point, int i)
 {
-    static const REAL scale[] = {1, (REAL)(1.0 / 6), (REAL)(1.0 / 6), (REAL)(-2.0 / 3), (REAL)(-2.0 / 3)};
+    static const REAL scale[] = {1, (REAL)(1.0 / 6), (REAL)(1.0 / 6), (REAL)(-2.0 / 3),
+                                 (REAL)(-2.0 / 3)};
     static const REAL z[] = {0, ROOT, -ROOT, ROOT / 2, -ROOT / 2};
     if (point == 5)
         return i == count - 1;
@@ -99,7 +105,8 @@ INLINE void FN(winograd_result)(int count, const vec *in, vec *out)
 /* out[phase][lane] = p[lane*step + phase], step 2 or 4 */
 INLINE void FN(deal)(int step, const REAL *p, vec *out)
 {
-    const vec even = FN(even_lanes)(FN(load)(p), FN(load)(p + VLEN)), odd = FN(odd_lanes)(FN(load)(p), FN(load)(p + VLEN));
+    const vec even = FN(even_lanes)(FN(load)(p), FN(load)(p + VLEN)),
+              odd = FN(odd_lanes)(FN(load)(p), FN(load)(p + VLEN));
     if (step == 2) {
         out[0] = even;
         out[1] = odd;
@@ -144,29 +151,54 @@ static tile_run FN(tiles_of)(const patches *from, idx first, idx count)
     return run;
 }
 
-/* A line holds one row of pixels of every tile, step of each, behind one another; with VLEN elements to write over. */
-INLINE idx FN(line_length)(int step) { return FN(TILE_PIECE) * step + 3 * VLEN; }
+/* A line holds one row of pixels of every tile, step of each, behind one another; with VLEN
+ * elements to write over. */
+INLINE idx FN(line_length)(int step)
+{
+    return FN(TILE_PIECE) * step + 3 * VLEN;
+}
 
-/* Elements of scratch for the rows of a piece with zeros around them: at most TILE_PIECE tiles in a row or in a column. */
-INLINE idx FN(padded_size)(int step) { return (FN(TILE_PIECE) * step + 6) * (step + 6) + VLEN; }
+/* At most so many elements have the rows of pixels of a piece with zeros around them, whatever
+ * rectangles its tiles form. */
+INLINE idx FN(padded_size)(int step)
+{
+    const idx more = 6 - step;
+    return FN(round_up)(
+        step * step * FN(TILE_PIECE) + more * step * (FN(TILE_PIECE) + 1) + more * more + VLEN, 64);
+}
 
-/* Combines the six rows of pixels of each tile (the step's rows without overlap if `filter`) into the lines of B^T d:
- * lines[shift][i][tile*step + k] is row i, column shift*step + k. All six i, or only the row `only` as lines[shift][0]. */
-INLINE void FN(winograd_lines)(int step, const patches *from, idx channel, const tile_run *run, int only, REAL *padded, REAL *lines)
+/* The pixels of each segment's tiles, `size` in a row or a column of one tile, with zeros around
+ * the plane. */
+static void FN(pad_tiles)(const patches *from, idx channel, const tile_run *run, idx size,
+                          REAL *padded)
+{
+    const idx step = from->step_w;
+    for (int s = 0; s < run->segments; s++) {
+        const segment piece = run->list[s];
+        const idx width = (piece.count - 1) * step + size, height = (piece.rows - 1) * step + size;
+        FN(pad_rows)(from->src + piece.image * from->image + channel * from->h * from->w, from->h,
+                     from->w, piece.row * step + from->tap_h[0], height,
+                     piece.first * step + from->tap_w[0], width, 1, padded);
+        padded += height * width;
+    }
+}
+
+/* Combines the six rows of padded pixels of each tile into the lines of B^T d:
+ * lines[shift][i][tile*step + k] is row i, column shift*step + k. All six i, or only the row `only`
+ * as lines[shift][0]. */
+INLINE void FN(winograd_lines)(int step, const tile_run *run, int only, const REAL *padded,
+                               REAL *lines)
 {
     const idx length = FN(line_length)(step), rows = only < 0 ? 6 : 1;
     const int shifts = 6 / step + (6 % step > 0);
     idx at = 0;
     for (int s = 0; s < run->segments; s++) {
         const segment piece = run->list[s];
-        const idx width = (piece.count - 1) * step + 6;
-        FN(pad_rows)(from->src + piece.image * from->image + channel * from->h * from->w, from->h, from->w,
-                     piece.row * step + from->tap_h[0], (piece.rows - 1) * step + 6, piece.first * step + from->tap_w[0], width, 1,
-                     padded);
-        for (idx row = 0; row < piece.rows; row++, at += piece.count * step)
+        const idx width = (piece.count - 1) * step + 6, pixels = piece.count * step;
+        for (idx row = 0; row < piece.rows; row++, at += pixels, padded += step * width)
             for (int shift = 0; shift < shifts; shift++)
-                for (idx pixel = 0; pixel < piece.count * step; pixel += VLEN) {
-                    const REAL *src = padded + row * step * width + shift * step + pixel;
+                for (idx pixel = 0; pixel < pixels; pixel += VLEN) {
+                    const REAL *src = padded + shift * step + pixel;
                     REAL *dst = lines + shift * rows * length + at + pixel;
                     if (only < 0) {
                         vec in[6], out[6];
@@ -181,15 +213,19 @@ INLINE void FN(winograd_lines)(int step, const patches *from, idx channel, const
                         vec sum = {0};
 #pragma GCC unroll 4
                         for (int i = 0; i < 4; i++)
-                            sum += FN(winograd_row)[only].factor[i] * FN(load)(src + FN(winograd_row)[only].input[i] * width);
+                            sum += FN(winograd_row)[only].factor[i] *
+                                   FN(load)(src + FN(winograd_row)[only].input[i] * width);
                         FN(store)(dst, sum);
                     }
                 }
+        padded += (6 - step) * width;
     }
 }
 
-/* v[j*plane + tile] = element j of a row of B^T d B, from the lines of that row, shift_step apart. */
-INLINE void FN(winograd_columns)(int step, const REAL *lines, idx shift_step, idx count, REAL *v, idx plane)
+/* v[j*plane + tile] = element j of a row of B^T d B, from the lines of that row, shift_step apart.
+ */
+INLINE void FN(winograd_columns)(int step, const REAL *lines, idx shift_step, idx count, REAL *v,
+                                 idx plane)
 {
     for (idx t = 0; t < count; t += VLEN) {
         vec in[8], out[6];
@@ -204,7 +240,8 @@ INLINE void FN(winograd_columns)(int step, const REAL *lines, idx shift_step, id
 }
 
 /* lines[a][tile*step + b] = Y (a, b) + bias, from the products m[(i*6 + j)*plane + tile]. */
-INLINE void FN(winograd_outputs)(int step, const REAL *m, idx plane, idx count, REAL bias, REAL *lines, idx length)
+INLINE void FN(winograd_outputs)(int step, const REAL *m, idx plane, idx count, REAL bias,
+                                 REAL *lines, idx length)
 {
     for (idx t = 0; t < count; t += VLEN) {
         vec half[6][4], across[6], out[4];
@@ -236,7 +273,8 @@ INLINE void FN(winograd_outputs)(int step, const REAL *m, idx plane, idx count, 
 }
 
 /* Copies the lines of Y to their pixels of a plane of dst (h,w). */
-static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *lines, idx length, REAL *dst, idx image, idx h, idx w)
+static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *lines, idx length,
+                                 REAL *dst, idx image, idx h, idx w)
 {
     for (int s = 0; s < run->segments; s++) {
         const segment piece = run->list[s];
