@@ -251,7 +251,7 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         return PYDL_OK;
     if (FN(is_depthwise)(s))
         return FN(depthwise_forward)(s, x, w, b, y);
-    if (FN(winograd_pays)(s, s->c, s->oc, s->oh, s->ow, 0))
+    if (FN(winograd_pays)(s, FN(TO_Y)))
         return FN(winograd_forward)(s, x, w, b, y);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)
@@ -353,7 +353,7 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
         return PYDL_OK;
     if (FN(is_depthwise)(s))
         return FN(depthwise_backward_input)(s, dy, w, dx);
-    if (FN(winograd_pays)(s, s->oc, s->c, s->h, s->w, 0))
+    if (FN(winograd_pays)(s, FN(TO_DX)))
         return FN(winograd_backward_input)(s, dy, w, dx);
     if (FN(adjoint_is_cheaper)(s))
         return FN(backward_input_adjoint)(s, dy, w, dx);
@@ -474,7 +474,7 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
     }
     if (FN(is_depthwise)(s))
         return FN(depthwise_backward_weight)(s, dy, x, dw);
-    if (FN(winograd_pays)(s, s->c, s->oc, s->oh, s->ow, 1))
+    if (FN(winograd_pays)(s, FN(TO_DW)))
         return FN(winograd_backward_weight)(s, dy, x, dw);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)

@@ -328,17 +328,18 @@ static int FN(winograd_backward_input)(const pydl_conv2d_shape *s, const REAL *d
 }
 
 /* ---- the choice ---- */
+typedef enum { FN(TO_Y), FN(TO_DX), FN(TO_DW) } FN(winograd_direction);
+
 static int FN(winograd_fits)(const pydl_conv2d_shape *s)
 {
     return s->groups == 1 && s->kh == s->kw && (s->kh == 3 || s->kh == 5) && s->stride_h == 1 &&
            s->stride_w == 1 && s->dilation_h == 1 && s->dilation_w == 1;
 }
 
-/* Whether to compute it so, where h x w pixels of rows channels are the sum over so many channels.
- * Estimated cycles of a core: the products of either way alike, a vector of tiles' way there and
- * back, and the filters', which memory limits where they are many. */
-static int FN(winograd_pays)(const pydl_conv2d_shape *s, idx channels, idx rows, idx h, idx w,
-                             int weight)
+/* Whether to compute it so. Estimated cycles of a core, fitted to measurements: the products at 80 %
+ * of the peak, the direct dw's at 70 %; a vector of tiles' way there and back for each channel; and
+ * a filter's 36 numbers, which memory limits where they are many. */
+static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) direction)
 {
     if (!FN(winograd_fits)(s) || s->algorithm == PYDL_DIRECT)
         return 0;
@@ -346,14 +347,23 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, idx channels, idx rows,
         return 1;
     if (!REAL_IS_FLOAT || !pydl_get_winograd())
         return 0;
-    const idx step = s->kh == 3 ? 4 : 2, tiles = s->n * ceil_div(h, step) * ceil_div(w, step);
-    const idx vectors = (tiles + VLEN - 1) / VLEN;
-    const double pairs = (double)channels * (double)rows, product = 0.5 / 0.8;
-    const double direct = product * (double)(s->n * h * w) / (double)VLEN * pairs *
-                          (double)(s->kh * s->kw);
-    const double there = weight ? 600 : 350, back = weight ? 500 : 200;
-    const double filter = pairs * 144 < FN(TILE_BYTES) ? 12 : 40;
-    const double cost = product * FN(PRODUCTS) * (double)vectors * pairs + pairs * filter +
-                        (double)vectors * (there * (double)channels + back * (double)rows);
-    return cost < 0.9 * direct;
+    static const struct {
+        double peak, there, back, filter[3]; /* filters in L2, in some MiB, in more */
+    } all_costs[] = {
+        [FN(TO_Y)] = {0.8, 350, 200, {12, 25, 45}},
+        [FN(TO_DX)] = {0.8, 350, 200, {12, 40, 45}},
+        [FN(TO_DW)] = {0.7, 400, 350, {12, 80, 80}},
+    }, *costs = &all_costs[direction];
+    const int dx = direction == FN(TO_DX);
+    const idx channels = dx ? s->oc : s->c, rows = dx ? s->c : s->oc, step = s->kh == 3 ? 4 : 2;
+    const idx h = dx ? s->h : s->oh, w = dx ? s->w : s->ow;
+    const idx tiles = s->n * ceil_div(h, step) * ceil_div(w, step);
+    const double vectors = (double)((tiles + VLEN - 1) / VLEN);
+    const double pairs = (double)channels * (double)rows;
+    const double bytes = pairs * FN(PRODUCTS) * sizeof(REAL);
+    const int large = (bytes > FN(TILE_BYTES)) + (bytes > 12 * FN(TILE_BYTES));
+    const double direct = (double)(s->n * h * w) / (double)VLEN * pairs * (double)(s->kh * s->kw);
+    const double cost = 0.5 / 0.8 * FN(PRODUCTS) * vectors * pairs + costs->filter[large] * pairs +
+                        vectors * (costs->there * (double)channels + costs->back * (double)rows);
+    return cost < 0.9 * 0.5 / costs->peak * direct;
 }
