@@ -347,7 +347,7 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
         return 1;
     if (!REAL_IS_FLOAT || !pydl_get_winograd())
         return 0;
-    static const struct {
+    const struct {
         double peak, there, back, filter[3]; /* filters in L2, in some MiB, in more */
     } all_costs[] = {
         [FN(TO_Y)] = {0.8, 350, 200, {12, 25, 45}},
