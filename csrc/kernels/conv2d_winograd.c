@@ -336,8 +336,8 @@ static int FN(winograd_fits)(const pydl_conv2d_shape *s)
            s->stride_w == 1 && s->dilation_h == 1 && s->dilation_w == 1;
 }
 
-/* Whether to compute it so. Estimated cycles of a core, fitted to measurements: the products at 80 %
- * of the peak, the direct dw's at 70 %; a vector of tiles' way there and back for each channel; and
+/* Whether to compute it so. Estimated cycles of a core, fitted to measurements: products at 80 % of
+ * the peak, the direct dw's at 70 %; a vector of tiles' way there and back for each channel; and
  * a filter's 36 numbers, which memory limits where they are many. */
 static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) direction)
 {
@@ -347,23 +347,25 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
         return 1;
     if (!REAL_IS_FLOAT || !pydl_get_winograd())
         return 0;
-    const struct {
-        double peak, there, back, filter[3]; /* filters in L2, in some MiB, in more */
+    static const struct {
+        double peak, there, back, filter; /* of a filter outside L2; 12 inside */
     } all_costs[] = {
-        [FN(TO_Y)] = {0.8, 350, 200, {12, 25, 45}},
-        [FN(TO_DX)] = {0.8, 350, 200, {12, 40, 45}},
-        [FN(TO_DW)] = {0.7, 400, 350, {12, 80, 80}},
-    }, *costs = &all_costs[direction];
+        [FN(TO_Y)] = {0.8, 350, 200, 45},
+        [FN(TO_DX)] = {0.8, 350, 200, 45},
+        [FN(TO_DW)] = {0.7, 400, 350, 80},
+    };
+    const double peak = all_costs[direction].peak, there = all_costs[direction].there;
+    const double back = all_costs[direction].back;
     const int dx = direction == FN(TO_DX);
     const idx channels = dx ? s->oc : s->c, rows = dx ? s->c : s->oc, step = s->kh == 3 ? 4 : 2;
     const idx h = dx ? s->h : s->oh, w = dx ? s->w : s->ow;
     const idx tiles = s->n * ceil_div(h, step) * ceil_div(w, step);
     const double vectors = (double)((tiles + VLEN - 1) / VLEN);
     const double pairs = (double)channels * (double)rows;
-    const double bytes = pairs * FN(PRODUCTS) * sizeof(REAL);
-    const int large = (bytes > FN(TILE_BYTES)) + (bytes > 12 * FN(TILE_BYTES));
+    const int few = pairs * FN(PRODUCTS) * sizeof(REAL) < FN(TILE_BYTES);
+    const double filter = few ? 12 : all_costs[direction].filter;
     const double direct = (double)(s->n * h * w) / (double)VLEN * pairs * (double)(s->kh * s->kw);
-    const double cost = 0.5 / 0.8 * FN(PRODUCTS) * vectors * pairs + costs->filter[large] * pairs +
-                        vectors * (costs->there * (double)channels + costs->back * (double)rows);
-    return cost < 0.9 * 0.5 / costs->peak * direct;
+    const double cost = 0.5 / 0.8 * FN(PRODUCTS) * vectors * pairs + filter * pairs +
+                        vectors * (there * (double)channels + back * (double)rows);
+    return cost < 0.9 * 0.5 / peak * direct;
 }
