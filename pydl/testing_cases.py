@@ -698,6 +698,8 @@ _SEQUENCES = (
     (2, 1, 5, 65),
     (7, 2, 17, 65),
     (1, 5, 65, 65),
+    (4, 26, 5, 17),
+    (5, 3, 2, 17),
     (0, 2, 5, 3),
     (2, 0, 5, 3),
 )
@@ -753,7 +755,7 @@ def _recurrent_cases(
         found.append(Case(f"{stem}_backward", name, backward, t * (i + gates * h + 8 + b)))
 
     for t, b, i, h in _SEQUENCES:
-        lengths = np.minimum([t // 2, t, 0, 1, t - 1], t)[:b].astype(np.int32)
+        lengths = np.minimum(np.resize([t // 2, t, 0, 1, t - 1], b), t).astype(np.int32)
         add("", (t, b, i, h), {})
         add(", reverse, lengths", (t, b, i, h), {"reverse": True, "lengths": lengths})
     sizes, lengths = (7, 5, 3, 17), [3, 7, 0, 1, 6]

@@ -16,6 +16,7 @@ enum {
     /* bytes of a panel that stay in L1 while the tiles of a group pass */
     FN(PANEL_BLOCK) = 24576,
     FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth a meeting */
+    FN(FEW_STEPS) = 2,              /* for which packing the weights does not pay */
 };
 
 /* What a product multiplies at a step: rows `row` apart, NULL if they are zeros. Those of
@@ -59,6 +60,8 @@ typedef struct {
     idx inputs;
     operand (*state)(const void *cell, idx step);
     void (*finish)(void *cell, const tile *of);
+    /* (gates x units, depth): read where they lie, not packed; NULL: packed */
+    const REAL *plain;
     REAL *panels;
 } FN(product);
 #define product FN(product)
@@ -139,10 +142,14 @@ static void FN(pack_depths)(void *context, idx task)
 }
 
 /* Packs weights (gates x units, depth), after those of the inputs if there are any; or,
- * transposed, (depth, units) of one gate. */
-static int FN(prepare_product)(product *w, const REAL *input_weights, const REAL *weights,
-                               int transposed)
+ * transposed, (depth, units) of one gate. For few steps they are read where they lie. */
+static int FN(prepare_product)(product *w, idx steps, const REAL *input_weights,
+                               const REAL *weights, int transposed)
 {
+    if (steps <= FN(FEW_STEPS) && !transposed) {
+        w->plain = weights;
+        return PYDL_OK;
+    }
     const idx size = FN(panel_count)(w) * w->gates * FN(panel_span)(w) * w->depth;
     w->panels = pydl_block_alloc((size_t)FN(max)(size, 1) * sizeof(REAL));
     if (!w->panels)
@@ -314,6 +321,23 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
     }
 }
 
+/* The sums of a panel's units for some rows of a, from weights that are not packed. */
+static void FN(multiply_plain)(const product *w, const operand *a, idx row, idx rows, idx unit,
+                               REAL *sums)
+{
+    const idx width = w->gates * FN(panel_span)(w);
+    for (idx i = 0; i < rows; i += FN(THIN))
+        for (int g = 0; g < w->gates; g++) {
+            const idx units = FN(min)(FN(panel_span)(w), w->units - unit);
+            thin_job dots = {.thin = FN(min)(FN(THIN), rows - i), .large = units, .piece = units,
+                             .k = w->depth, .a = a->data + (row + i) * a->row, .a_row = a->row,
+                             .b = w->plain + (g * w->units + unit) * w->depth, .b_row = w->depth,
+                             .c = sums + i * width + g * FN(panel_span)(w), .c_thin = width,
+                             .c_large = 1};
+            FN(thin_dots_task)(&dots, 0);
+        }
+}
+
 /* A member's share of one product of one step. */
 static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int member,
                               int members)
@@ -335,13 +359,15 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
             rows = FN(min)(FN(GROUP_TILES) * most, batch - row);
             const idx cut = (rows + most - 1) / most;
             const REAL *weights = w->panels + panel * vectors * VLEN * w->depth;
-            if (inputs)
+            if (w->plain && a.data)
+                FN(multiply_plain)(w, &a, row, rows, unit, sums);
+            else if (inputs)
                 FN(multiply_panel)(r, w, &x, inputs, weights, row, rows, cut, 0, sums);
-            if (a.data)
+            if (a.data && !w->plain)
                 FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * vectors * VLEN,
                                    row, rows, cut,
                                    inputs > 0, sums);
-            else
+            else if (!a.data)
                 memset(sums, 0, sizeof sums);
             for (idx v = 0; v < w->unit_vectors && unit + v * VLEN < w->units; v++) {
                 const idx at = unit + v * VLEN;

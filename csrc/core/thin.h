@@ -12,7 +12,7 @@ enum {
 
 typedef struct {
     idx thin, large, k;
-    const REAL *a;            /* thin (thin, a_row), zeros from k to a_row, a multiple of VLEN */
+    const REAL *a;            /* thin: row stride a_row, the other stride is 1 */
     idx a_row;
     const REAL *b;            /* large: row stride b_row, the other stride is 1 */
     idx b_row;
@@ -56,7 +56,7 @@ INLINE void FN(thin_dots)(const thin_job *job, idx j, int thin, int rows)
         const vec rest = FN(load_part)(b + r * job->b_row + whole, job->k - whole, 0);
         for (int i = 0; i < thin; i++) {
             const REAL *a = job->a + i * job->a_row + whole;
-            const vec sum = whole < job->k ? acc[i][r] + FN(load)(a) * rest : acc[i][r];
+            const vec sum = whole < job->k ? acc[i][r] + FN(load_part)(a, job->k - whole, 0) * rest : acc[i][r];
             job->c[i * job->c_thin + (j + r) * job->c_large] = FN(sum_lanes)(sum) + FN(thin_bias)(job, i, j + r);
         }
     }

@@ -522,17 +522,18 @@ static void FN(bias_channel)(void *context, idx channel)
 {
     const FN(bias_job) *job = context;
     vec sum[4] = {{0}};
-    REAL rest = 0;
     for (idx n = 0; n < job->n; n++) {
         const REAL *p = job->dy + (n * job->oc + channel) * job->pixels;
         idx i = 0;
         for (; i + 4 * VLEN <= job->pixels; i += 4 * VLEN)
             for (int j = 0; j < 4; j++)
                 sum[j] += FN(load)(p + i + j * VLEN);
-        for (; i < job->pixels; i++)
-            rest += p[i];
+        for (; i + VLEN <= job->pixels; i += VLEN)
+            sum[0] += FN(load)(p + i);
+        if (i < job->pixels)
+            sum[1] += FN(load_part)(p + i, job->pixels - i, 0);
     }
-    job->db[channel] = FN(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
+    job->db[channel] = FN(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
 static int FN(conv2d_backward_bias)(idx n, idx oc, idx pixels, const REAL *dy, REAL *db)

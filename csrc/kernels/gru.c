@@ -228,9 +228,9 @@ static int FN(gru_products)(recurrence *r, const gru_cell *c, const REAL *w_hh, 
     r->products = c->reset_after ? 1 : 2;
     r->product[0] = c->reset_after ? after : resets;
     r->product[1] = candidates;
-    int status = FN(prepare_product)(&r->product[0], NULL, w_hh, backward);
+    int status = FN(prepare_product)(&r->product[0], c->s->t, NULL, w_hh, backward);
     if (status == PYDL_OK && !c->reset_after)
-        status = FN(prepare_product)(&r->product[1], NULL, w_hh + 2 * h * h, backward);
+        status = FN(prepare_product)(&r->product[1], c->s->t, NULL, w_hh + 2 * h * h, backward);
     return status;
 }
 

@@ -99,16 +99,22 @@ static int FN(rows_spread)(idx row)
 /* A product with a thin operand: a (thin, k), element (i, p) at a.data[i * a.row + p * a.column]. */
 static int FN(gemm_thin)(thin_job job, matrix a, int dots)
 {
-    job.a_row = FN(round_up)(job.k, VLEN);
-    REAL *packed = pydl_block_alloc((size_t)(job.thin * job.a_row) * sizeof(REAL));
-    if (!packed)
-        return PYDL_NO_MEMORY;
-    for (idx i = 0; i < job.thin; i++)
-        for (idx p = 0; p < job.a_row; p++)
-            packed[i * job.a_row + p] = p < job.k ? a.data[i * a.row + p * a.column] : 0;
-    job.a = packed;
-    job.piece = FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS), dots ? FN(THIN) : FN(THIN_COLUMNS));
-    pydl_parallel_for((job.large + job.piece - 1) / job.piece, 2.0 * (double)job.large * (double)job.k * (double)job.thin,
+    REAL *packed = NULL;
+    job.a = a.data;
+    job.a_row = a.row;
+    if (a.column != 1) {
+        job.a = packed = pydl_block_alloc((size_t)(job.thin * job.k) * sizeof(REAL));
+        job.a_row = job.k;
+        if (!packed)
+            return PYDL_NO_MEMORY;
+        for (idx i = 0; i < job.thin; i++)
+            for (idx p = 0; p < job.k; p++)
+                packed[i * job.k + p] = a.data[i * a.row + p * a.column];
+    }
+    job.piece = FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS),
+                             dots ? FN(THIN) : FN(THIN_COLUMNS));
+    pydl_parallel_for((job.large + job.piece - 1) / job.piece,
+                      2.0 * (double)job.large * (double)job.k * (double)job.thin,
                       dots ? FN(thin_dots_task) : FN(thin_sums_task), &job);
     pydl_block_free(packed);
     return PYDL_OK;

@@ -69,7 +69,7 @@ static void FN(read_state)(const pydl_recurrent_shape *s, const REAL *state, idx
  * steps: that spares its way through memory, but reads w_ih at every step. */
 INLINE int FN(input_in_step)(const pydl_recurrent_shape *s)
 {
-    return s->b >= FN(INPUT_BATCH) || 8 * s->in <= s->h;
+    return s->t > FN(FEW_STEPS) && (s->b >= FN(INPUT_BATCH) || 8 * s->in <= s->h);
 }
 
 /* Lets x take part in the steps' product, if that is better. */

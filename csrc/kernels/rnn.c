@@ -53,7 +53,7 @@ static int FN(rnn_forward)(const pydl_recurrent_shape *s, int relu, const REAL *
     const idx size = FN(max)(s->b, 1) * cell.stride;
     FN(add_input)(s, &r.product[0], x);
     cell.state[0] = pydl_block_alloc((size_t)(2 * size + s->h) * sizeof(REAL));
-    int status = cell.state[0] ? FN(prepare_product)(&r.product[0], w_ih, w_hh, 0) : PYDL_NO_MEMORY;
+    int status = cell.state[0] ? FN(prepare_product)(&r.product[0], s->t, w_ih, w_hh, 0) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
         REAL *bias = cell.state[0] + 2 * size;
         cell.state[1] = cell.state[0] + size;
@@ -112,7 +112,7 @@ static int FN(rnn_backward)(const pydl_recurrent_shape *s, int relu, const REAL 
     REAL *copy;
     x = FN(without_padding)(s, x, &copy);
     cell.da = pydl_block_alloc((size_t)FN(max)(s->t * s->b * s->h, 1) * sizeof(REAL));
-    int status = x && cell.da ? FN(prepare_product)(&r.product[0], NULL, w_hh, 1) : PYDL_NO_MEMORY;
+    int status = x && cell.da ? FN(prepare_product)(&r.product[0], s->t, NULL, w_hh, 1) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
         FN(fill_state)(s, dh0, s->h, dh_n);
         FN(run_steps)(&r, 0, s->t + 1);
