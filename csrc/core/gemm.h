@@ -1,16 +1,21 @@
-/* C (m,n) += A (m,k) B (k,n), the loops that every dense kernel shares (Goto and van de Geijn 2008).
+/* C (m,n) += A (m,k) B (k,n), the loops that every dense kernel shares (Goto and van de Geijn
+ * 2008).
  *
- * B comes as a block of rows: element (p, j) is b[p * b_step + j], its columns padded to a multiple of NR.
- * A comes as panels of MR rows, element (i, p) of a panel at panel[p * MR + i], padded with zeros; or, where packing would not
- * pay, as plain rows. A panel of B (k x NR) stays in L1, a block of A (MC x k) in L2 while B passes. */
+ * B comes as a block of rows: element (p, j) is b[p * b_step + j], its columns padded to a multiple
+ * of NR. A comes as panels of MR rows, element (i, p) of a panel at panel[p * MR + i], padded with
+ * zeros; or, where packing would not pay, as plain rows. A panel of B (k x NR) stays in L1, a block
+ * of A (MC x k) in L2 while B passes. */
 #define NR (NR_VECTORS * VLEN)
 
 enum {
-    FN(KC) = 256,                    /* depth of a block: NR * KC elements of B take half of L1 */
-    FN(MC) = 144 / MR * MR,          /* rows of A that stay in L2 */
+    FN(KC) = 256,           /* depth of a block: NR * KC elements of B take half of L1 */
+    FN(MC) = 144 / MR * MR, /* rows of A that stay in L2 */
 };
 
-INLINE idx FN(round_up)(idx size, idx multiple) { return (size + multiple - 1) / multiple * multiple; }
+INLINE idx FN(round_up)(idx size, idx multiple)
+{
+    return (size + multiple - 1) / multiple * multiple;
+}
 INLINE idx FN(min)(idx a, idx b) { return a < b ? a : b; }
 INLINE idx FN(max)(idx a, idx b) { return a > b ? a : b; }
 
@@ -21,7 +26,8 @@ INLINE idx FN(even_piece)(idx size, idx limit, idx multiple)
     return pieces ? FN(round_up)((size + pieces - 1) / pieces, multiple) : multiple;
 }
 
-/* A row of a block of B must not fall on the same cache sets as the one above: an odd number of cache lines. */
+/* A row of a block of B must not fall on the same cache sets as the one above: an odd number of
+ * cache lines. */
 INLINE idx FN(block_stride)(idx columns)
 {
     const idx line = 64 / (idx)sizeof(REAL);
@@ -29,8 +35,8 @@ INLINE idx FN(block_stride)(idx columns)
     return (lines | 1) * line;
 }
 
-/* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows, j < vectors. Row p of b begins at b + p*b_step,
- * or at b + b_rows[p] if b_rows is not NULL. */
+/* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows, j <
+ * vectors. Row p of b begins at b + p*b_step, or at b + b_rows[p] if b_rows is not NULL. */
 INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
                              const REAL *b, idx b_step, const idx *b_rows, vec acc[MR][NR_VECTORS])
 {
@@ -60,8 +66,8 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
 /* What happens to a tile of the product on its way to C. */
 typedef struct {
     REAL *c;
-    idx row;          /* stride of C's rows; its columns are adjacent */
-    int accumulate;   /* add to C rather than overwrite it */
+    idx row;                                  /* stride of C's rows; its columns are adjacent */
+    int accumulate;                           /* add to C rather than overwrite it */
     const REAL *bias_of_row, *bias_of_column; /* added when not accumulating; NULL: none */
 } FN(sink);
 #define sink FN(sink)
@@ -125,9 +131,10 @@ INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a
 }
 
 /* The same for the numbers of rows that are rare, at the lower edge of a panel. */
-static void __attribute__((noinline))
-FN(multiply_edge)(idx rows, idx k, const REAL *a, idx a_row, idx a_step, const REAL *b, idx b_step,
-                  const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
+static void __attribute__((noinline)) FN(multiply_edge)(idx rows, idx k, const REAL *a, idx a_row,
+                                                        idx a_step, const REAL *b, idx b_step,
+                                                        const idx *b_rows, const sink *to, idx i0,
+                                                        idx j0, idx columns)
 {
 #define ROWS(count)                                                                                \
     case count:                                                                                    \
@@ -150,51 +157,62 @@ FN(multiply_edge)(idx rows, idx k, const REAL *a, idx a_row, idx a_step, const R
 #undef ROWS
 }
 
-/* A column of tiles: C (m, columns). Element (i, p) of A is at a[i * a_row + p * a_step] within MR rows, which are a_panel apart
- * from the next. */
-INLINE void FN(multiply_column)(idx m, idx k, const REAL *a, idx a_panel, idx a_row, idx a_step, const REAL *b, idx b_step,
-                                const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
+/* A column of tiles: C (m, columns). Element (i, p) of A is at a[i * a_row + p * a_step] within MR
+ * rows, which are a_panel apart from the next. */
+INLINE void FN(multiply_column)(idx m, idx k, const REAL *a, idx a_panel, idx a_row, idx a_step,
+                                const REAL *b, idx b_step, const idx *b_rows, const sink *to,
+                                idx i0, idx j0, idx columns)
 {
     idx i = 0;
     if (columns > VLEN)
         for (; i + MR <= m; i += MR, a += a_panel)
-            FN(multiply_tile)(MR, NR_VECTORS, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
+            FN(multiply_tile)(MR, NR_VECTORS, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i,
+                              j0, columns);
     else
         for (; i + MR <= m; i += MR, a += a_panel)
-            FN(multiply_tile)(MR, 1, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
+            FN(multiply_tile)(MR, 1, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0,
+                              columns);
     if (i < m)
         FN(multiply_edge)(m - i, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
 }
 
-/* C (m,n) from packed panels of A (the panel of rows i.. begins at a + i * a_panel) and a block of B, depth k, its rows b_step
- * apart or where b_rows says. */
-static void __attribute__((noinline)) FN(multiply_panels)(idx m, idx n, idx k, const REAL *a, idx a_panel, const REAL *b,
-                                                          idx b_step, const idx *b_rows, const sink *to)
+/* C (m,n) from packed panels of A (the panel of rows i.. begins at a + i * a_panel) and a block of
+ * B, depth k, its rows b_step apart or where b_rows says. */
+static void __attribute__((noinline)) FN(multiply_panels)(idx m, idx n, idx k, const REAL *a,
+                                                          idx a_panel, const REAL *b, idx b_step,
+                                                          const idx *b_rows, const sink *to)
 {
     for (idx i = 0; i < m; i += FN(MC))
         for (idx j = 0; j < n; j += NR) {
             const idx rows = FN(min)(FN(MC), m - i), columns = FN(min)(NR, n - j);
             if (b_rows)
-                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, b + j, 0, b_rows, to, i, j, columns);
+                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, b + j, 0, b_rows,
+                                    to, i, j, columns);
             else
-                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, b + j, b_step, NULL, to, i, j, columns);
+                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, b + j, b_step,
+                                    NULL, to, i, j, columns);
         }
 }
 
 /* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. */
-static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a, idx a_row, const REAL *b,
-                                                        idx b_step, const sink *to)
+static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a,
+                                                        idx a_row, const REAL *b, idx b_step,
+                                                        const sink *to)
 {
     for (idx i = 0; i < m; i += FN(MC))
         for (idx j = 0; j < n; j += NR)
-            FN(multiply_column)(FN(min)(FN(MC), m - i), k, a + i * a_row, MR * a_row, a_row, 1, b + j, b_step, NULL, to, i, j,
-                                FN(min)(NR, n - j));
+            FN(multiply_column)(FN(min)(FN(MC), m - i), k, a + i * a_row, MR * a_row, a_row, 1,
+                                b + j, b_step, NULL, to, i, j, FN(min)(NR, n - j));
 }
 
-enum { FN(PANEL_VECTORS) = (MR + (int)(VECTOR_BYTES / sizeof(REAL)) - 1) / (int)(VECTOR_BYTES / sizeof(REAL)) };
+enum {
+    FN(PANEL_VECTORS) = (MR + (int)(VECTOR_BYTES / sizeof(REAL)) - 1) /
+    (int)(VECTOR_BYTES / sizeof(REAL))
+};
 
-/* VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored in whole vectors; what they carry
- * too much is overwritten by the next step, so at least VLEN elements must follow. */
+/* VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored in whole
+ * vectors; what they carry too much is overwritten by the next step, so at least VLEN elements must
+ * follow. */
 INLINE void FN(pack_panel_block)(idx rows, const REAL *a, idx row, REAL *panel)
 {
     vec step[FN(PANEL_VECTORS)][VECTOR_BYTES / sizeof(REAL)];
@@ -236,7 +254,8 @@ static void FN(pack_panel)(idx rows, idx k, const REAL *a, idx row, idx step, RE
 
 enum { FN(PACK_AHEAD) = 8 };
 
-/* Copies a piece of a row and asks for the one that comes ahead elements later: rows are too far apart to be foreseen. */
+/* Copies a piece of a row and asks for the one that comes ahead elements later: rows are too far
+ * apart to be foreseen. */
 INLINE void FN(copy_ahead)(REAL *dst, const REAL *src, idx count, idx ahead)
 {
     idx j = 0;
@@ -248,9 +267,10 @@ INLINE void FN(copy_ahead)(REAL *dst, const REAL *src, idx count, idx ahead)
         dst[j] = src[j];
 }
 
-/* A block of B (k rows, row stride b_step, columns padded with zeros to a multiple of NR) from element (p, j) at
- * b[p*row + j*column]. */
-static void FN(pack_block)(idx k, idx n, const REAL *b, idx row, idx column, REAL *block, idx b_step)
+/* A block of B (k rows, row stride b_step, columns padded with zeros to a multiple of NR) from
+ * element (p, j) at b[p*row + j*column]. */
+static void FN(pack_block)(idx k, idx n, const REAL *b, idx row, idx column, REAL *block,
+                           idx b_step)
 {
     const idx padded = FN(round_up)(n, NR);
     if (row == 1 && column != 1) {

@@ -1,8 +1,9 @@
-/* The patch matrix of a convolution, never stored whole (implicit im2col): row r = (channel, tap), column q = (image n, grid
- * row i, grid column j), element = src[n][channel][i*step_h + tap_h][j*step_w + tap_w], 0 outside the source. */
+/* The patch matrix of a convolution, never stored whole (implicit im2col): row r = (channel, tap),
+ * column q = (image n, grid row i, grid column j), element = src[n][channel][i*step_h +
+ * tap_h][j*step_w + tap_w], 0 outside the source. */
 typedef struct {
     const REAL *src;
-    idx image, h, w;        /* stride between images; size of a channel's plane, and its stride h*w */
+    idx image, h, w; /* stride between images; size of a channel's plane, and its stride h*w */
     idx step_h, step_w;
     idx grid_h, grid_w;
     idx taps;
@@ -12,7 +13,8 @@ typedef struct {
 
 enum { FN(MOST_COLUMNS) = 512 };
 
-/* Columns of a block: count pixels from the column first on, in each of so many grid rows from row on. */
+/* Columns of a block: count pixels from the column first on, in each of so many grid rows from row
+ * on. */
 #if REAL_IS_FLOAT
 typedef struct {
     idx image, row, rows, first, count;
@@ -21,18 +23,20 @@ typedef struct {
 static inline idx ceil_div(idx a, idx b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 #endif
 
-typedef REAL FN(half_vec) __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(REAL)), may_alias));
-typedef REAL FN(quarter_vec) __attribute__((vector_size(VECTOR_BYTES / 2 > 16 ? VECTOR_BYTES / 4 : VECTOR_BYTES / 2),
-                                            aligned(sizeof(REAL)), may_alias));
+typedef REAL FN(half_vec)
+    __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(REAL)), may_alias));
+typedef REAL FN(quarter_vec)
+    __attribute__((vector_size(VECTOR_BYTES / 2 > 16 ? VECTOR_BYTES / 4 : VECTOR_BYTES / 2),
+                   aligned(sizeof(REAL)), may_alias));
 
 /* Both ends of the run in one piece of memory each, which overlap. */
-#define COPY_ENDS(type)                                                              \
-    do {                                                                             \
-        const idx last = count - (idx)(sizeof(type) / sizeof(REAL));                 \
-        const type head = *(const type *)src, tail = *(const type *)(src + last);    \
-        *(type *)dst = head;                                                         \
-        *(type *)(dst + last) = tail;                                                \
-        return;                                                                      \
+#define COPY_ENDS(type)                                                                            \
+    do {                                                                                           \
+        const idx last = count - (idx)(sizeof(type) / sizeof(REAL));                               \
+        const type head = *(const type *)src, tail = *(const type *)(src + last);                  \
+        *(type *)dst = head;                                                                       \
+        *(type *)(dst + last) = tail;                                                              \
+        return;                                                                                    \
     } while (0)
 
 INLINE void FN(copy_run)(REAL *dst, const REAL *src, idx count)
@@ -69,10 +73,11 @@ INLINE void FN(zero_loosely)(REAL *dst, idx count)
         FN(store)(dst + j, (vec){0});
 }
 
-/* Rows of a plane (h,w) with zeros around it, the columns dealt out by their residue modulo step, so that a row of taps step apart
- * is contiguous: dst[r][phase][q] = src[first_h + r][first_w + q*step + phase], r < rows, q < length. Up to VLEN elements behind dst
- * are overwritten. */
-static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx rows, idx first_w, idx length, idx step, REAL *dst)
+/* Rows of a plane (h,w) with zeros around it, the columns dealt out by their residue modulo step,
+ * so that a row of taps step apart is contiguous: dst[r][phase][q] = src[first_h + r][first_w +
+ * q*step + phase], r < rows, q < length. Up to VLEN elements behind dst are overwritten. */
+static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx rows, idx first_w,
+                         idx length, idx step, REAL *dst)
 {
     for (idx r = 0; r < rows; r++) {
         const idx ih = first_h + r;
@@ -100,11 +105,12 @@ static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx rows, i
     }
 }
 
-/* Grid rows that follow one another in memory are one row: a 1x1 kernel without stride or padding. */
+/* Grid rows that follow one another in memory are one row: a 1x1 kernel without stride or padding.
+ */
 static void FN(merge_rows)(patches *from)
 {
-    if (from->taps == 1 && !from->tap_h[0] && !from->tap_w[0] && from->step_h == 1 && from->step_w == 1 &&
-        from->grid_w == from->w && from->grid_h == from->h) {
+    if (from->taps == 1 && !from->tap_h[0] && !from->tap_w[0] && from->step_h == 1 &&
+        from->step_w == 1 && from->grid_w == from->w && from->grid_h == from->h) {
         from->grid_w *= from->grid_h;
         from->w = from->grid_w;
         from->grid_h = from->h = 1;
@@ -151,11 +157,15 @@ static idx FN(patch_scratch)(const patches *from, idx columns)
 {
     const FN(reach) reach = FN(reach_of)(from);
     const idx grid_rows = FN(min)(columns / from->grid_w + 2, from->grid_h);
-    return ((grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1) * from->step_w * reach.length + VLEN;
+    return ((grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1) * from->step_w *
+               reach.length +
+           VLEN;
 }
 
-/* rows rows of count elements, one behind the other, from rows src_step apart; VLEN elements behind them may be overwritten. */
-INLINE void FN(copy_vectors)(REAL *to, const REAL *src, idx src_step, idx rows, idx count, int vectors)
+/* rows rows of count elements, one behind the other, from rows src_step apart; VLEN elements behind
+ * them may be overwritten. */
+INLINE void FN(copy_vectors)(REAL *to, const REAL *src, idx src_step, idx rows, idx count,
+                             int vectors)
 {
     for (idx r = 0; r < rows; r++, to += count, src += src_step)
 #pragma GCC unroll 4
@@ -190,10 +200,11 @@ static void FN(copy_exactly)(REAL *to, const REAL *src, idx src_step, idx rows, 
         FN(copy_run)(to, src, count);
 }
 
-/* block (rows, row stride stride) = rows first_row .. of the patch matrix, columns column .. column + columns (at most
- * MOST_COLUMNS), filled with zeros up to the column padded. Unless exact, up to VLEN elements behind the block are overwritten. */
-static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx column, idx columns, idx padded,
-                             REAL *block, idx stride, REAL *scratch, int exact)
+/* block (rows, row stride stride) = rows first_row .. of the patch matrix, columns column .. column
+ * + columns (at most MOST_COLUMNS), filled with zeros up to the column padded. Unless exact, up to
+ * VLEN elements behind the block are overwritten. */
+static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx column, idx columns,
+                             idx padded, REAL *block, idx stride, REAL *scratch, int exact)
 {
     segment list[FN(MOST_COLUMNS)];
     const int segments = FN(segments_of)(from, column, columns, list);
@@ -207,26 +218,29 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
             idx total = 0;
             for (next = s; next < segments && list[next].image == list[s].image; next++)
                 total += list[next].rows * list[next].count;
-            const REAL *plane = from->src + list[s].image * from->image + channel * from->h * from->w;
+            const REAL *plane =
+                from->src + list[s].image * from->image + channel * from->h * from->w;
             const idx grid_rows = list[next - 1].row + list[next - 1].rows - list[s].row;
             FN(pad_rows)(plane, from->h, from->w, list[s].row * from->step_h + reach.low_h,
-                         (grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1, reach.low_w, reach.length,
-                         from->step_w, scratch);
+                         (grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1,
+                         reach.low_w, reach.length, from->step_w, scratch);
             for (idx tap = 0; tap < taps; tap++) {
                 const idx shift_w = from->tap_w[first_tap + tap] - reach.low_w;
-                const REAL *src = scratch + (from->tap_h[first_tap + tap] - reach.low_h) * row_length +
+                const REAL *src = scratch +
+                                  (from->tap_h[first_tap + tap] - reach.low_h) * row_length +
                                   shift_w % from->step_w * reach.length + shift_w / from->step_w;
                 REAL *to = dst + tap * stride, *const row_end = block + (r + tap + 1) * stride;
                 for (int t = s; t < next; t++) {
                     const segment piece = list[t];
                     idx loose = exact ? 0 : piece.rows;
-                    if (s && loose) { /* from the second image on, the beginning of the block's next row is in place already */
+                    if (s && loose) { /* from the second image on, the beginning of the block's next
+                                         row is in place already */
                         const idx room = row_end - to - FN(round_up)(piece.count, VLEN);
                         loose = room < 0 ? 0 : FN(min)(room / piece.count + 1, loose);
                     }
                     FN(copy_loosely)(to, src + piece.first, row_step, loose, piece.count);
-                    FN(copy_exactly)(to + loose * piece.count, src + loose * row_step + piece.first, row_step,
-                                     piece.rows - loose, piece.count);
+                    FN(copy_exactly)(to + loose * piece.count, src + loose * row_step + piece.first,
+                                     row_step, piece.rows - loose, piece.count);
                     to += piece.rows * piece.count;
                     src += piece.rows * row_step;
                 }
@@ -241,11 +255,12 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
 }
 
 /* The same where the patch matrix is the source itself: one tap, no step, no padding. */
-static void FN(pack_rows)(const patches *from, idx first_row, idx rows, idx column, idx columns, idx padded, REAL *block,
-                          idx stride)
+static void FN(pack_rows)(const patches *from, idx first_row, idx rows, idx column, idx columns,
+                          idx padded, REAL *block, idx stride)
 {
     for (idx done = 0; done < columns;) {
-        const idx at = column + done, pixel = at % from->grid_w, count = FN(min)(columns - done, from->grid_w - pixel);
+        const idx at = column + done, pixel = at % from->grid_w,
+                  count = FN(min)(columns - done, from->grid_w - pixel);
         const REAL *src = from->src + at / from->grid_w * from->image + first_row * from->w + pixel;
         for (idx r = 0; r < rows; r++)
             FN(copy_run)(block + r * stride + done, src + r * from->w, count);
@@ -255,11 +270,11 @@ static void FN(pack_rows)(const patches *from, idx first_row, idx rows, idx colu
         FN(zero_run)(block + r * stride + columns, padded - columns);
 }
 
-static void FN(pack_columns)(const patches *from, idx first_row, idx rows, idx column, idx columns, idx padded, REAL *block,
-                             idx stride, REAL *scratch)
+static void FN(pack_columns)(const patches *from, idx first_row, idx rows, idx column, idx columns,
+                             idx padded, REAL *block, idx stride, REAL *scratch)
 {
-    if (from->taps == 1 && from->grid_h == 1 && from->h == 1 && from->grid_w == from->w && from->step_w == 1 &&
-        !from->tap_h[0] && !from->tap_w[0])
+    if (from->taps == 1 && from->grid_h == 1 && from->h == 1 && from->grid_w == from->w &&
+        from->step_w == 1 && !from->tap_h[0] && !from->tap_w[0])
         FN(pack_rows)(from, first_row, rows, column, columns, padded, block, stride);
     else
         FN(pack_patches)(from, first_row, rows, column, columns, padded, block, stride, scratch, 0);

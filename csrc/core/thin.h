@@ -1,31 +1,33 @@
-/* Products with a thin operand, of at most THIN rows: the other, large operand is read once, where it is, by as many accumulators
- * as there are registers.
+/* Products with a thin operand, of at most THIN rows: the other, large operand is read once, where
+ * it is, by as many accumulators as there are registers.
  *
- *   dots   out(i, j) = sum over p of thin[i][p] large[j][p]     rows of the large operand lie along p
- *   sums   out(i, j) = sum over p of thin[i][p] large[p][j]     rows of the large operand lie along j */
+ *   dots   out(i, j) = sum over p of thin[i][p] large[j][p]     rows of the large operand lie along
+ * p sums   out(i, j) = sum over p of thin[i][p] large[p][j]     rows of the large operand lie along
+ * j */
 enum {
     FN(THIN) = 8,
     FN(THIN_ACCUMULATORS) = MR * NR_VECTORS,
     FN(THIN_COLUMNS) = 2048 / sizeof(REAL), /* of the sums, which stay in L1 */
-    FN(THIN_RANK) = 4,                      /* rows of the large operand for each pass over the sums */
+    FN(THIN_RANK) = 4, /* rows of the large operand for each pass over the sums */
 };
 
 typedef struct {
     idx thin, large, k;
-    const REAL *a;            /* thin: row stride a_row, the other stride is 1 */
+    const REAL *a; /* thin: row stride a_row, the other stride is 1 */
     idx a_row;
-    const REAL *b;            /* large: row stride b_row, the other stride is 1 */
+    const REAL *b; /* large: row stride b_row, the other stride is 1 */
     idx b_row;
-    REAL *c;                  /* out(i, j) at c[i * c_thin + j * c_large] */
+    REAL *c; /* out(i, j) at c[i * c_thin + j * c_large] */
     idx c_thin, c_large;
     const REAL *bias_of_thin, *bias_of_large; /* NULL: none */
-    idx piece;                /* of the large operand, for a task */
+    idx piece;                                /* of the large operand, for a task */
 } FN(thin_job);
 #define thin_job FN(thin_job)
 
 INLINE REAL FN(thin_bias)(const thin_job *job, idx i, idx j)
 {
-    return (job->bias_of_thin ? job->bias_of_thin[i] : 0) + (job->bias_of_large ? job->bias_of_large[j] : 0);
+    return (job->bias_of_thin ? job->bias_of_thin[i] : 0) +
+           (job->bias_of_large ? job->bias_of_large[j] : 0);
 }
 
 /* dots for large rows j .. j + rows */
@@ -56,14 +58,17 @@ INLINE void FN(thin_dots)(const thin_job *job, idx j, int thin, int rows)
         const vec rest = FN(load_part)(b + r * job->b_row + whole, job->k - whole, 0);
         for (int i = 0; i < thin; i++) {
             const REAL *a = job->a + i * job->a_row + whole;
-            const vec sum = whole < job->k ? acc[i][r] + FN(load_part)(a, job->k - whole, 0) * rest : acc[i][r];
-            job->c[i * job->c_thin + (j + r) * job->c_large] = FN(sum_lanes)(sum) + FN(thin_bias)(job, i, j + r);
+            const vec sum =
+                whole < job->k ? acc[i][r] + FN(load_part)(a, job->k - whole, 0) * rest : acc[i][r];
+            job->c[i * job->c_thin + (j + r) * job->c_large] =
+                FN(sum_lanes)(sum) + FN(thin_bias)(job, i, j + r);
         }
     }
 }
 
 /* sum (thin, columns) += rows p .. p + rows of the large operand, from column j on */
-INLINE void FN(thin_rank)(const thin_job *job, idx p, idx j, idx columns, int thin, int rows, REAL *sum)
+INLINE void FN(thin_rank)(const thin_job *job, idx p, idx j, idx columns, int thin, int rows,
+                          REAL *sum)
 {
     const REAL *b = job->b + p * job->b_row + j, *a = job->a + p;
     for (idx q = 0; q < columns; q += VLEN) {
@@ -87,21 +92,31 @@ static void FN(thin_store)(const thin_job *job, const REAL *sum, idx j, idx colu
 {
     for (idx i = 0; i < job->thin; i++)
         for (idx q = 0; q < columns; q++)
-            job->c[i * job->c_thin + j + q] = sum[i * FN(THIN_COLUMNS) + q] + FN(thin_bias)(job, i, j + q);
+            job->c[i * job->c_thin + j + q] =
+                sum[i * FN(THIN_COLUMNS) + q] + FN(thin_bias)(job, i, j + q);
 }
 
 /* How many rows or vectors of the large operand go with a thin operand of so many rows. */
-#define THIN_WIDTH(thin) (FN(THIN_ACCUMULATORS) / (thin) > FN(THIN) ? FN(THIN) : FN(THIN_ACCUMULATORS) / (thin))
-#define THIN_CASES(DO) \
-    switch (job->thin) { \
-        case 1: DO(1) break; \
-        case 2: DO(2) break; \
-        case 3: DO(3) break; \
-        case 4: DO(4) break; \
-        case 5: DO(5) break; \
-        case 6: DO(6) break; \
-        case 7: DO(7) break; \
-        case 8: DO(8) break; \
+#define THIN_WIDTH(thin)                                                                           \
+    (FN(THIN_ACCUMULATORS) / (thin) > FN(THIN) ? FN(THIN) : FN(THIN_ACCUMULATORS) / (thin))
+#define THIN_CASES(DO)                                                                             \
+    switch (job->thin) {                                                                           \
+    case 1:                                                                                        \
+        DO(1) break;                                                                               \
+    case 2:                                                                                        \
+        DO(2) break;                                                                               \
+    case 3:                                                                                        \
+        DO(3) break;                                                                               \
+    case 4:                                                                                        \
+        DO(4) break;                                                                               \
+    case 5:                                                                                        \
+        DO(5) break;                                                                               \
+    case 6:                                                                                        \
+        DO(6) break;                                                                               \
+    case 7:                                                                                        \
+        DO(7) break;                                                                               \
+    case 8:                                                                                        \
+        DO(8) break;                                                                               \
     }
 
 static void FN(thin_dots_task)(void *context, idx task)
@@ -109,10 +124,10 @@ static void FN(thin_dots_task)(void *context, idx task)
     const thin_job *job = context;
     idx j = task * job->piece;
     const idx end = FN(min)(j + job->piece, job->large);
-#define DOTS(thin) \
-    for (; j + THIN_WIDTH(thin) <= end; j += THIN_WIDTH(thin)) \
-        FN(thin_dots)(job, j, thin, THIN_WIDTH(thin)); \
-    for (; j < end; j++) \
+#define DOTS(thin)                                                                                 \
+    for (; j + THIN_WIDTH(thin) <= end; j += THIN_WIDTH(thin))                                     \
+        FN(thin_dots)(job, j, thin, THIN_WIDTH(thin));                                             \
+    for (; j < end; j++)                                                                           \
         FN(thin_dots)(job, j, thin, 1);
     THIN_CASES(DOTS)
 #undef DOTS
@@ -127,10 +142,10 @@ static void FN(thin_sums_task)(void *context, idx task)
         const idx columns = FN(min)(FN(THIN_COLUMNS), end - j);
         memset(sum, 0, (size_t)(job->thin * FN(THIN_COLUMNS)) * sizeof(REAL));
         idx p = 0;
-#define SUMS(thin) \
-    for (; p + FN(THIN_RANK) <= job->k; p += FN(THIN_RANK)) \
-        FN(thin_rank)(job, p, j, columns, thin, FN(THIN_RANK), sum); \
-    for (; p < job->k; p++) \
+#define SUMS(thin)                                                                                 \
+    for (; p + FN(THIN_RANK) <= job->k; p += FN(THIN_RANK))                                        \
+        FN(thin_rank)(job, p, j, columns, thin, FN(THIN_RANK), sum);                               \
+    for (; p < job->k; p++)                                                                        \
         FN(thin_rank)(job, p, j, columns, thin, 1, sum);
         THIN_CASES(SUMS)
 #undef SUMS

@@ -1,34 +1,37 @@
 /* 2-D convolution as implicit GEMM, by groups of channels.
  *
  *   forward          y  (n,oc,oh,ow)     = W (oc, c*kh*kw) . patches of x (c*kh*kw, oh*ow) + b
- *   backward_input   dx (n,c,h,w)        = W^T . patches of dy; for each residue of the pixel modulo the stride, the taps that
- *                                          reach it, so that no product with an inserted zero is computed
- *   backward_weight  dw (oc,c/g,kh,kw)^T = patches of x . dy^T, summed over fixed chunks of the pixels, then over the chunks
- */
+ *   backward_input   dx (n,c,h,w)        = W^T . patches of dy; for each residue of the pixel
+ *                                          modulo the stride, the taps that reach it, so that no
+ *                                          product with an inserted zero is computed
+ *   backward_weight  dw (oc,c/g,kh,kw)^T = patches of x . dy^T, summed over fixed chunks of the
+ *                                          pixels, then over the chunks */
 enum {
     FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
     FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2 */
 };
 
-/* ---- rows (m) of a packed matrix times the patch matrix, scattered into the result's pixels ---- */
+/* ---- rows (m) of a packed matrix times the patch matrix, scattered into pixels ---- */
 typedef struct {
-    patches from;             /* group 0 */
-    idx group_channels;       /* of the patch matrix; its depth is group_channels * taps */
-    const REAL *weight;       /* element (row, channel, tap) at weight[row*row_step + channel*channel_step + tap_offset[tap]];
-                                 tap_offset NULL: plain rows */
+    patches from;       /* group 0 */
+    idx group_channels; /* of the patch matrix; its depth is group_channels * taps */
+    const REAL *weight; /* element (row, channel, tap) at weight[row*row_step + channel*channel_step
+                           + tap_offset[tap]]; tap_offset NULL: plain rows */
     idx row_step, channel_step, group_step;
     const idx *tap_offset;
     idx images, groups, group_rows;
     const REAL *bias;
-    REAL *dst;                /* pixel (i, j) of channel m at dst[m*plane + (i*step_h + first_h)*w + j*step_w + first_w] */
+    REAL *dst; /* pixel (i, j) of channel m at dst[m*plane + (i*step_h + first_h)*w + j*step_w +
+                  first_w] */
     idx dst_image, dst_h, dst_w, step_h, step_w, first_h, first_w;
     /* the current pass */
     idx group, row, rows, depth;
     REAL *packed;
     idx columns, column_blocks, task_rows;
-    int flat;                 /* a block's columns run over all images */
-    idx lines;                /* not 0: a block is so many padded grid rows, read where they are rather than as patches */
+    int flat;  /* a block's columns run over all images */
+    idx lines; /* not 0: a block is so many padded grid rows, read where they are rather than as
+                  patches */
     int failed;
 } FN(conv_job);
 #define conv_job FN(conv_job)
@@ -53,12 +56,15 @@ static void FN(conv_pack_weight)(void *context, idx panel)
         }
 }
 
-/* Copies the rows of a block (row stride stride), whose columns begin at column, to their pixels. */
-static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride, idx rows, idx row, idx column, idx columns)
+/* Copies the rows of a block (row stride stride), whose columns begin at column, to their pixels.
+ */
+static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride, idx rows, idx row,
+                             idx column, idx columns)
 {
     const idx pixels = job->from.grid_h * job->from.grid_w, plane = job->dst_h * job->dst_w;
     while (columns) {
-        const idx pixel = column % pixels, i = pixel / job->from.grid_w, j = pixel % job->from.grid_w;
+        const idx pixel = column % pixels, i = pixel / job->from.grid_w,
+                  j = pixel % job->from.grid_w;
         const idx count = FN(min)(columns, job->from.grid_w - j);
         REAL *dst = job->dst + column / pixels * job->dst_image + row * plane +
                     (i * job->step_h + job->first_h) * job->dst_w + j * job->step_w + job->first_w;
@@ -76,41 +82,49 @@ static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride,
     }
 }
 
-/* A block of whole grid rows without packed patches: with the padded rows of a channel behind one another, the pixels of the
- * block read a tap at one shift, so that row (channel, tap) of the patch matrix is a place in the padded rows. The columns between
- * one grid row's end and the next one's beginning are computed in vain. */
+/* A block of whole grid rows without packed patches: with the padded rows of a channel behind one
+ * another, the pixels of the block read a tap at one shift, so that row (channel, tap) of the patch
+ * matrix is a place in the padded rows. The columns between one grid row's end and the next one's
+ * beginning are computed in vain. */
 static void FN(conv_lines)(void *context, idx task)
 {
     conv_job *job = context;
     const patches *all = &job->from;
     const FN(reach) reach = FN(reach_of)(all);
     const idx taps = all->taps, blocks = job->column_blocks / job->images;
-    const idx row = task / job->column_blocks * job->task_rows, rows = FN(min)(job->task_rows, job->rows - row);
+    const idx row = task / job->column_blocks * job->task_rows,
+              rows = FN(min)(job->task_rows, job->rows - row);
     const idx image = task % job->column_blocks / blocks, line = task % blocks * job->lines;
-    const idx lines = FN(min)(job->lines, all->grid_h - line), columns = (lines - 1) * reach.length + all->grid_w;
-    const idx stride = FN(block_stride)(columns), channel_row = job->group * job->group_rows + job->row + row;
+    const idx lines = FN(min)(job->lines, all->grid_h - line),
+              columns = (lines - 1) * reach.length + all->grid_w;
+    const idx stride = FN(block_stride)(columns),
+              channel_row = job->group * job->group_rows + job->row + row;
     const idx padded_rows = lines + reach.high_h - reach.low_h, plane = padded_rows * reach.length;
     const idx channels = FN(even_piece)(job->group_channels, FN(max)(FN(KC) / taps, 1), 1);
-    REAL *out = pydl_block_alloc((size_t)(rows * stride + channels * plane + 2 * NR) * sizeof(REAL) +
-                                 (size_t)(channels * taps) * sizeof(idx) + 64);
+    REAL *out =
+        pydl_block_alloc((size_t)(rows * stride + channels * plane + 2 * NR) * sizeof(REAL) +
+                         (size_t)(channels * taps) * sizeof(idx) + 64);
     if (!out) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
     REAL *source = out + rows * stride;
-    idx *place = (idx *)(out + FN(round_up)(rows * stride + channels * plane + 2 * NR, 64 / (idx)sizeof(REAL)));
+    idx *place = (idx *)(out + FN(round_up)(rows * stride + channels * plane + 2 * NR,
+                                            64 / (idx)sizeof(REAL)));
     for (idx c = 0; c < channels; c++)
         for (idx tap = 0; tap < taps; tap++)
-            place[c * taps + tap] =
-                c * plane + (all->tap_h[tap] - reach.low_h) * reach.length + all->tap_w[tap] - reach.low_w;
+            place[c * taps + tap] = c * plane + (all->tap_h[tap] - reach.low_h) * reach.length +
+                                    all->tap_w[tap] - reach.low_w;
     sink to = {.c = out, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
-    const REAL *src = all->src + image * all->image + job->group * job->group_channels * all->h * all->w;
+    const REAL *src =
+        all->src + image * all->image + job->group * job->group_channels * all->h * all->w;
     for (idx first = 0; first < job->group_channels; first += channels) {
         const idx count = FN(min)(channels, job->group_channels - first);
         for (idx c = 0; c < count; c++)
-            FN(pad_rows)(src + (first + c) * all->h * all->w, all->h, all->w, line + reach.low_h, padded_rows, reach.low_w,
-                         reach.length, 1, source + c * plane);
-        FN(multiply_panels)(rows, columns, count * taps, job->packed + row * job->depth + first * taps * MR, job->depth, source,
+            FN(pad_rows)(src + (first + c) * all->h * all->w, all->h, all->w, line + reach.low_h,
+                         padded_rows, reach.low_w, reach.length, 1, source + c * plane);
+        FN(multiply_panels)(rows, columns, count * taps,
+                            job->packed + row * job->depth + first * taps * MR, job->depth, source,
                             0, place, &to);
         to.accumulate = 1;
     }
@@ -124,7 +138,8 @@ static void FN(conv_block)(void *context, idx task)
 {
     conv_job *job = context;
     const idx pixels = job->from.grid_h * job->from.grid_w;
-    const idx row = task / job->column_blocks * job->task_rows, rows = FN(min)(job->task_rows, job->rows - row);
+    const idx row = task / job->column_blocks * job->task_rows,
+              rows = FN(min)(job->task_rows, job->rows - row);
     idx block_of = task % job->column_blocks, base = 0, end = job->images * pixels;
     if (!job->flat) {
         const idx per_image = job->column_blocks / job->images;
@@ -132,11 +147,13 @@ static void FN(conv_block)(void *context, idx task)
         end = base + pixels;
         block_of %= per_image;
     }
-    const idx column = base + block_of * job->columns, columns = FN(min)(job->columns, end - column);
+    const idx column = base + block_of * job->columns,
+              columns = FN(min)(job->columns, end - column);
     const idx padded = FN(round_up)(columns, NR), stride = FN(block_stride)(columns);
     const idx depth = FN(even_piece)(job->depth, FN(KC), 1);
     const idx channel_row = job->group * job->group_rows + job->row + row;
-    const int direct = !job->flat && job->step_h == 1 && job->step_w == 1 && job->from.grid_h * job->from.grid_w == job->dst_h * job->dst_w;
+    const int direct = !job->flat && job->step_h == 1 && job->step_w == 1 &&
+                       job->from.grid_h * job->from.grid_w == job->dst_h * job->dst_w;
     const idx block_size = depth * stride + VLEN, out_size = direct ? 0 : rows * stride;
     REAL *block = pydl_block_alloc(
         (size_t)(out_size + block_size + FN(patch_scratch)(&job->from, columns)) * sizeof(REAL));
@@ -147,7 +164,9 @@ static void FN(conv_block)(void *context, idx task)
     patches from = job->from;
     from.src += job->group * job->group_channels * from.h * from.w;
     REAL *scratch = block + block_size + out_size;
-    sink to = {.c = block + block_size, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
+    sink to = {.c = block + block_size,
+               .row = stride,
+               .bias_of_row = job->bias ? job->bias + channel_row : NULL};
     if (direct) {
         to.c = job->dst + column / pixels * job->dst_image + channel_row * pixels + column % pixels;
         to.row = pixels;
@@ -157,7 +176,8 @@ static void FN(conv_block)(void *context, idx task)
         const idx count = FN(min)(depth, job->depth - k);
         FN(pack_columns)(&from, k, count, column, columns, padded, block, stride, scratch);
         if (job->packed) {
-            FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR, job->depth, block, stride, NULL, &to);
+            FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR,
+                                job->depth, block, stride, NULL, &to);
         } else {
             const REAL *w = job->weight + channel_row * job->depth + k;
             FN(multiply_rows)(rows, columns, count, w, job->depth, block, stride, &to);
@@ -170,8 +190,8 @@ static void FN(conv_block)(void *context, idx task)
     pydl_block_free(block);
 }
 
-/* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper: per tap and pixel a share
- * of the tiles, and of the tiles' columns computed in vain. */
+/* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper:
+ * per tap and pixel a share of the tiles, and of the tiles' columns computed in vain. */
 static idx FN(lines_of_block)(const conv_job *job)
 {
     const patches *from = &job->from;
@@ -195,8 +215,9 @@ static idx FN(lines_of_block)(const conv_job *job)
     return tile * (least - 1) < pack ? best : 0;
 }
 
-/* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share. All columns are one block, and tasks share
- * the rows, where there are so few that reading the weights is the cost. */
+/* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share. All
+ * columns are one block, and tasks share the rows, where there are so few that reading the weights
+ * is the cost. */
 static void FN(conv_grid)(conv_job *job)
 {
     const idx pixels = job->from.grid_h * job->from.grid_w, most = 8;
@@ -204,7 +225,8 @@ static void FN(conv_grid)(conv_job *job)
     const idx span = job->flat ? job->images * pixels : pixels, spans = job->flat ? 1 : job->images;
     idx columns = FN(even_piece)(span, FN(WIDEST), NR);
     if (job->images * pixels > FN(PACK_COLUMNS)) {
-        const idx per_span = (most + spans - 1) / spans, evened = FN(round_up)((span + per_span - 1) / per_span, NR);
+        const idx per_span = (most + spans - 1) / spans,
+                  evened = FN(round_up)((span + per_span - 1) / per_span, NR);
         columns = FN(min)(columns, FN(max)(evened, 3 * NR));
     }
     job->columns = columns;
@@ -216,7 +238,8 @@ static void FN(conv_grid)(conv_job *job)
 
 static int FN(conv_product)(conv_job *job)
 {
-    if (job->step_h == 1 && job->step_w == 1 && job->from.grid_w == job->dst_w && job->from.grid_h == job->dst_h)
+    if (job->step_h == 1 && job->step_w == 1 && job->from.grid_w == job->dst_w &&
+        job->from.grid_h == job->dst_h)
         FN(merge_rows)(&job->from);
     job->depth = job->group_channels * job->from.taps;
     FN(conv_grid)(job);
@@ -224,7 +247,8 @@ static int FN(conv_product)(conv_job *job)
     const double columns = (double)all_columns;
     /* Weights that lie in rows already and are used for few columns are not worth packing. */
     const int pack = job->tap_offset || job->lines || all_columns > FN(PACK_COLUMNS);
-    const idx fit = (idx)(FN(PACKED_WEIGHT_BYTES) / sizeof(REAL)) / FN(max)(job->depth, 1) / MR * MR;
+    const idx fit =
+        (idx)(FN(PACKED_WEIGHT_BYTES) / sizeof(REAL)) / FN(max)(job->depth, 1) / MR * MR;
     const idx rows = FN(even_piece)(job->group_rows, pack ? FN(max)(fit, MR) : job->group_rows, MR);
     job->packed = NULL;
     if (pack && !(job->packed = pydl_block_alloc((size_t)(rows * job->depth) * sizeof(REAL))))
@@ -232,11 +256,14 @@ static int FN(conv_product)(conv_job *job)
     for (job->group = 0; job->group < job->groups; job->group++)
         for (job->row = 0; job->row < job->group_rows; job->row += rows) {
             job->rows = FN(min)(rows, job->group_rows - job->row);
-            const idx wanted = job->column_blocks < 4 ? (4 + job->column_blocks - 1) / job->column_blocks : 1;
+            const idx wanted =
+                job->column_blocks < 4 ? (4 + job->column_blocks - 1) / job->column_blocks : 1;
             job->task_rows = FN(max)(FN(round_up)((job->rows + wanted - 1) / wanted, MR), 8 * MR);
             if (pack)
-                pydl_parallel_for((job->rows + MR - 1) / MR, (double)job->rows * (double)job->depth, FN(conv_pack_weight), job);
-            pydl_parallel_for(job->column_blocks * ((job->rows + job->task_rows - 1) / job->task_rows),
+                pydl_parallel_for((job->rows + MR - 1) / MR, (double)job->rows * (double)job->depth,
+                                  FN(conv_pack_weight), job);
+            pydl_parallel_for(job->column_blocks *
+                                  ((job->rows + job->task_rows - 1) / job->task_rows),
                               2.0 * columns * (double)job->rows * (double)job->depth,
                               job->lines ? FN(conv_lines) : FN(conv_block), job);
         }
@@ -244,7 +271,8 @@ static int FN(conv_product)(conv_job *job)
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
-static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w, const REAL *b, REAL *y)
+static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
+                              const REAL *b, REAL *y)
 {
     const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
     if (!s->n)
@@ -258,18 +286,33 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         return PYDL_NO_MEMORY;
     FN(forward_taps)(s, tap_h, tap_w);
     conv_job job = {
-        .from = {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps, tap_h, tap_w},
-        .group_channels = channels, .weight = w, .row_step = channels * taps, .channel_step = taps,
-        .group_step = rows * channels * taps, .images = s->n, .groups = s->groups, .group_rows = rows, .bias = b,
-        .dst = y, .dst_image = s->oc * s->oh * s->ow, .dst_h = s->oh, .dst_w = s->ow, .step_h = 1, .step_w = 1,
+        .from = {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps,
+                 tap_h, tap_w},
+        .group_channels = channels,
+        .weight = w,
+        .row_step = channels * taps,
+        .channel_step = taps,
+        .group_step = rows * channels * taps,
+        .images = s->n,
+        .groups = s->groups,
+        .group_rows = rows,
+        .bias = b,
+        .dst = y,
+        .dst_image = s->oc * s->oh * s->ow,
+        .dst_h = s->oh,
+        .dst_w = s->ow,
+        .step_h = 1,
+        .step_w = 1,
     };
     const int status = FN(conv_product)(&job);
     pydl_block_free(tap_h);
     return status;
 }
 
-/* The taps that reach the input pixels first + step * (0, 1, ...) along one axis, and where in dy they read. */
-static idx FN(taps_of_residue)(idx first, idx kernel, idx stride, idx pad, idx dilation, idx *tap, idx *shift)
+/* The taps that reach the input pixels first + step * (0, 1, ...) along one axis, and where in dy
+ * they read. */
+static idx FN(taps_of_residue)(idx first, idx kernel, idx stride, idx pad, idx dilation, idx *tap,
+                               idx *shift)
 {
     idx count = 0;
     for (idx k = 0; k < kernel; k++)
@@ -280,12 +323,13 @@ static idx FN(taps_of_residue)(idx first, idx kernel, idx stride, idx pad, idx d
     return count;
 }
 
-/* Few input channels: the patches of dx, W^T dy, are computed for some output rows at a time and added up (col2im). */
+/* Few input channels: the patches of dx, W^T dy, are computed for some output rows at a time and
+ * added up (col2im). */
 typedef struct {
     const pydl_conv2d_shape *s;
     const REAL *dy, *w;
     REAL *dx;
-    idx piece;                /* channels of a task */
+    idx piece; /* channels of a task */
     int failed;
 } FN(adjoint_job);
 
@@ -293,19 +337,23 @@ static void FN(adjoint_task)(void *context, idx task)
 {
     FN(adjoint_job) *job = context;
     const pydl_conv2d_shape *s = job->s;
-    const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups, pixels = s->oh * s->ow;
+    const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups,
+              pixels = s->oh * s->ow;
     const idx pieces = (channels + job->piece - 1) / job->piece;
-    const idx n = task / (s->groups * pieces), group = task / pieces % s->groups, channel = task % pieces * job->piece;
+    const idx n = task / (s->groups * pieces), group = task / pieces % s->groups,
+              channel = task % pieces * job->piece;
     const idx count = FN(min)(job->piece, channels - channel), m = count * taps;
     const idx lines = FN(max)(FN(WIDEST) / s->ow, 1), columns = FN(min)(lines, s->oh) * s->ow;
-    const idx stride = FN(block_stride)(columns), depth = FN(even_piece)(rows, FN(KC), 1), panels = FN(round_up)(m, MR);
+    const idx stride = FN(block_stride)(columns), depth = FN(even_piece)(rows, FN(KC), 1),
+              panels = FN(round_up)(m, MR);
     REAL *block = pydl_block_alloc((size_t)((depth + m) * stride + panels * rows) * sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
     REAL *patch = block + depth * stride, *packed = patch + m * stride;
-    const REAL *w = job->w + (group * rows * channels + channel) * taps, *dy = job->dy + (n * s->oc + group * rows) * pixels;
+    const REAL *w = job->w + (group * rows * channels + channel) * taps,
+               *dy = job->dy + (n * s->oc + group * rows) * pixels;
     REAL *plane = job->dx + (n * s->c + group * channels + channel) * s->h * s->w;
     for (idx i = 0; i < m; i += MR)
         FN(pack_panel)(FN(min)(MR, m - i), rows, w + i, 1, channels * taps, packed + i * rows);
@@ -320,33 +368,40 @@ static void FN(adjoint_task)(void *context, idx task)
             to.accumulate = 1;
         }
         for (idx c = 0; c < count; c++)
-            FN(add_patches)(s, line, here, patch + c * taps * stride, stride, plane + c * s->h * s->w);
+            FN(add_patches)(s, line, here, patch + c * taps * stride, stride,
+                            plane + c * s->h * s->w);
     }
     pydl_block_free(block);
 }
 
-static int FN(backward_input_adjoint)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w, REAL *dx)
+static int FN(backward_input_adjoint)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
+                                      REAL *dx)
 {
     const idx taps = s->kh * s->kw, channels = s->c / s->groups;
     FN(adjoint_job) job = {.s = s, .dy = dy, .w = w, .dx = dx};
     job.piece = FN(even_piece)(channels, FN(max)(FN(MC) / taps, 1), 1);
     const idx pieces = (channels + job.piece - 1) / job.piece;
     pydl_parallel_for(s->n * s->groups * pieces,
-                      2.0 * (double)(s->n * s->oh * s->ow) * (double)(s->oc * channels * taps), FN(adjoint_task), &job);
+                      2.0 * (double)(s->n * s->oh * s->ow) * (double)(s->oc * channels * taps),
+                      FN(adjoint_task), &job);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
-/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, and packing a patch or adding one up, which
- * costs more where rows are short. */
+/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, and packing a patch
+ * or adding one up, which costs more where rows are short. */
 static int FN(adjoint_is_cheaper)(const pydl_conv2d_shape *s)
 {
-    const double channels = (double)(s->c / s->groups), rows = (double)(s->oc / s->groups), width = (double)s->ow;
-    const double tile = 1.0 / (double)(2 * VLEN), padded = (double)FN(round_up)(s->c / s->groups, MR);
+    const double channels = (double)(s->c / s->groups), rows = (double)(s->oc / s->groups),
+                 width = (double)s->ow;
+    const double tile = 1.0 / (double)(2 * VLEN),
+                 padded = (double)FN(round_up)(s->c / s->groups, MR);
     const double pack = 0.3 + 2 / width, add = 0.9 + 12 / width;
-    return s->kh * s->kw > 1 && s->ow <= FN(WIDEST) && channels * (rows * tile + add) < rows * (padded * tile + pack);
+    return s->kh * s->kw > 1 && s->ow <= FN(WIDEST) &&
+           channels * (rows * tile + add) < rows * (padded * tile + pack);
 }
 
-static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w, REAL *dx)
+static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
+                                     REAL *dx)
 {
     const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
     if (!s->n)
@@ -364,23 +419,40 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
     idx *kh = offset + taps, *shift_h = kh + s->kh, *kw = shift_h + s->kh, *shift_w = kw + s->kw;
     int status = PYDL_OK;
     for (idx first_h = 0; first_h < FN(min)(s->stride_h, s->h) && status == PYDL_OK; first_h++)
-        for (idx first_w = 0; first_w < FN(min)(s->stride_w, s->w) && status == PYDL_OK; first_w++) {
-            const idx count_h = FN(taps_of_residue)(first_h, s->kh, s->stride_h, s->pad_h, s->dilation_h, kh, shift_h);
-            const idx count_w = FN(taps_of_residue)(first_w, s->kw, s->stride_w, s->pad_w, s->dilation_w, kw, shift_w);
+        for (idx first_w = 0; first_w < FN(min)(s->stride_w, s->w) && status == PYDL_OK;
+             first_w++) {
+            const idx count_h = FN(taps_of_residue)(first_h, s->kh, s->stride_h, s->pad_h,
+                                                    s->dilation_h, kh, shift_h);
+            const idx count_w = FN(taps_of_residue)(first_w, s->kw, s->stride_w, s->pad_w,
+                                                    s->dilation_w, kw, shift_w);
             for (idx i = 0; i < count_h; i++)
                 for (idx j = 0; j < count_w; j++) {
                     tap_h[i * count_w + j] = shift_h[i];
                     tap_w[i * count_w + j] = shift_w[j];
                     offset[i * count_w + j] = kh[i] * s->kw + kw[j];
                 }
-            const idx grid_h = ceil_div(s->h - first_h, s->stride_h), grid_w = ceil_div(s->w - first_w, s->stride_w);
+            const idx grid_h = ceil_div(s->h - first_h, s->stride_h),
+                      grid_w = ceil_div(s->w - first_w, s->stride_w);
             conv_job job = {
-                .from = {dy, s->oc * s->oh * s->ow, s->oh, s->ow, 1, 1, grid_h, grid_w, count_h * count_w, tap_h, tap_w},
-                .group_channels = rows, .weight = w, .row_step = taps, .channel_step = channels * taps,
-                .group_step = rows * channels * taps, .tap_offset = offset,
-                .images = s->n, .groups = s->groups, .group_rows = channels,
-                .dst = dx, .dst_image = s->c * s->h * s->w, .dst_h = s->h, .dst_w = s->w,
-                .step_h = s->stride_h, .step_w = s->stride_w, .first_h = first_h, .first_w = first_w,
+                .from = {dy, s->oc * s->oh * s->ow, s->oh, s->ow, 1, 1, grid_h, grid_w,
+                         count_h * count_w, tap_h, tap_w},
+                .group_channels = rows,
+                .weight = w,
+                .row_step = taps,
+                .channel_step = channels * taps,
+                .group_step = rows * channels * taps,
+                .tap_offset = offset,
+                .images = s->n,
+                .groups = s->groups,
+                .group_rows = channels,
+                .dst = dx,
+                .dst_image = s->c * s->h * s->w,
+                .dst_h = s->h,
+                .dst_w = s->w,
+                .step_h = s->stride_h,
+                .step_w = s->stride_w,
+                .first_h = first_h,
+                .first_w = first_w,
             };
             status = FN(conv_product)(&job);
         }
@@ -392,7 +464,7 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
 typedef struct {
     patches from;
     const REAL *dy;
-    REAL *dw, *partial;       /* partial (chunks, depth, rows) for one group */
+    REAL *dw, *partial; /* partial (chunks, depth, rows) for one group */
     idx images, group_channels, group_rows, depth, all_rows;
     idx group, chunks, chunk_columns, depth_blocks, depth_piece;
     int failed;
@@ -405,10 +477,12 @@ static void FN(pack_dy)(const weight_job *job, idx column, idx columns, REAL *ds
     const idx pixels = job->from.grid_h * job->from.grid_w;
     const idx padded = FN(round_up)(job->group_rows, NR);
     for (idx done = 0; done < columns;) {
-        const idx at = column + done, pixel = at % pixels, count = FN(min)(columns - done, pixels - pixel);
-        FN(transpose)(job->group_rows, count,
-                      job->dy + (at / pixels * job->all_rows + job->group * job->group_rows) * pixels + pixel, pixels,
-                      dst + done * stride, stride);
+        const idx at = column + done, pixel = at % pixels,
+                  count = FN(min)(columns - done, pixels - pixel);
+        FN(transpose)(
+            job->group_rows, count,
+            job->dy + (at / pixels * job->all_rows + job->group * job->group_rows) * pixels + pixel,
+            pixels, dst + done * stride, stride);
         done += count;
     }
     if (padded > job->group_rows)
@@ -425,8 +499,9 @@ static void FN(weight_chunk)(void *context, idx task)
     const idx begin = chunk * job->chunk_columns, end = FN(min)(begin + job->chunk_columns, all);
     const idx most = FN(even_piece)(end - begin, FN(KC), VLEN), stride = FN(block_stride)(most);
     const idx dy_stride = FN(block_stride)(rows), piece = FN(MC);
-    REAL *block = pydl_block_alloc((size_t)(piece * stride + VLEN + most * dy_stride +
-                                            FN(patch_scratch)(&job->from, most)) * sizeof(REAL));
+    REAL *block = pydl_block_alloc(
+        (size_t)(piece * stride + VLEN + most * dy_stride + FN(patch_scratch)(&job->from, most)) *
+        sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
@@ -440,7 +515,8 @@ static void FN(weight_chunk)(void *context, idx task)
         FN(pack_dy)(job, column, columns, dy, dy_stride);
         for (idx k = 0; k < depth; k += piece) {
             const idx count = FN(min)(piece, depth - k);
-            FN(pack_columns)(&from, first + k, count, column, columns, columns, block, stride, scratch);
+            FN(pack_columns)(&from, first + k, count, column, columns, columns, block, stride,
+                             scratch);
             to.c = job->partial + (chunk * job->depth + first + k) * rows;
             FN(multiply_rows)(count, rows, columns, block, stride, dy, dy_stride, &to);
         }
@@ -455,17 +531,20 @@ enum { FN(REDUCE_ROWS) = 8 * VECTOR_BYTES / sizeof(REAL) };
 static void FN(weight_reduce)(void *context, idx task)
 {
     const weight_job *job = context;
-    const idx first = task * FN(REDUCE_ROWS), count = FN(min)(FN(REDUCE_ROWS), job->depth - first), rows = job->group_rows;
+    const idx first = task * FN(REDUCE_ROWS), count = FN(min)(FN(REDUCE_ROWS), job->depth - first),
+              rows = job->group_rows;
     REAL *sum = job->partial + first * rows;
     for (idx chunk = 1; chunk < job->chunks; chunk++) {
         const REAL *other = sum + chunk * job->depth * rows;
         for (idx i = 0; i < count * rows; i++)
             sum[i] += other[i];
     }
-    FN(transpose)(count, rows, sum, rows, job->dw + job->group * rows * job->depth + first, job->depth);
+    FN(transpose)(count, rows, sum, rows, job->dw + job->group * rows * job->depth + first,
+                  job->depth);
 }
 
-static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x, REAL *dw)
+static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
+                                      REAL *dw)
 {
     const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
     if (!s->n) {
@@ -481,18 +560,27 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
         return PYDL_NO_MEMORY;
     FN(forward_taps)(s, tap_h, tap_w);
     weight_job job = {
-        .from = {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps, tap_h, tap_w},
-        .dy = dy, .dw = dw, .images = s->n, .group_channels = channels, .group_rows = rows, .depth = channels * taps,
+        .from = {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps,
+                 tap_h, tap_w},
+        .dy = dy,
+        .dw = dw,
+        .images = s->n,
+        .group_channels = channels,
+        .group_rows = rows,
+        .depth = channels * taps,
         .all_rows = s->oc,
     };
     FN(merge_rows)(&job.from);
-    /* Chunks of pixels while their partial sums stay small, then pieces of the depth: eight tasks at least if possible. */
-    const idx columns = s->n * s->oh * s->ow, most = 8, affordable = ((idx)1 << 20) / FN(max)(job.depth * rows, 1);
+    /* Chunks of pixels while their partial sums stay small, then pieces of the depth: eight tasks
+     * at least if possible. */
+    const idx columns = s->n * s->oh * s->ow, most = 8,
+              affordable = ((idx)1 << 20) / FN(max)(job.depth * rows, 1);
     const idx blocks = (columns + FN(KC) - 1) / FN(KC);
     job.chunks = FN(max)(FN(min)(FN(min)(blocks, affordable), most), 1);
     job.chunk_columns = FN(round_up)((columns + job.chunks - 1) / job.chunks, VLEN);
     job.chunks = (columns + job.chunk_columns - 1) / job.chunk_columns;
-    job.depth_blocks = FN(max)(FN(min)((most + job.chunks - 1) / job.chunks, job.depth / FN(MC)), 1);
+    job.depth_blocks =
+        FN(max)(FN(min)((most + job.chunks - 1) / job.chunks, job.depth / FN(MC)), 1);
     job.depth_piece = FN(round_up)((job.depth + job.depth_blocks - 1) / job.depth_blocks, MR);
     job.depth_blocks = (job.depth + job.depth_piece - 1) / job.depth_piece;
     job.partial = pydl_block_alloc((size_t)(job.chunks * job.depth * rows) * sizeof(REAL));
@@ -501,10 +589,12 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
         return PYDL_NO_MEMORY;
     }
     for (job.group = 0; job.group < s->groups; job.group++) {
-        pydl_parallel_for(job.chunks * job.depth_blocks, 2.0 * (double)columns * (double)rows * (double)job.depth,
+        pydl_parallel_for(job.chunks * job.depth_blocks,
+                          2.0 * (double)columns * (double)rows * (double)job.depth,
                           FN(weight_chunk), &job);
         pydl_parallel_for((job.depth + FN(REDUCE_ROWS) - 1) / FN(REDUCE_ROWS),
-                          (double)job.chunks * (double)rows * (double)job.depth, FN(weight_reduce), &job);
+                          (double)job.chunks * (double)rows * (double)job.depth, FN(weight_reduce),
+                          &job);
     }
     pydl_block_free(job.partial);
     pydl_block_free(tap_h);

@@ -1,4 +1,5 @@
-/* im2col: cols (n, c*kh*kw, oh*ow) = the patches of x (n,c,h,w); col2im: its transpose, the sum of overlapping patches. */
+/* im2col: cols (n, c*kh*kw, oh*ow) = the patches of x (n,c,h,w); col2im: its transpose, the sum of
+ * overlapping patches. */
 typedef struct {
     const pydl_conv2d_shape *s;
     patches from;
@@ -11,7 +12,8 @@ static void FN(im2col_rows)(void *context, idx task)
 {
     FN(im2col_job) *job = context;
     const pydl_conv2d_shape *s = job->s;
-    REAL *scratch = pydl_block_alloc((size_t)FN(patch_scratch)(&job->from, FN(MOST_COLUMNS)) * sizeof(REAL));
+    REAL *scratch =
+        pydl_block_alloc((size_t)FN(patch_scratch)(&job->from, FN(MOST_COLUMNS)) * sizeof(REAL));
     if (!scratch) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
@@ -21,14 +23,16 @@ static void FN(im2col_rows)(void *context, idx task)
     from.src += n * from.image;
     for (idx column = 0; column < pixels; column += FN(MOST_COLUMNS)) {
         const idx columns = FN(min)(FN(MOST_COLUMNS), pixels - column);
-        FN(pack_patches)(&from, c * taps, taps, column, columns, columns, job->dst + task * taps * pixels + column, pixels,
-                         scratch, 1);
+        FN(pack_patches)(&from, c * taps, taps, column, columns, columns,
+                         job->dst + task * taps * pixels + column, pixels, scratch, 1);
     }
     pydl_block_free(scratch);
 }
 
-/* plane (h,w) += the patches of output rows first_row .. first_row + rows: tap t's at cols + t*stride. */
-static void FN(add_patches)(const pydl_conv2d_shape *s, idx first_row, idx rows, const REAL *cols, idx stride, REAL *plane)
+/* plane (h,w) += the patches of output rows first_row .. first_row + rows: tap t's at cols +
+ * t*stride. */
+static void FN(add_patches)(const pydl_conv2d_shape *s, idx first_row, idx rows, const REAL *cols,
+                            idx stride, REAL *plane)
 {
     for (idx kh = 0; kh < s->kh; kh++)
         for (idx kw = 0; kw < s->kw; kw++, cols += stride) {
@@ -78,9 +82,15 @@ static int FN(im2col)(const pydl_conv2d_shape *s, const REAL *x, REAL *cols)
     if (!tap_h)
         return PYDL_NO_MEMORY;
     FN(forward_taps)(s, tap_h, tap_w);
-    FN(im2col_job) job = {s, {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps, tap_h, tap_w},
-                          NULL, cols, 0};
-    pydl_parallel_for(s->n * s->c, (double)(s->n * s->c * taps) * (double)(s->oh * s->ow), FN(im2col_rows), &job);
+    FN(im2col_job)
+    job = {s,
+           {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps, tap_h,
+            tap_w},
+           NULL,
+           cols,
+           0};
+    pydl_parallel_for(s->n * s->c, (double)(s->n * s->c * taps) * (double)(s->oh * s->ow),
+                      FN(im2col_rows), &job);
     pydl_block_free(tap_h);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
@@ -88,6 +98,7 @@ static int FN(im2col)(const pydl_conv2d_shape *s, const REAL *x, REAL *cols)
 static int FN(col2im)(const pydl_conv2d_shape *s, const REAL *cols, REAL *x)
 {
     FN(im2col_job) job = {.s = s, .src = cols, .dst = x};
-    pydl_parallel_for(s->n * s->c, (double)(s->n * s->c * s->kh * s->kw) * (double)(s->oh * s->ow), FN(col2im_plane), &job);
+    pydl_parallel_for(s->n * s->c, (double)(s->n * s->c * s->kh * s->kw) * (double)(s->oh * s->ow),
+                      FN(col2im_plane), &job);
     return PYDL_OK;
 }

@@ -1,19 +1,25 @@
 /* y = x w^T + b.  x (n,in), w (out,in), b (out,) or NULL, y (n,out). */
-static int FN(linear_forward)(idx n, idx in, idx out, const REAL *x, const REAL *w, const REAL *b, REAL *y)
+static int FN(linear_forward)(idx n, idx in, idx out, const REAL *x, const REAL *w, const REAL *b,
+                              REAL *y)
 {
-    return FN(gemm)(n, out, in, (matrix){x, in, 1}, (matrix){w, 1, in}, (sink){.c = y, .row = out, .bias_of_column = b});
+    return FN(gemm)(n, out, in, (matrix){x, in, 1}, (matrix){w, 1, in},
+                    (sink){.c = y, .row = out, .bias_of_column = b});
 }
 
 /* dx = dy w */
-static int FN(linear_backward_input)(idx n, idx in, idx out, const REAL *dy, const REAL *w, REAL *dx)
+static int FN(linear_backward_input)(idx n, idx in, idx out, const REAL *dy, const REAL *w,
+                                     REAL *dx)
 {
-    return FN(gemm)(n, in, out, (matrix){dy, out, 1}, (matrix){w, in, 1}, (sink){.c = dx, .row = in});
+    return FN(gemm)(n, in, out, (matrix){dy, out, 1}, (matrix){w, in, 1},
+                    (sink){.c = dx, .row = in});
 }
 
 /* dw = dy^T x */
-static int FN(linear_backward_weight)(idx n, idx in, idx out, const REAL *dy, const REAL *x, REAL *dw)
+static int FN(linear_backward_weight)(idx n, idx in, idx out, const REAL *dy, const REAL *x,
+                                      REAL *dw)
 {
-    return FN(gemm)(out, in, n, (matrix){dy, 1, out}, (matrix){x, in, 1}, (sink){.c = dw, .row = in});
+    return FN(gemm)(out, in, n, (matrix){dy, 1, out}, (matrix){x, in, 1},
+                    (sink){.c = dw, .row = in});
 }
 
 /* db = sum of dy over the rows: a band of columns per task */
@@ -42,6 +48,7 @@ static void FN(column_sum)(void *context, idx band)
 static int FN(linear_backward_bias)(idx n, idx out, const REAL *dy, REAL *db)
 {
     FN(column_sum_job) job = {n, out, dy, db};
-    pydl_parallel_for((out + FN(BAND_COLUMNS) - 1) / FN(BAND_COLUMNS), (double)n * (double)out, FN(column_sum), &job);
+    pydl_parallel_for((out + FN(BAND_COLUMNS) - 1) / FN(BAND_COLUMNS), (double)n * (double)out,
+                      FN(column_sum), &job);
     return PYDL_OK;
 }

@@ -8,16 +8,17 @@ typedef struct {
 enum {
     FN(PACKED_A_BYTES) = 8 << 20, /* at most this much of a is packed at a time */
     FN(BLOCK_ROWS) = 3 * FN(MC),  /* a block of c, a block of b and some panels of a share L2 */
-    FN(PLAIN_COLUMNS) = 4 * NR,   /* rows of a are read where they are if they are used for so few columns */
-    FN(TASKS) = 8,                /* to share, where each is worth it */
+    FN(PLAIN_COLUMNS) = 4 *
+        NR,        /* rows of a are read where they are if they are used for so few columns */
+    FN(TASKS) = 8, /* to share, where each is worth it */
 };
 
 typedef struct {
     idx m, n, k;
-    matrix a, b;          /* of the current rows of a */
-    REAL *packed_a;       /* panels of depth k; NULL: a is read where it is */
-    idx depth;            /* of a block of b */
-    idx columns, rows;    /* of a task's block of c */
+    matrix a, b;       /* of the current rows of a */
+    REAL *packed_a;    /* panels of depth k; NULL: a is read where it is */
+    idx depth;         /* of a block of b */
+    idx columns, rows; /* of a task's block of c */
     idx column_blocks;
     sink to;
     int failed;
@@ -28,19 +29,22 @@ static void FN(gemm_pack_a)(void *context, idx panel)
 {
     const gemm_job *job = context;
     const idx i = panel * MR;
-    FN(pack_panel)(FN(min)(MR, job->m - i), job->k, job->a.data + i * job->a.row, job->a.row, job->a.column,
-                   job->packed_a + i * job->k);
+    FN(pack_panel)(FN(min)(MR, job->m - i), job->k, job->a.data + i * job->a.row, job->a.row,
+                   job->a.column, job->packed_a + i * job->k);
 }
 
-/* A block of c. Where k takes several blocks it is summed up in scratch memory: rows of c may share cache sets. */
+/* A block of c. Where k takes several blocks it is summed up in scratch memory: rows of c may share
+ * cache sets. */
 static void FN(gemm_block)(void *context, idx task)
 {
     gemm_job *job = context;
-    const idx j = task % job->column_blocks * job->columns, i = task / job->column_blocks * job->rows;
+    const idx j = task % job->column_blocks * job->columns,
+              i = task / job->column_blocks * job->rows;
     const idx n = FN(min)(job->columns, job->n - j), m = FN(min)(job->rows, job->m - i);
     const idx stride = FN(block_stride)(n);
     const int direct = job->depth >= job->k;
-    REAL *block = pydl_block_alloc((size_t)((job->depth + (direct ? 0 : m)) * stride) * sizeof(REAL));
+    REAL *block =
+        pydl_block_alloc((size_t)((job->depth + (direct ? 0 : m)) * stride) * sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
@@ -59,11 +63,14 @@ static void FN(gemm_block)(void *context, idx task)
     idx p = 0;
     do { /* once where k is 0, too: c is then the bias */
         const idx depth = FN(min)(job->depth, job->k - p);
-        FN(pack_block)(depth, n, job->b.data + p * job->b.row + j * job->b.column, job->b.row, job->b.column, block, stride);
+        FN(pack_block)(depth, n, job->b.data + p * job->b.row + j * job->b.column, job->b.row,
+                       job->b.column, block, stride);
         if (job->packed_a)
-            FN(multiply_panels)(m, n, depth, job->packed_a + i * job->k + p * MR, job->k, block, stride, NULL, &to);
+            FN(multiply_panels)(m, n, depth, job->packed_a + i * job->k + p * MR, job->k, block,
+                                stride, NULL, &to);
         else
-            FN(multiply_rows)(m, n, depth, job->a.data + i * job->a.row + p, job->a.row, block, stride, &to);
+            FN(multiply_rows)(m, n, depth, job->a.data + i * job->a.row + p, job->a.row, block,
+                              stride, &to);
         to.accumulate = 1;
         p += depth;
     } while (p < job->k);
@@ -73,8 +80,8 @@ static void FN(gemm_block)(void *context, idx task)
     pydl_block_free(block);
 }
 
-/* The block of c that a task computes: columns so that the block of b stays in L2, then rows so that there are tasks
- * enough to share. */
+/* The block of c that a task computes: columns so that the block of b stays in L2, then rows so
+ * that there are tasks enough to share. */
 static void FN(gemm_grid)(gemm_job *job)
 {
     const idx widest = 1024 / (idx)sizeof(REAL);
@@ -89,14 +96,16 @@ static void FN(gemm_grid)(gemm_job *job)
     job->rows = FN(even_piece)(job->m, FN(min)(fair, FN(BLOCK_ROWS)), MR);
 }
 
-/* Whether MR rows so far apart fall on different sets of an L1 cache: rows of a power of two do not. */
+/* Whether MR rows so far apart fall on different sets of an L1 cache: rows of a power of two do
+ * not. */
 static int FN(rows_spread)(idx row)
 {
     const idx bytes = row * (idx)sizeof(REAL);
     return bytes % 2048 >= 64 && bytes % 2048 <= 2048 - 64;
 }
 
-/* A product with a thin operand: a (thin, k), element (i, p) at a.data[i * a.row + p * a.column]. */
+/* A product with a thin operand: a (thin, k), element (i, p) at a.data[i * a.row + p * a.column].
+ */
 static int FN(gemm_thin)(thin_job job, matrix a, int dots)
 {
     REAL *packed = NULL;
@@ -111,8 +120,8 @@ static int FN(gemm_thin)(thin_job job, matrix a, int dots)
             for (idx p = 0; p < job.k; p++)
                 packed[i * job.k + p] = a.data[i * a.row + p * a.column];
     }
-    job.piece = FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS),
-                             dots ? FN(THIN) : FN(THIN_COLUMNS));
+    job.piece =
+        FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS), dots ? FN(THIN) : FN(THIN_COLUMNS));
     pydl_parallel_for((job.large + job.piece - 1) / job.piece,
                       2.0 * (double)job.large * (double)job.k * (double)job.thin,
                       dots ? FN(thin_dots_task) : FN(thin_sums_task), &job);
@@ -122,11 +131,13 @@ static int FN(gemm_thin)(thin_job job, matrix a, int dots)
 
 static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
 {
-    gemm_job job = {.m = m, .n = n, .k = k, .a = a, .b = b, .depth = FN(even_piece)(k, FN(KC), 1), .to = to};
+    gemm_job job = {
+        .m = m, .n = n, .k = k, .a = a, .b = b, .depth = FN(even_piece)(k, FN(KC), 1), .to = to};
     const idx fit = (idx)(FN(PACKED_A_BYTES) / sizeof(REAL)) / FN(max)(k, 1);
     const int plain = a.column == 1 && n <= FN(PLAIN_COLUMNS) && FN(rows_spread)(a.row);
     const idx rows = plain ? m : FN(even_piece)(m, FN(max)(fit, MR), MR);
-    if (!plain && !(job.packed_a = pydl_block_alloc((size_t)(FN(round_up)(rows, MR) * k) * sizeof(REAL))))
+    if (!plain &&
+        !(job.packed_a = pydl_block_alloc((size_t)(FN(round_up)(rows, MR) * k) * sizeof(REAL))))
         return PYDL_NO_MEMORY;
     for (idx i = 0; i < m && !job.failed; i += rows) {
         job.m = FN(min)(rows, m - i);
@@ -135,7 +146,8 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
         job.to.bias_of_row = to.bias_of_row ? to.bias_of_row + i : NULL;
         FN(gemm_grid)(&job);
         if (!plain)
-            pydl_parallel_for((job.m + MR - 1) / MR, (double)job.m * (double)k, FN(gemm_pack_a), &job);
+            pydl_parallel_for((job.m + MR - 1) / MR, (double)job.m * (double)k, FN(gemm_pack_a),
+                              &job);
         pydl_parallel_for(job.column_blocks * ((job.m + job.rows - 1) / job.rows),
                           2.0 * (double)job.m * (double)n * (double)k, FN(gemm_block), &job);
     }
@@ -149,24 +161,39 @@ static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
         return PYDL_OK;
     const int large_enough = k >= VLEN && !to.accumulate;
     if (m <= FN(THIN) && large_enough && (b.row == 1 || b.column == 1))
-        return FN(gemm_thin)((thin_job){.thin = m, .large = n, .k = k, .b = b.data, .b_row = b.row == 1 ? b.column : b.row,
-                                        .c = to.c, .c_thin = to.row, .c_large = 1, .bias_of_thin = to.bias_of_row,
+        return FN(gemm_thin)((thin_job){.thin = m,
+                                        .large = n,
+                                        .k = k,
+                                        .b = b.data,
+                                        .b_row = b.row == 1 ? b.column : b.row,
+                                        .c = to.c,
+                                        .c_thin = to.row,
+                                        .c_large = 1,
+                                        .bias_of_thin = to.bias_of_row,
                                         .bias_of_large = to.bias_of_column},
                              a, b.row == 1);
     if (n <= FN(THIN) && large_enough && a.column == 1)
-        return FN(gemm_thin)((thin_job){.thin = n, .large = m, .k = k, .b = a.data, .b_row = a.row,
-                                        .c = to.c, .c_thin = 1, .c_large = to.row, .bias_of_thin = to.bias_of_column,
+        return FN(gemm_thin)((thin_job){.thin = n,
+                                        .large = m,
+                                        .k = k,
+                                        .b = a.data,
+                                        .b_row = a.row,
+                                        .c = to.c,
+                                        .c_thin = 1,
+                                        .c_large = to.row,
+                                        .bias_of_thin = to.bias_of_column,
                                         .bias_of_large = to.bias_of_row},
                              (matrix){b.data, b.column, b.row}, 1);
     return FN(gemm_packed)(m, n, k, a, b, to);
 }
 
-static int FN(matmul)(idx batch, idx m, idx n, idx k, const REAL *a, pydl_strides a_strides, idx a_batch, const REAL *b,
-                      pydl_strides b_strides, idx b_batch, REAL *c)
+static int FN(matmul)(idx batch, idx m, idx n, idx k, const REAL *a, pydl_strides a_strides,
+                      idx a_batch, const REAL *b, pydl_strides b_strides, idx b_batch, REAL *c)
 {
     int status = PYDL_OK;
     for (idx i = 0; i < batch && status == PYDL_OK; i++)
-        status = FN(gemm)(m, n, k, (matrix){a + i * a_batch, a_strides.row_stride, a_strides.column_stride},
+        status = FN(gemm)(m, n, k,
+                          (matrix){a + i * a_batch, a_strides.row_stride, a_strides.column_stride},
                           (matrix){b + i * b_batch, b_strides.row_stride, b_strides.column_stride},
                           (sink){.c = c + i * m * n, .row = n});
     return status;
