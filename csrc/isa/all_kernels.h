@@ -19,6 +19,8 @@
 #include "../kernels/softmax.c"
 #include "../kernels/pool2d.c"
 #include "../kernels/pool2d_avg.c"
+#include "../kernels/pool2d_adaptive.c"
+#include "../kernels/lrn.c"
 #include "../kernels/dropout.c"
 #include "../kernels/optimizer.c"
 #include "../kernels/recurrent.h"
