@@ -31,6 +31,7 @@ from pydl.runtime import (
     set_winograd,
     threads,
 )
+from pydl.summary import summary as summary  # the function, which hides the module of its name
 
 if TYPE_CHECKING:
     from pydl import data as data
@@ -69,6 +70,7 @@ __all__ = [
     "set_default_dtype",
     "set_num_threads",
     "set_winograd",
+    "summary",
     "testing",
     "threads",
     "train",

@@ -436,3 +436,26 @@ def test_bad_values(call, message):
 def test_forward_must_be_defined():
     with pytest.raises(NotImplementedError, match="Module does not define forward"):
         nn.Module()(1)
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 1}, {"padding": 1}, {"ceil_mode": True}])
+def test_a_pool_runs_before_the_relu_that_it_follows_with_the_same_bits(options):
+    rng = np.random.default_rng(0)
+    data = rng.integers(-3, 3, (2, 3, 9, 9)).astype(np.float32)  # ties, windows without positives
+    data[0, 0, 0, 0] = np.nan
+    net = nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, **options))
+    x, z = pydl.Tensor(data, requires_grad=True), pydl.Tensor(data, requires_grad=True)
+    y, expected = net(x), F.max_pool2d(F.relu(z), 3, **options)
+    np.testing.assert_array_equal(y.numpy(), expected.numpy())
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    y.backward(dy)
+    expected.backward(dy)
+    np.testing.assert_array_equal(x.grad, z.grad)
+
+
+def test_hooks_see_the_modules_in_their_order():
+    net, seen = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), []
+    for module in net:
+        module.register_forward_hook(lambda m, args, y: seen.append((type(m).__name__, y.shape)))
+    net(np.zeros((1, 1, 4, 4), np.float32))
+    assert seen == [("ReLU", (1, 1, 4, 4)), ("MaxPool2d", (1, 1, 2, 2))]
