@@ -273,8 +273,8 @@ INLINE void FN(winograd_outputs)(int step, const REAL *m, idx plane, idx count, 
 }
 
 /* Finishes the lines of Y and stores them to their pixels of a plane (h,w) at dst + place. */
-static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *lines, idx length,
-                                 REAL *dst, ending last, idx place, idx image, idx h, idx w)
+INLINE void FN(winograd_scatter_to)(int step, const tile_run *run, const REAL *lines, idx length,
+                                    REAL *dst, ending last, idx place, idx image, idx h, idx w)
 {
     for (int s = 0; s < run->segments; s++) {
         const segment piece = run->list[s];
@@ -286,5 +286,14 @@ static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *line
                 FN(finish_run)(dst + at, lines + a * length, width, last, at);
             }
     }
+}
+
+static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *lines, idx length,
+                                 REAL *dst, ending last, idx place, idx image, idx h, idx w)
+{
+    if (last.residual || last.relu)
+        FN(winograd_scatter_to)(step, run, lines, length, dst, last, place, image, h, w);
+    else
+        FN(winograd_scatter_to)(step, run, lines, length, dst, (ending){0}, place, image, h, w);
 }
 #undef ROOT

@@ -163,12 +163,16 @@ INLINE void FN(convolve_plane)(const depthwise_job *job, idx rows, idx kh, idx k
                 vec acc[8];
                 FN(convolve_rows)(job, rows, kh, kw, step, tap_step, depth, x, w, w_step, bias,
                                   first, v, acc);
+                if (last.residual || last.relu)
+#pragma GCC unroll 8
+                    for (idx r = 0; r < rows; r++)
+                        if (first + r * row_step < oh)
+                            acc[r] = FN(finished)(acc[r], last, (first + r * row_step) * ow + at,
+                                                  ow - at);
 #pragma GCC unroll 8
                 for (idx r = 0; r < rows; r++)
-                    if (first + r * row_step < oh) {
-                        const idx to = (first + r * row_step) * ow + at;
-                        FN(store_part)(y + to, ow - at, FN(finished)(acc[r], last, to, ow - at));
-                    }
+                    if (first + r * row_step < oh)
+                        FN(store_part)(y + (first + r * row_step) * ow + at, ow - at, acc[r]);
             }
 }
 
