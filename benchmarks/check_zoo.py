@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from pydl import models, nn, threads
 from pydl import functional as F
+from pydl import models, nn, threads
 from pydl.testing import tolerance
 
 NETWORKS = ("alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "densenet121")
