@@ -105,6 +105,7 @@ def compare(name: str, batch: int, size: int) -> bool:
     theirs = torchvision.models.get_model(name, **config)
     rng = np.random.default_rng(0)
     state, x = weights(ours, rng), rng.uniform(-1, 1, (batch, 3, size, size))
+    ours.load_state_dict(state)
     moved = x * (1 + STEP * rng.uniform(-1, 1, x.shape))
     x32, good = x.astype(np.float32), True
     has_norm = any(isinstance(module, nn.BatchNorm2d) for module in ours.modules())
