@@ -116,6 +116,21 @@ GRADIENTS = (
         0,
         lambda dy, a, y, o: ([dy, a[0].shape], {}),
     ),
+    Gradient(
+        "adaptive_avg_pool2d_backward",
+        "adaptive_avg_pool2d_forward",
+        0,
+        lambda dy, a, y, o: ([dy, a[0].shape], {}),
+    ),
+    Gradient(
+        "local_response_norm_backward",
+        "local_response_norm_forward",
+        0,
+        lambda dy, a, y, o: (
+            [dy, a[0], y[1], a[1]],
+            {name: value for name, value in o.items() if name in ("alpha", "beta")},
+        ),
+    ),
     Gradient("linear_backward_input", "linear_forward", 0, lambda dy, a, y, o: ([dy, a[1]], {})),
     Gradient("linear_backward_weight", "linear_forward", 1, lambda dy, a, y, o: ([dy, a[0]], {})),
     Gradient("linear_backward_bias", "linear_forward", 2, lambda dy, a, y, o: ([dy], {})),
@@ -270,6 +285,11 @@ def _convolution_cases(
     name: str, x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any]
 ) -> list[Case]:
     geometry = {k: v for k, v in options.items() if k not in ("groups", "algorithm")}
+
+    def ending(r: Any, d: Any) -> Arguments:
+        args = [_normal(r, d, *x), _normal(r, d, *w), _normal(r, d, w[0])]
+        return args, {**options, "relu": True, "residual": _normal(r, d, *dy)}
+
     oh, ow = conv_output_size(x[2:], w[2:], **geometry)  # type: ignore[misc, arg-type]
     dy = (x[0], w[0], oh, ow)
     per_input = w[0] // options.get("groups", 1) * w[2] * w[3]
@@ -292,6 +312,7 @@ def _convolution_cases(
             lambda r, d: ([_normal(r, d, *x), _normal(r, d, *w), None], options),
             per_output,
         ),
+        Case("conv2d_forward", name + ", residual, relu", ending, per_output + 1, smooth=False),
         Case(
             "conv2d_backward_input",
             name,
@@ -317,6 +338,56 @@ def _convolution_cases(
                 w[2] * w[3],
             ),
         ]
+    return found
+
+
+def _ending_cases() -> list[Case]:
+    """Convolutions that finish their result: NaN and infinity pass the ReLU as they do alone."""
+    found = []
+    for name, x, w, options in (
+        ("1x1", (2, 5, 6, 7), (15, 5, 1, 1), {}),
+        ("1x1 deep", (1, 520, 9, 8), (5, 520, 1, 1), {}),
+        ("3x3", (2, 5, 6, 7), (15, 5, 3, 3), {"padding": 1, "algorithm": "direct"}),
+        ("winograd", (2, 5, 6, 7), (15, 5, 3, 3), {"padding": 1, "algorithm": "winograd"}),
+        ("depthwise", (2, 5, 6, 7), (5, 1, 3, 3), {"padding": 1, "groups": 5}),
+    ):
+        y = (x[0], w[0], *x[2:])
+        terms = w[1] * w[2] * w[3] + 2
+        if options.get("algorithm") == "winograd":
+            terms = winograd_terms(3, "y", terms)
+
+        def make(
+            r: Any, d: Any, relu: bool, x: Any = x, w: Any = w, y: Any = y, options: Any = options
+        ) -> Arguments:
+            args = [_normal(r, d, *x), _normal(r, d, *w), _normal(r, d, w[0])]
+            args[2][1] = np.nan
+            residual = _normal(r, d, *y)
+            residual[0, 0].flat[:3] = np.nan, np.inf, -np.inf
+            return args, {**options, "relu": relu, "residual": residual}
+
+        for relu in (False, True):
+            label = f"{name}, residual of NaN, relu {relu}"
+            found.append(
+                Case(
+                    "conv2d_forward",
+                    label,
+                    lambda r, d, make=make, relu=relu: make(r, d, relu),
+                    terms,
+                    smooth=False,
+                )
+            )
+        found.append(
+            Case(
+                "conv2d_forward",
+                f"{name}, relu",
+                lambda r, d, x=x, w=w, options=options: (
+                    [_normal(r, d, *x), _normal(r, d, *w), None],
+                    {**options, "relu": True},
+                ),
+                terms,
+                smooth=False,
+            )
+        )
     return found
 
 
@@ -439,6 +510,78 @@ def _pooling_only_cases() -> list[Case]:
     return found
 
 
+def _adaptive_pooling_cases() -> list[Case]:
+    found = []
+    for x, output_size in (
+        ((2, 3, 7, 5), (3, 4)),
+        ((1, 2, 13, 33), (6, 5)),
+        ((3, 5, 10, 8), 7),
+        ((1, 2, 9, 34), (9, 34)),
+        ((2, 3, 8, 12), (2, 3)),
+        ((1, 17, 3, 2), (7, 5)),
+        ((2, 3, 6, 70), (1, 1)),
+        ((1, 1, 1, 1), (2, 3)),
+        ((0, 2, 5, 4), 3),
+    ):
+        oh, ow = shapes.pair("output_size", output_size, 1)
+        name = f"{x[2]}x{x[3]} to {oh}x{ow}, {x[0]}x{x[1]} planes"
+        found += [
+            Case(
+                "adaptive_avg_pool2d_forward",
+                name,
+                lambda r, d, x=x, o=output_size: ([_normal(r, d, *x), o], {}),
+                (x[2] // oh + 2) * (x[3] // ow + 2),
+            ),
+            Case(
+                "adaptive_avg_pool2d_backward",
+                name,
+                lambda r, d, x=x, s=(oh, ow): ([_normal(r, d, *x[:2], *s), x], {}),
+                (oh // x[2] + 2) * (ow // x[3] + 2),
+            ),
+        ]
+    return found
+
+
+# Local response normalisation: (name, x, size, options)
+_RESPONSE_NORMS: list[tuple[str, tuple[int, ...], int, dict[str, Any]]] = [
+    ("defaults", (2, 7, 3, 5), 5, {}),
+    ("alexnet", (1, 33, 5, 7), 5, {"k": 2.0}),
+    ("strong", (2, 9, 4, 3), 5, {"alpha": 2.0, "k": 2.0}),
+    ("size 1", (2, 3, 3, 17), 1, {"alpha": 1.0}),
+    ("size 2", (1, 4, 2, 33), 2, {"alpha": 1.0}),
+    ("size 4", (3, 17, 1, 2), 4, {"alpha": 0.5, "k": 0.5}),
+    ("size above the channels", (2, 3, 5, 4), 9, {"alpha": 3.0}),
+    ("one channel", (2, 1, 3, 7), 3, {"alpha": 1.0}),
+    ("a large plane", (1, 5, 40, 67), 3, {"alpha": 1.0}),
+    ("many channels", (1, 700, 5, 9), 6, {"alpha": 1.0}),
+    ("beta 0.5", (2, 6, 4, 5), 3, {"alpha": 1.0, "beta": 0.5}),
+    ("beta 0", (2, 6, 4, 5), 3, {"alpha": 1.0, "beta": 0}),
+    ("beta 1.3", (2, 6, 4, 5), 3, {"alpha": 1.0, "beta": 1.3, "k": 0.5}),
+    ("empty batch", (0, 3, 4, 5), 3, {}),
+]
+
+
+def _response_norm_cases(
+    name: str, x: tuple[int, ...], size: int, options: dict[str, Any]
+) -> list[Case]:
+    terms = 2 * min(size, x[1]) + 12
+    shared = {key: value for key, value in options.items() if key != "k"}
+
+    def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+        scale = r.uniform(0.5, 3, x).astype(d)
+        return [_normal(r, d, *x), _normal(r, d, *x), scale, size], shared
+
+    return [
+        Case(
+            "local_response_norm_forward",
+            name,
+            lambda r, d: ([_apart(r, d, *x), size], options),
+            terms,
+        ),
+        Case("local_response_norm_backward", name, backward, terms),
+    ]
+
+
 def _linear_cases() -> list[Case]:
     found = []
     for n, i, o in (
@@ -467,6 +610,16 @@ def _linear_cases() -> list[Case]:
                 name + ", no bias",
                 lambda r, d, x=x, w=w: ([_normal(r, d, *x), _normal(r, d, *w), None], {}),
                 i,
+            ),
+            Case(
+                "linear_forward",
+                name + ", relu",
+                lambda r, d, x=x, w=w: (
+                    [_normal(r, d, *x), _normal(r, d, *w), _normal(r, d, w[0])],
+                    {"relu": True},
+                ),
+                i + 1,
+                smooth=False,
             ),
             Case(
                 "linear_backward_input",
@@ -892,8 +1045,25 @@ def _optimizer_cases() -> list[Case]:
 
 CASES: tuple[Case, ...] = (
     *(case for row in _CONVOLUTIONS for case in _convolution_cases(*row)),
+    *_ending_cases(),
     *(case for row in _POOLINGS for case in _pooling_cases(*row)),
     *_pooling_only_cases(),
+    *_adaptive_pooling_cases(),
+    *(case for row in _RESPONSE_NORMS for case in _response_norm_cases(*row)),
+    *(
+        Case(
+            "local_response_norm_forward",
+            name,
+            lambda r, d, o=options: ([_normal(r, d, 2, 5, 3, 4), 3], o),
+            18,
+            smooth=False,
+        )
+        for name, options in (
+            ("nothing saved", {"save": False}),
+            ("k 0", {"alpha": 1, "k": 0}),
+            ("k 0, beta 1.3", {"alpha": 1, "k": 0, "beta": 1.3}),
+        )
+    ),
     *_linear_cases(),
     *_matmul_cases(),
     *_activation_cases(),

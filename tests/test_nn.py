@@ -237,6 +237,56 @@ def test_sequential():
     assert [name for name, _ in named.named_children()] == ["in", "out"] and named[1] is c
 
 
+CHAINS = {
+    "conv relu pool": lambda: [nn.Conv2d(3, 5, 3), nn.ReLU(), nn.MaxPool2d(3, 2)],
+    "conv relu pool pool relu": lambda: [
+        nn.Conv2d(3, 5, 3), nn.ReLU(), nn.MaxPool2d(2, 1), nn.MaxPool2d(2), nn.ReLU()],
+    "norm relu relu pool": lambda: [
+        nn.BatchNorm2d(3), nn.ReLU(), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)],
+    "conv norm relu conv": lambda: [
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1)],
+    "relu conv relu": lambda: [nn.ReLU(), nn.Conv2d(3, 4, 3, groups=1, bias=False), nn.ReLU()],
+    "linear norm relu": lambda: [
+        nn.Flatten(), nn.Linear(210, 7), nn.ReLU(), nn.BatchNorm1d(7), nn.ReLU(), nn.Dropout(0)],
+    "sequences": lambda: [
+        nn.Flatten(2), nn.Conv1d(3, 4, 2), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(3)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_sequential_has_the_bits_of_its_modules_one_by_one(chain, training, dtype):
+    net = nn.Sequential(*CHAINS[chain]()).to(dtype).train(training)
+    x = np.random.default_rng(0).normal(size=(4, 3, 7, 10)).astype(dtype)
+    x[0, 1, 2] = 0
+    results = []
+    for together in (True, False):
+        net.zero_grad()
+        image = Tensor(x, requires_grad=True)
+        y = net(image) if together else image
+        for module in () if together else net:
+            y = module(y)
+        y.backward(np.random.default_rng(1).normal(size=y.shape).astype(dtype))
+        results.append([y.data, image.grad, *(p.grad for p in net.parameters())])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_sequential_calls_modules_with_hooks_as_they_stand():
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.MaxPool2d(2))
+    x = np.random.default_rng(0).normal(size=(1, 3, 7, 10)).astype(np.float32)
+    expected = net(x).data
+    shapes = []
+    for module in net:
+        module.register_forward_hook(lambda module, args, y: shapes.append(y.shape))
+    np.testing.assert_array_equal(net(x).data, expected)
+    assert shapes == [(1, 5, 5, 8), (1, 5, 5, 8), (1, 5, 2, 4)]
+    positions = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, return_indices=True))
+    y, indices = positions(-np.abs(x))
+    assert not y.data.any() and indices.shape == (1, 3, 3, 5)
+
+
 def test_module_list_and_dict():
     layers = nn.ModuleList([nn.ReLU(), nn.Tanh()])
     layers.append(nn.Sigmoid()).extend([nn.Identity()])
@@ -271,6 +321,8 @@ LAYERS = [
     (nn.AvgPool2d((2, 3), 1, 1, False, False), X4, F.avg_pool2d(X4, (2, 3), 1, 1, False, False)),
     (nn.AvgPool1d(2, 1, 1), X3, F.avg_pool1d(X3, 2, 1, 1)),
     (nn.AdaptiveAvgPool2d((3, 2)), X4, F.adaptive_avg_pool2d(X4, (3, 2))),
+    (nn.AdaptiveAvgPool1d(3), X3, F.adaptive_avg_pool1d(X3, 3)),
+    (nn.LocalResponseNorm(3, 0.2, 0.5, 2.0), X4, F.local_response_norm(X4, 3, 0.2, 0.5, 2.0)),
     (nn.Identity(54, unused=0.1), X4, Tensor(X4)),
 ]
 

@@ -21,10 +21,12 @@ from .arithmetic import (
     sub,
     where,
 )
+from .batch_norm import batch_norm
 from .conv2d import conv1d, conv2d
 from .dropout import dropout
 from .elementwise import cos, exp, log, sin, sqrt, tan
 from .embedding import embedding
+from .layer_norm import layer_norm
 from .linear import linear
 from .loss import (
     binary_cross_entropy,
@@ -36,8 +38,16 @@ from .loss import (
     one_hot,
     smooth_l1_loss,
 )
+from .lrn import local_response_norm
 from .matmul import matmul
-from .pool2d import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .pool2d import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from .reduction import amax, amin, argmax, argmin, logsumexp, max, mean, min, std, sum, var
 from .rnn import gru, lstm, rnn
 from .shape import (
@@ -65,6 +75,7 @@ from .softmax import log_softmax, softmax
 
 __all__ = [
     "abs",
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "add",
     "amax",
@@ -73,6 +84,7 @@ __all__ = [
     "argmin",
     "avg_pool1d",
     "avg_pool2d",
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
@@ -97,8 +109,10 @@ __all__ = [
     "gru",
     "index",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log",
     "log_softmax",
     "logsumexp",

@@ -12,6 +12,11 @@ from pydl.kernels.activation import (
     tanh_backward,
     tanh_forward,
 )
+from pydl.kernels.batch_norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+)
 from pydl.kernels.conv2d import (
     conv2d_backward_bias,
     conv2d_backward_input,
@@ -22,16 +27,20 @@ from pydl.kernels.dropout import dropout_backward, dropout_forward
 from pydl.kernels.embedding import embedding_backward, embedding_forward
 from pydl.kernels.gru import gru_backward, gru_forward
 from pydl.kernels.im2col import col2im, im2col
+from pydl.kernels.layer_norm import layer_norm_backward, layer_norm_forward
 from pydl.kernels.linear import (
     linear_backward_bias,
     linear_backward_input,
     linear_backward_weight,
     linear_forward,
 )
+from pydl.kernels.lrn import local_response_norm_backward, local_response_norm_forward
 from pydl.kernels.lstm import lstm_backward, lstm_forward
 from pydl.kernels.matmul import matmul
 from pydl.kernels.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
 from pydl.kernels.pool2d import (
+    adaptive_avg_pool2d_backward,
+    adaptive_avg_pool2d_forward,
     avg_pool2d_backward,
     avg_pool2d_forward,
     global_avg_pool2d_backward,
@@ -54,8 +63,13 @@ from pydl.kernels.softmax import (
 __all__ = [
     "adagrad_step",
     "adam_step",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_avg_pool2d_forward",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
     "col2im",
     "conv2d_backward_bias",
     "conv2d_backward_input",
@@ -72,10 +86,14 @@ __all__ = [
     "gru_forward",
     "im2col",
     "kernels",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "linear_backward_bias",
     "linear_backward_input",
     "linear_backward_weight",
     "linear_forward",
+    "local_response_norm_backward",
+    "local_response_norm_forward",
     "log_softmax_backward",
     "log_softmax_forward",
     "lstm_backward",

@@ -12,6 +12,11 @@ from pydl.kernels.reference.activation import (
     tanh_backward,
     tanh_forward,
 )
+from pydl.kernels.reference.batch_norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+)
 from pydl.kernels.reference.conv2d import (
     conv2d_backward_bias,
     conv2d_backward_input,
@@ -22,16 +27,20 @@ from pydl.kernels.reference.dropout import dropout_backward, dropout_forward
 from pydl.kernels.reference.embedding import embedding_backward, embedding_forward
 from pydl.kernels.reference.gru import gru_backward, gru_forward
 from pydl.kernels.reference.im2col import col2im, im2col
+from pydl.kernels.reference.layer_norm import layer_norm_backward, layer_norm_forward
 from pydl.kernels.reference.linear import (
     linear_backward_bias,
     linear_backward_input,
     linear_backward_weight,
     linear_forward,
 )
+from pydl.kernels.reference.lrn import local_response_norm_backward, local_response_norm_forward
 from pydl.kernels.reference.lstm import lstm_backward, lstm_forward
 from pydl.kernels.reference.matmul import matmul
 from pydl.kernels.reference.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
 from pydl.kernels.reference.pool2d import (
+    adaptive_avg_pool2d_backward,
+    adaptive_avg_pool2d_forward,
     avg_pool2d_backward,
     avg_pool2d_forward,
     global_avg_pool2d_backward,
@@ -52,8 +61,13 @@ from pydl.kernels.reference.softmax import (
 __all__ = [
     "adagrad_step",
     "adam_step",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_avg_pool2d_forward",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
     "col2im",
     "conv2d_backward_bias",
     "conv2d_backward_input",
@@ -68,10 +82,14 @@ __all__ = [
     "gru_backward",
     "gru_forward",
     "im2col",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "linear_backward_bias",
     "linear_backward_input",
     "linear_backward_weight",
     "linear_forward",
+    "local_response_norm_backward",
+    "local_response_norm_forward",
     "log_softmax_backward",
     "log_softmax_forward",
     "lstm_backward",
