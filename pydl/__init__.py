@@ -35,6 +35,7 @@ from pydl.summary import summary as summary  # the function, which hides the mod
 
 if TYPE_CHECKING:
     from pydl import data as data
+    from pydl import graph as graph
     from pydl import io as io
     from pydl import models as models
     from pydl import nn as nn
@@ -57,6 +58,7 @@ __all__ = [
     "get_default_dtype",
     "get_num_threads",
     "get_winograd",
+    "graph",
     "io",
     "is_grad_enabled",
     "kernels",
@@ -79,7 +81,7 @@ __all__ = [
 ]
 
 _LOADED_WHEN_USED = {
-    "data", "io", "models", "nn", "optim", "schedules", "testing", "train",
+    "data", "graph", "io", "models", "nn", "optim", "schedules", "testing", "train",
     "train_series", "train_text"}
 
 
