@@ -106,6 +106,55 @@ def avg_pool2d_backward(
 ) -> np.ndarray: ...
 def global_avg_pool2d_forward(x: np.ndarray) -> np.ndarray: ...
 def global_avg_pool2d_backward(dy: np.ndarray, x_shape: _Shape) -> np.ndarray: ...
+def batch_norm_forward(
+    x: np.ndarray,
+    weight: np.ndarray | None = ...,
+    bias: np.ndarray | None = ...,
+    residual: np.ndarray | None = ...,
+    *,
+    eps: float,
+    relu: bool,
+    out: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+def batch_norm_inference(
+    x: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    weight: np.ndarray | None = ...,
+    bias: np.ndarray | None = ...,
+    residual: np.ndarray | None = ...,
+    *,
+    eps: float,
+    relu: bool,
+    out: np.ndarray | None,
+) -> np.ndarray: ...
+def batch_norm_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    rstd: np.ndarray,
+    weight: np.ndarray | None = ...,
+    y: np.ndarray | None = ...,
+    *,
+    training: bool,
+    residual: bool,
+) -> tuple[np.ndarray, ...]: ...
+def layer_norm_forward(
+    x: np.ndarray,
+    weight: np.ndarray | None = ...,
+    bias: np.ndarray | None = ...,
+    *,
+    normalized_ndim: int,
+    eps: float,
+    out: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+def layer_norm_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    rstd: np.ndarray,
+    weight: np.ndarray | None = ...,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = ...) -> np.ndarray: ...
 def linear_backward_input(dy: np.ndarray, w: np.ndarray) -> np.ndarray: ...
 def linear_backward_weight(dy: np.ndarray, x: np.ndarray) -> np.ndarray: ...

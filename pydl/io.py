@@ -24,6 +24,9 @@ PathLike = str | os.PathLike[str]
 _METADATA = "__metadata__"
 _NESTED = "pydl.nested"
 _SUFFIXES = (".safetensors", ".npz")
+_PICKLED = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt")
+_PICKLE = ("a pickle, which can run any code, is never opened here; docs/models.md says how to "
+           "convert it where torch is")
 _SAFETENSORS_DTYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
      "float16", "float32", "float64"))
@@ -71,7 +74,8 @@ def load(path: PathLike) -> dict[str, np.ndarray]:
     FileNotFoundError
         There is no such file.
     ValueError
-        Another suffix, or a file that is damaged, truncated or holds pickled objects.
+        Another suffix, or a file that is damaged, truncated or holds pickled objects or a dtype
+        that NumPy has not (bfloat16). The message begins with the file's name.
     ImportError
         ``.safetensors`` without the safetensors package.
     """
@@ -81,6 +85,8 @@ def load(path: PathLike) -> dict[str, np.ndarray]:
 def load_with_metadata(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read the arrays and the metadata that `save` wrote; raises as `load` does."""
     source = Path(path)
+    if source.suffix in _PICKLED:
+        raise ValueError(f"{source}: {_PICKLE}")
     _check_suffix(source)
     content = source.read_bytes()
     if source.suffix == ".safetensors":
@@ -171,7 +177,11 @@ def _read_safetensors(
         # The header: its length as a little-endian uint64, then JSON.
         (length,) = struct.unpack_from("<Q", content)
         header = json.loads(content[8:8 + length])
-    except (SafetensorError, struct.error, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:  # the package has no NumPy dtype of this name
+        raise ValueError(
+            f"{path}: expected dtypes of NumPy, got {error.args[0]}; convert it, as to float32, "
+            "where the file was made") from None
+    except (SafetensorError, struct.error, ValueError, TypeError) as error:
         raise ValueError(f"{path}: damaged safetensors file: {error}") from None
     # What comes may be read-only views of `content`.
     writable = {name: np.array(a, order="C") for name, a in arrays.items()}
@@ -192,7 +202,9 @@ def _read_npz(path: Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[s
     arrays: dict[str, np.ndarray] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in archive.namelist():
+            names = archive.namelist()
+            pickled = any(name.endswith("data.pkl") for name in names)  # torch.save makes a zip too
+            for name in names if not pickled else ():
                 with archive.open(name) as member:
                     a = np.lib.format.read_array(member, allow_pickle=False)
                     if member.read(1):
@@ -203,6 +215,8 @@ def _read_npz(path: Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[s
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError,
             OSError, RuntimeError, struct.error) as error:
         raise ValueError(f"{path}: damaged npz file: {error}") from None
+    if pickled:
+        raise ValueError(f"{path}: {_PICKLE}")
     return arrays, texts
 
 

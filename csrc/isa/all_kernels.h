@@ -6,6 +6,7 @@
 #include "../core/patches.h"
 #include "../core/recurrence.h"
 #include "../core/winograd.h"
+#include "../core/moments.h"
 #include "../core/peak.h"
 
 #include "../kernels/matmul.c"
@@ -19,6 +20,8 @@
 #include "../kernels/softmax.c"
 #include "../kernels/pool2d.c"
 #include "../kernels/pool2d_avg.c"
+#include "../kernels/batch_norm.c"
+#include "../kernels/layer_norm.c"
 #include "../kernels/dropout.c"
 #include "../kernels/optimizer.c"
 #include "../kernels/recurrent.h"

@@ -21,10 +21,12 @@ from .arithmetic import (
     sub,
     where,
 )
+from .batch_norm import batch_norm
 from .conv2d import conv1d, conv2d
 from .dropout import dropout
 from .elementwise import cos, exp, log, sin, sqrt, tan
 from .embedding import embedding
+from .layer_norm import layer_norm
 from .linear import linear
 from .loss import (
     binary_cross_entropy,
@@ -73,6 +75,7 @@ __all__ = [
     "argmin",
     "avg_pool1d",
     "avg_pool2d",
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
@@ -97,6 +100,7 @@ __all__ = [
     "gru",
     "index",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log",

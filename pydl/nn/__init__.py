@@ -14,10 +14,12 @@ from .activation import (
     Softplus,
     Tanh,
 )
+from .batch_norm import BatchNorm1d, BatchNorm2d
 from .container import Identity, ModuleDict, ModuleList, Sequential
 from .conv2d import Conv1d, Conv2d
 from .dropout import Dropout
 from .embedding import Embedding
+from .layer_norm import LayerNorm
 from .linear import Linear
 from .loss import (
     BCELoss,
@@ -44,6 +46,8 @@ __all__ = [
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv1d",
     "Conv2d",
     "CrossEntropyLoss",
@@ -54,6 +58,7 @@ __all__ = [
     "Identity",
     "L1Loss",
     "LSTMCell",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",

@@ -1,11 +1,15 @@
 """Fill tensors in place with initial values. Each function returns the tensor.
 
-`rng` is a NumPy Generator; by default the one that `pydl.manual_seed` seeds.
+`rng` is a NumPy Generator; by default the one that `pydl.manual_seed` seeds. Inside ``with
+skipped():`` the functions that layers and models begin with do nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ __all__ = [
     "normal_",
     "ones_",
     "orthogonal_",
+    "skipped",
     "sparse_",
     "trunc_normal_",
     "uniform_",
@@ -38,16 +43,40 @@ def _generator(rng: Rng) -> np.random.Generator:
     return random.default_generator if rng is None else rng
 
 
+_skipping: ContextVar[bool] = ContextVar("pydl_skipping_init", default=False)
+_PIECE = 1 << 16  # values drawn at a time, so that the float64 they come in stay in the cache
+
+
+@contextmanager
+def skipped() -> Iterator[None]:
+    """Draw nothing and fill nothing inside: for parameters that are about to be loaded."""
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
+
+
+def _fill(tensor: Tensor, draw: Callable[[int], Any]) -> Tensor:
+    """Fill with ``draw(count)`` in the order of the elements; the pieces do not change them."""
+    if not _skipping.get():
+        flat = tensor.data.reshape(-1)
+        for start in range(0, flat.size, _PIECE):
+            piece = flat[start : start + _PIECE]
+            piece[...] = draw(piece.size)
+        if not tensor.data.flags.c_contiguous:
+            tensor.data[...] = flat.reshape(tensor.shape)
+    return tensor
+
+
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: Rng = None) -> Tensor:
     """Draw from the uniform distribution on [a, b)."""
-    tensor.data[...] = _generator(rng).uniform(a, b, tensor.shape)
-    return tensor
+    return _fill(tensor, lambda count: _generator(rng).uniform(a, b, count))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: Rng = None) -> Tensor:
     """Draw from the normal distribution."""
-    tensor.data[...] = _generator(rng).normal(mean, std, tensor.shape)
-    return tensor
+    return _fill(tensor, lambda count: _generator(rng).normal(mean, std, count))
 
 
 def trunc_normal_(
@@ -61,6 +90,8 @@ def trunc_normal_(
     """Draw from the normal distribution, again where a value is outside [a, b]."""
     if a >= b or mean + 8 * std < a or mean - 8 * std > b:
         raise ValueError(f"a, b: expected an interval that the values reach, got [{a}, {b}]")
+    if _skipping.get():
+        return tensor
     generator = _generator(rng)
     values = generator.normal(mean, std, tensor.shape)
     while (outside := (values < a) | (values > b)).any():
@@ -71,7 +102,8 @@ def trunc_normal_(
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
-    tensor.data[...] = val
+    if not _skipping.get():
+        tensor.data[...] = val
     return tensor
 
 

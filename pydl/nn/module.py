@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,8 @@ class Module:
     _modules: dict[str, Module | None]
     _transient: set[str]
     _hooks: tuple[Hooks, Hooks] | None = None  # before and after forward; None where there is none
+    _optional: ClassVar[frozenset[str]] = frozenset()
+    """Own names that a state may lack, because older files do; they keep their values then."""
 
     def __init__(self) -> None:
         for name, value in (
@@ -365,6 +367,9 @@ class Module:
     ) -> IncompatibleKeys:
         """Copy a state into the parameters and buffers, in place; nothing changes on an error.
 
+        Integers and every float are converted to a parameter's dtype, and integers to a buffer's
+        of integers. BatchNorm's ``num_batches_tracked`` may be missing, as it is in older files.
+
         Parameters
         ----------
         state_dict : mapping from dotted names to array_like
@@ -378,10 +383,19 @@ class Module:
         Raises
         ------
         ValueError
-            Lists every missing name, unexpected name and differing shape.
+            Lists every missing name, unexpected name, differing shape and unfit dtype.
+        TypeError
+            If there are only unfit dtypes, or `state_dict` is no mapping.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"state_dict: expected a mapping, got {type(state_dict).__name__}")
         own = dict(self._state())
-        missing = [name for name in own if name not in state_dict]
+        optional = {
+            f"{path}.{name}" if path else name
+            for path, module in self.named_modules(remove_duplicate=False)
+            for name in module._optional
+        }
+        missing = [name for name in own if name not in state_dict and name not in optional]
         unexpected = [name for name in state_dict if name not in own]
         given = {
             name: value.data if isinstance(value, Tensor) else np.asarray(value)
@@ -392,14 +406,20 @@ class Module:
         if strict and missing:
             faults.append(f"missing: {', '.join(missing)}")
         if strict and unexpected:
-            faults.append(f"unexpected: {', '.join(unexpected)}")
+            faults.append(f"unexpected: {', '.join(map(str, unexpected))}")
         faults += [
             f"{name}: expected shape {own[name].shape}, got {array.shape}"
             for name, array in given.items()
             if array.shape != own[name].shape
         ]
-        if faults:
-            raise ValueError(f"state_dict of {type(self).__name__}: " + "; ".join(faults))
+        unfit = [
+            f"{name}: expected {own[name].dtype}, got {array.dtype}"
+            for name, array in given.items()
+            if array.dtype.kind not in ("iuf" if own[name].dtype.kind == "f" else "iu")
+        ]
+        if faults or unfit:
+            error = ValueError if faults else TypeError
+            raise error(f"state_dict of {type(self).__name__}: " + "; ".join(faults + unfit))
         for name, array in given.items():
             np.copyto(own[name], array, casting="unsafe")
         return IncompatibleKeys(missing, unexpected)

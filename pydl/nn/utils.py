@@ -1,15 +1,30 @@
-"""Gradient clipping, where PyTorch has it (`pydl.optim` defines it), and evaluation for a while."""
+"""What PyTorch has here: gradient clipping (`pydl.optim` defines it), construction without
+initialisation; and evaluation for a while."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from pydl.optim import clip_grad_norm_, clip_grad_value_
 
+from . import init
 from .module import Module
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "evaluating"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "evaluating", "skip_init"]
+
+M = TypeVar("M", bound=Module)
+
+
+def skip_init(module_cls: Callable[..., M], *args: Any, **kwargs: Any) -> M:
+    """``module_cls(*args, **kwargs)`` with its parameters as the memory was: to be loaded.
+
+    Nothing is drawn from a generator. `module_cls` is a class of modules, or a function that
+    builds one.
+    """
+    with init.skipped():
+        return module_cls(*args, **kwargs)
 
 
 @contextmanager

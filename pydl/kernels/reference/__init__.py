@@ -12,6 +12,11 @@ from pydl.kernels.reference.activation import (
     tanh_backward,
     tanh_forward,
 )
+from pydl.kernels.reference.batch_norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+)
 from pydl.kernels.reference.conv2d import (
     conv2d_backward_bias,
     conv2d_backward_input,
@@ -22,6 +27,7 @@ from pydl.kernels.reference.dropout import dropout_backward, dropout_forward
 from pydl.kernels.reference.embedding import embedding_backward, embedding_forward
 from pydl.kernels.reference.gru import gru_backward, gru_forward
 from pydl.kernels.reference.im2col import col2im, im2col
+from pydl.kernels.reference.layer_norm import layer_norm_backward, layer_norm_forward
 from pydl.kernels.reference.linear import (
     linear_backward_bias,
     linear_backward_input,
@@ -54,6 +60,9 @@ __all__ = [
     "adam_step",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
     "col2im",
     "conv2d_backward_bias",
     "conv2d_backward_input",
@@ -68,6 +77,8 @@ __all__ = [
     "gru_backward",
     "gru_forward",
     "im2col",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "linear_backward_bias",
     "linear_backward_input",
     "linear_backward_weight",

@@ -1,0 +1,201 @@
+"""Batch normalisation, with the ReLU and the residual that may follow it, and its gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pydl.kernels import shapes
+from pydl.kernels.registry import active, kernel
+
+
+@kernel
+def batch_norm_forward(
+    x: np.ndarray,
+    weight: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+    residual: np.ndarray | None = None,
+    *,
+    eps: float = 1e-5,
+    relu: bool = False,
+    out: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normalise every channel of a batch by its own mean and variance.
+
+    y = (x - mean) rstd weight + bias + residual, and max(y, 0) of that with `relu`;
+    rstd = 1 / sqrt(var + eps), var = the mean of (x - mean)^2 over all axes but C
+
+    Parameters
+    ----------
+    x : (N, C, ...), float32 or float64; 0 or more than 1 values per channel
+    weight, bias : (C,), dtype of x, optional
+    residual : shape and dtype of x, optional; added before the ReLU, in the same pass
+    eps : float of at least 0
+    relu : bool; NaN stays NaN
+    out : array for y, optional; C-contiguous, x or residual itself or apart from the inputs
+
+    Returns
+    -------
+    y : shape and dtype of x
+    mean, rstd : (C,), what `batch_norm_backward` needs; var is 1 / rstd^2 - eps. Of an empty batch:
+        0, 1 / sqrt(eps).
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    Ioffe, Szegedy 2015, "Batch normalization: accelerating deep network training by reducing
+    internal covariate shift".
+    """
+    x = _images("x", x)
+    if x.size == x.shape[1]:
+        raise ValueError(
+            f"x: expected more than 1 value per channel in training, got shape {x.shape}"
+        )
+    weight, bias, residual = _operands(x, weight, bias, residual, out)
+    eps, relu = shapes.number("eps", eps, 0.0), shapes.boolean("relu", relu)
+    return active("batch_norm_forward")(x, weight, bias, residual, eps=eps, relu=relu, out=out)
+
+
+@kernel
+def batch_norm_inference(
+    x: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    weight: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+    residual: np.ndarray | None = None,
+    *,
+    eps: float = 1e-5,
+    relu: bool = False,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Normalise every channel by a given mean and variance.
+
+    y = (x - mean) / sqrt(var + eps) weight + bias + residual, and max(y, 0) of that with `relu`
+
+    Parameters
+    ----------
+    x : (N, C, ...), float32 or float64
+    mean, var : (C,), dtype of x
+    weight, bias : (C,), dtype of x, optional
+    residual : shape and dtype of x, optional; added before the ReLU, in the same pass
+    eps : float of at least 0
+    relu : bool; NaN stays NaN
+    out : array for the result, optional; C-contiguous, x or residual itself or apart from the
+        inputs
+
+    Returns
+    -------
+    y : shape and dtype of x
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    As `batch_norm_forward`.
+    """
+    x = _images("x", x)
+    mean, var = _channels("mean", mean, x), _channels("var", var, x)
+    weight, bias, residual = _operands(x, weight, bias, residual, out)
+    eps, relu = shapes.number("eps", eps, 0.0), shapes.boolean("relu", relu)
+    return active("batch_norm_inference")(
+        x, mean, var, weight, bias, residual, eps=eps, relu=relu, out=out
+    )
+
+
+@kernel
+def batch_norm_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    rstd: np.ndarray,
+    weight: np.ndarray | None = None,
+    y: np.ndarray | None = None,
+    *,
+    training: bool = True,
+    residual: bool = False,
+) -> tuple[np.ndarray, ...]:
+    """Gradients of `batch_norm_forward`, or of `batch_norm_inference` if not `training`.
+
+    With x^ = (x - mean) rstd, m values per channel, and g = dy, or 0 where y <= 0 if y is given:
+    dbias = sum g, dweight = sum g x^, dresidual = g,
+    dx = weight rstd (g - dbias / m - x^ dweight / m), or weight rstd g if not `training`
+
+    Parameters
+    ----------
+    dy : (N, C, ...), float32 or float64
+    x : input of the forward, shape and dtype of dy
+    mean, rstd : (C,), dtype of dy: results of `batch_norm_forward`, or for `batch_norm_inference`
+        its mean and 1 / sqrt(var + eps)
+    weight : (C,), dtype of dy, optional
+    y : result of a forward with relu=True, shape and dtype of dy; None without ReLU
+    training : bool; whether mean and rstd are functions of x, or constants
+    residual : bool; whether dresidual is returned as well
+
+    Returns
+    -------
+    dx : shape and dtype of dy
+    dweight, dbias : (C,), also where the forward had none
+    dresidual : shape and dtype of dy, only if `residual`
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    As `batch_norm_forward`.
+    """
+    dy = _images("dy", dy)
+    x = _like("x", x, dy)
+    mean, rstd = _channels("mean", mean, dy), _channels("rstd", rstd, dy)
+    weight = None if weight is None else _channels("weight", weight, dy)
+    y = None if y is None else _like("y", y, dy)
+    training = shapes.boolean("training", training)
+    residual = shapes.boolean("residual", residual)
+    return active("batch_norm_backward")(
+        dy, x, mean, rstd, weight, y, training=training, residual=residual
+    )
+
+
+def _images(name: str, value: Any) -> np.ndarray:
+    """An array (N, C, ...), of which only N may be 0."""
+    array = shapes.real(name, value)
+    if array.ndim < 2:
+        raise ValueError(f"{name}: expected shape (N, C, ...), got {array.shape}")
+    shapes.filled(name, array)
+    return array
+
+
+def _channels(name: str, value: Any, like: np.ndarray) -> np.ndarray:
+    array = shapes.real(name, value, None, like)
+    shapes.same_shape(name, array, (like.shape[1],))
+    return array
+
+
+def _like(name: str, value: Any, like: np.ndarray) -> np.ndarray:
+    array = shapes.real(name, value, None, like)
+    shapes.same_shape(name, array, like.shape)
+    return array
+
+
+def _operands(
+    x: np.ndarray, weight: Any, bias: Any, residual: Any, out: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """The optional operands of a forward, and the check of `out` against all inputs."""
+    weight = None if weight is None else _channels("weight", weight, x)
+    bias = None if bias is None else _channels("bias", bias, x)
+    residual = None if residual is None else _like("residual", residual, x)
+    if out is not None:
+        inputs = (x,) if residual is None else (x, residual)
+        shapes.output(out, x.shape, *inputs, elementwise=True)
+        others = [a for a in (weight, bias) if a is not None]
+        if others:
+            shapes.output(out, x.shape, *others, elementwise=False)
+    return weight, bias, residual
