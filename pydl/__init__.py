@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pydl import schedules as schedules
     from pydl import testing as testing
     from pydl import train as train
+    from pydl import train_images as train_images
     from pydl import train_series as train_series
     from pydl import train_text as train_text
 
@@ -76,13 +77,14 @@ __all__ = [
     "testing",
     "threads",
     "train",
+    "train_images",
     "train_series",
     "train_text",
 ]
 
 _LOADED_WHEN_USED = {
     "data", "graph", "io", "models", "nn", "optim", "schedules", "testing", "train",
-    "train_series", "train_text"}
+    "train_images", "train_series", "train_text"}
 
 
 def __getattr__(name: str) -> Any:

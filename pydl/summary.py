@@ -117,7 +117,7 @@ def summary(
     dtype : the input's dtype, or a list of them; None takes that of the first parameter. Indices
         for an embedding are integers: ``dtype=int``.
     depth : levels of modules to show, a deeper one as part of the one that holds it; None shows all
-        layers that hold no others.
+        layers that hold no others, but those that have no parameters and do not run.
 
     Returns
     -------
@@ -250,7 +250,7 @@ def _table(model: Module, calls: dict[int, _Calls], depth: int | None) -> Summar
         if level == depth:
             rows.append(_sum(row, [r for n, r in own.items() if f"{n}.".startswith(f"{name}.")]))
         elif (depth is None or level < depth) and (
-                name in leaves or row.parameters or row.multiply_adds != 0):
+                name in leaves and row.calls or row.parameters or row.multiply_adds != 0):
             rows.append(row)
     total = _sum(own[""], list(own.values()))
     return Summary(rows, total._replace(multiply_adds=total.multiply_adds or 0), unknown)
