@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from pydl.bench.cases import CASES, Case, select
-from pydl.bench.layers import CONVOLUTIONS, DEPTHWISE, LARGE, POOLINGS, Conv, Pooling
+from pydl.bench.layers import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    LARGE,
+    POOLINGS,
+    RESPONSE_NORMS,
+    Conv,
+    Pooling,
+    ResponseNorm,
+)
 
 __all__ = [
     "CASES",
@@ -11,8 +20,10 @@ __all__ = [
     "DEPTHWISE",
     "LARGE",
     "POOLINGS",
+    "RESPONSE_NORMS",
     "Case",
     "Conv",
     "Pooling",
+    "ResponseNorm",
     "select",
 ]

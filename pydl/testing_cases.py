@@ -116,6 +116,21 @@ GRADIENTS = (
         0,
         lambda dy, a, y, o: ([dy, a[0].shape], {}),
     ),
+    Gradient(
+        "adaptive_avg_pool2d_backward",
+        "adaptive_avg_pool2d_forward",
+        0,
+        lambda dy, a, y, o: ([dy, a[0].shape], {}),
+    ),
+    Gradient(
+        "local_response_norm_backward",
+        "local_response_norm_forward",
+        0,
+        lambda dy, a, y, o: (
+            [dy, a[0], y[1], a[1]],
+            {name: value for name, value in o.items() if name in ("alpha", "beta")},
+        ),
+    ),
     Gradient("linear_backward_input", "linear_forward", 0, lambda dy, a, y, o: ([dy, a[1]], {})),
     Gradient("linear_backward_weight", "linear_forward", 1, lambda dy, a, y, o: ([dy, a[0]], {})),
     Gradient("linear_backward_bias", "linear_forward", 2, lambda dy, a, y, o: ([dy], {})),
@@ -437,6 +452,78 @@ def _pooling_only_cases() -> list[Case]:
             ),
         ]
     return found
+
+
+def _adaptive_pooling_cases() -> list[Case]:
+    found = []
+    for x, output_size in (
+        ((2, 3, 7, 5), (3, 4)),
+        ((1, 2, 13, 33), (6, 5)),
+        ((3, 5, 10, 8), 7),
+        ((1, 2, 9, 34), (9, 34)),
+        ((2, 3, 8, 12), (2, 3)),
+        ((1, 17, 3, 2), (7, 5)),
+        ((2, 3, 6, 70), (1, 1)),
+        ((1, 1, 1, 1), (2, 3)),
+        ((0, 2, 5, 4), 3),
+    ):
+        oh, ow = shapes.pair("output_size", output_size, 1)
+        name = f"{x[2]}x{x[3]} to {oh}x{ow}, {x[0]}x{x[1]} planes"
+        found += [
+            Case(
+                "adaptive_avg_pool2d_forward",
+                name,
+                lambda r, d, x=x, o=output_size: ([_normal(r, d, *x), o], {}),
+                (x[2] // oh + 2) * (x[3] // ow + 2),
+            ),
+            Case(
+                "adaptive_avg_pool2d_backward",
+                name,
+                lambda r, d, x=x, s=(oh, ow): ([_normal(r, d, *x[:2], *s), x], {}),
+                (oh // x[2] + 2) * (ow // x[3] + 2),
+            ),
+        ]
+    return found
+
+
+# Local response normalisation: (name, x, size, options)
+_RESPONSE_NORMS: list[tuple[str, tuple[int, ...], int, dict[str, Any]]] = [
+    ("defaults", (2, 7, 3, 5), 5, {}),
+    ("alexnet", (1, 33, 5, 7), 5, {"k": 2.0}),
+    ("strong", (2, 9, 4, 3), 5, {"alpha": 2.0, "k": 2.0}),
+    ("size 1", (2, 3, 3, 17), 1, {"alpha": 1.0}),
+    ("size 2", (1, 4, 2, 33), 2, {"alpha": 1.0}),
+    ("size 4", (3, 17, 1, 2), 4, {"alpha": 0.5, "k": 0.5}),
+    ("size above the channels", (2, 3, 5, 4), 9, {"alpha": 3.0}),
+    ("one channel", (2, 1, 3, 7), 3, {"alpha": 1.0}),
+    ("a large plane", (1, 5, 40, 67), 3, {"alpha": 1.0}),
+    ("many channels", (1, 700, 5, 9), 6, {"alpha": 1.0}),
+    ("beta 0.5", (2, 6, 4, 5), 3, {"alpha": 1.0, "beta": 0.5}),
+    ("beta 0", (2, 6, 4, 5), 3, {"alpha": 1.0, "beta": 0}),
+    ("beta 1.3", (2, 6, 4, 5), 3, {"alpha": 1.0, "beta": 1.3, "k": 0.5}),
+    ("empty batch", (0, 3, 4, 5), 3, {}),
+]
+
+
+def _response_norm_cases(
+    name: str, x: tuple[int, ...], size: int, options: dict[str, Any]
+) -> list[Case]:
+    terms = 2 * min(size, x[1]) + 12
+    shared = {key: value for key, value in options.items() if key != "k"}
+
+    def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+        scale = r.uniform(0.5, 3, x).astype(d)
+        return [_normal(r, d, *x), _normal(r, d, *x), scale, size], shared
+
+    return [
+        Case(
+            "local_response_norm_forward",
+            name,
+            lambda r, d: ([_apart(r, d, *x), size], options),
+            terms,
+        ),
+        Case("local_response_norm_backward", name, backward, terms),
+    ]
 
 
 def _linear_cases() -> list[Case]:
@@ -894,6 +981,22 @@ CASES: tuple[Case, ...] = (
     *(case for row in _CONVOLUTIONS for case in _convolution_cases(*row)),
     *(case for row in _POOLINGS for case in _pooling_cases(*row)),
     *_pooling_only_cases(),
+    *_adaptive_pooling_cases(),
+    *(case for row in _RESPONSE_NORMS for case in _response_norm_cases(*row)),
+    *(
+        Case(
+            "local_response_norm_forward",
+            name,
+            lambda r, d, o=options: ([_normal(r, d, 2, 5, 3, 4), 3], o),
+            18,
+            smooth=False,
+        )
+        for name, options in (
+            ("nothing saved", {"save": False}),
+            ("k 0", {"alpha": 1, "k": 0}),
+            ("k 0, beta 1.3", {"alpha": 1, "k": 0, "beta": 1.3}),
+        )
+    ),
     *_linear_cases(),
     *_matmul_cases(),
     *_activation_cases(),

@@ -156,6 +156,12 @@ GRADIENTS = {
     "avg_pool2d": (lambda x: F.avg_pool2d(x, 3, 2, 1, True, False), IMAGES),
     "avg_pool2d divisor": (lambda x: F.avg_pool2d(x, 3, 2, 1, divisor_override=4), IMAGES),
     "avg_pool1d": (lambda x: F.avg_pool1d(x, 3, 2, 1), distinct(2, 3, 9)),
+    "adaptive_avg_pool1d": (lambda x: F.adaptive_avg_pool1d(x, 4), distinct(2, 3, 9)),
+    "local_response_norm": (lambda x: F.local_response_norm(x, 3, 2.0), IMAGES),
+    "local_response_norm 3d": (lambda x: F.local_response_norm(x, 2, 1.0, 0.5, 2.0), X),
+    "local_response_norm 5d": (
+        lambda x: F.local_response_norm(x, 3, 1.0), distinct(2, 3, 2, 2, 1),
+    ),
     "adaptive_avg_pool2d 1": (lambda x: F.adaptive_avg_pool2d(x, 1), IMAGES),
     "adaptive_avg_pool2d even": (lambda x: F.adaptive_avg_pool2d(x, (3, None)), IMAGES),
     "adaptive_avg_pool2d uneven": (lambda x: F.adaptive_avg_pool2d(x, (4, 3)), IMAGES),
@@ -369,6 +375,49 @@ def test_adaptive_pool_matches_its_definition():
     np.testing.assert_allclose(F.adaptive_avg_pool2d(x, (oh, ow)), expected)
 
 
+def test_adaptive_pool1d_is_a_row_of_adaptive_pool2d():
+    x = normal(2, 3, 7)
+    for size in (1, 3, 7, 10, (4,)):
+        y = F.adaptive_avg_pool1d(x, size)
+        columns = size if isinstance(size, int) else size[0]
+        expected = F.adaptive_avg_pool2d(x[:, :, None], (1, columns))
+        np.testing.assert_array_equal(y.data, expected.data[:, :, 0])
+    assert F.adaptive_avg_pool1d(x[0], 2).shape == (3, 2)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 12])
+def test_local_response_norm_matches_its_definition(size):
+    alpha, beta, k = 0.7, 0.6, 1.5
+    x = normal(2, 6, 3)
+    expected = np.empty_like(x)
+    for c in range(6):
+        window = x[:, max(c - size // 2, 0) : c + (size - 1) // 2 + 1]
+        mean = (window**2).sum(axis=1) / size
+        expected[:, c] = x[:, c] / (k + alpha * mean) ** beta
+    for shape in ((2, 6, 3), (2, 6, 1, 3), (2, 6, 3, 1, 1)):
+        y = F.local_response_norm(x.reshape(shape), size, alpha, beta, k)
+        np.testing.assert_allclose(y.data, expected.reshape(shape), rtol=1e-13)
+
+
+def test_nothing_is_saved_without_a_tape():
+    from pydl.kernels import reference
+
+    asked = []
+
+    def spy(x, size, *, alpha, beta, k, save):
+        asked.append(save)
+        return reference.local_response_norm_forward(
+            x, size, alpha=alpha, beta=beta, k=k, save=save
+        )
+
+    x = Tensor(IMAGES, requires_grad=True)
+    with kernels.swap(local_response_norm_forward=spy):
+        F.local_response_norm(x, 3)
+        with no_grad():
+            F.local_response_norm(x, 3)
+    assert asked == [True, False]
+
+
 def test_softmax_implicit_dim():
     for shape, dim in (((3,), 0), ((2, 3), 1), ((2, 3, 4), 0), ((2, 3, 4, 5), 1)):
         x = normal(*shape)
@@ -463,6 +512,10 @@ def test_empty_batches():
         (lambda: F.avg_pool2d(IMAGES, 2, divisor_override=0), "divisor_override"),
         (lambda: F.adaptive_avg_pool2d(X[0], 1), "input: expected 3 or 4 axes, got 2"),
         (lambda: F.adaptive_avg_pool2d(X, 0), "output_size: expected at least 1"),
+        (lambda: F.adaptive_avg_pool1d(IMAGES, 2), "input: expected 2 or 3 axes, got 4"),
+        (lambda: F.adaptive_avg_pool1d(X, (2, 3)), "output_size: expected an int or a sequence of"),
+        (lambda: F.local_response_norm(X[0], 3), r"input: expected 3 axes or more, got shape"),
+        (lambda: F.local_response_norm(X, 0), "size: expected an int of at least 1, got 0"),
         (lambda: F.linear(np.float64(1), normal(2, 2)), "input: expected at least 1 axis"),
         (lambda: F.matmul(X, 2.0), "matmul: expected at least 1 axis each, got 3 and 0"),
         (lambda: F.cat([]), "tensors: expected a non-empty list"),

@@ -271,6 +271,8 @@ LAYERS = [
     (nn.AvgPool2d((2, 3), 1, 1, False, False), X4, F.avg_pool2d(X4, (2, 3), 1, 1, False, False)),
     (nn.AvgPool1d(2, 1, 1), X3, F.avg_pool1d(X3, 2, 1, 1)),
     (nn.AdaptiveAvgPool2d((3, 2)), X4, F.adaptive_avg_pool2d(X4, (3, 2))),
+    (nn.AdaptiveAvgPool1d(3), X3, F.adaptive_avg_pool1d(X3, 3)),
+    (nn.LocalResponseNorm(3, 0.2, 0.5, 2.0), X4, F.local_response_norm(X4, 3, 0.2, 0.5, 2.0)),
     (nn.Identity(54, unused=0.1), X4, Tensor(X4)),
 ]
 

@@ -12,6 +12,18 @@ INLINE vec FN(at_least)(vec v, REAL limit)
     return FN(larger)(FN(splat)(limit), v);
 }
 
+/* Rounded correctly; NaN below 0. */
+INLINE vec FN(sqrt)(vec v)
+{
+#ifdef X86
+    return (vec)X86(sqrt)(v);
+#else
+    for (int i = 0; i < (int)VLEN; i++)
+        v[i] = REAL_IS_FLOAT ? (REAL)sqrtf((float)v[i]) : (REAL)sqrt(v[i]);
+    return v;
+#endif
+}
+
 /* 1 / d within 1.1 ulp, for d that is not infinite. Where a division takes 16 cycles or more: 14
  * bits, and twice as many with each Newton step. */
 INLINE vec FN(reciprocal)(vec d)

@@ -22,6 +22,8 @@
 #include "../kernels/pool2d_avg.c"
 #include "../kernels/batch_norm.c"
 #include "../kernels/layer_norm.c"
+#include "../kernels/pool2d_adaptive.c"
+#include "../kernels/lrn.c"
 #include "../kernels/dropout.c"
 #include "../kernels/optimizer.c"
 #include "../kernels/recurrent.h"

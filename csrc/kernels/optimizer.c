@@ -43,13 +43,6 @@ INLINE vec FN(gradient)(const step_job *job, idx i, idx rest, vec p)
     return job->weight_decay != 0 ? g + job->weight_decay * p : g;
 }
 
-INLINE vec FN(sqrt)(vec v)
-{
-    for (int i = 0; i < (int)VLEN; i++)
-        v[i] = REAL_IS_FLOAT ? (REAL)sqrtf((float)v[i]) : (REAL)sqrt(v[i]);
-    return v;
-}
-
 static void FN(sgd_body)(void *context, idx task)
 {
     FOR_VECTORS {

@@ -200,4 +200,3 @@ static int FN(avg_pool2d_backward)(const pydl_pool2d_shape *s, int include_pad, 
 }
 #undef share_job
 #undef planes_job
-#undef POOL_CEIL_DIV

@@ -65,6 +65,7 @@ void test_matmul(void);
 void test_linear(void);
 void test_activation(void);
 void test_pool2d(void);
+void test_lrn(void);
 void test_softmax(void);
 void test_optimizer(void);
 void test_recurrent(void);

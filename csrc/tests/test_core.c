@@ -18,6 +18,7 @@ static void test_kernels(void)
     test_conv2d();
     test_activation();
     test_pool2d();
+    test_lrn();
     test_softmax();
     test_optimizer();
     test_recurrent();

@@ -128,8 +128,44 @@ static void test_global_avg(idx planes, idx pixels)
     free(tx), free(tdy), free(y), free(dx);
 }
 
+/* h w, oh ow */
+static const idx adaptive[][4] = {
+    {7, 5, 3, 4}, {13, 37, 6, 5}, {9, 35, 9, 35}, {10, 8, 7, 7}, {3, 2, 7, 17}, {1, 1, 2, 3},
+    {6, 12, 2, 3}, {40, 70, 1, 1},
+};
+
+static void test_adaptive_avg(idx planes, const idx sizes[4])
+{
+    const idx h = sizes[0], w = sizes[1], oh = sizes[2], ow = sizes[3];
+    array x = randoms(planes * h * w), dy = randoms(planes * oh * ow);
+    array want_y = zeros(dy.count), want_dx = zeros(x.count);
+    for (idx i = 0; i < dy.count; i++) {
+        const idx plane = i / (oh * ow), row = i / ow % oh, column = i % ow;
+        const idx top = row * h / oh, bottom = ((row + 1) * h + oh - 1) / oh;
+        const idx left = column * w / ow, right = ((column + 1) * w + ow - 1) / ow;
+        for (idx ih = top; ih < bottom; ih++)
+            for (idx iw = left; iw < right; iw++) {
+                const idx at = (plane * h + ih) * w + iw;
+                const double count = (double)((bottom - top) * (right - left));
+                add(&want_y, i, x.value[at] / count);
+                add(&want_dx, at, dy.value[i] / count);
+            }
+    }
+    void *tx = typed(x), *tdy = typed(dy), *y = blank(dy.count), *dx = blank(x.count);
+    RUN_OK(adaptive_avg_pool2d_forward, planes, h, w, oh, ow, tx, y);
+    expect("adaptive_avg_pool2d_forward", y, want_y, 2);
+    RUN_OK(adaptive_avg_pool2d_backward, planes, h, w, oh, ow, tdy, dx);
+    expect("adaptive_avg_pool2d_backward", dx, want_dx, 2);
+    release(x), release(dy), release(want_y), release(want_dx);
+    free(tx), free(tdy), free(y), free(dx);
+}
+
 void test_pool2d(void)
 {
+    for (idx i = 0; i < COUNT(adaptive); i++)
+        test_adaptive_avg(3, adaptive[i]);
+    test_adaptive_avg(0, adaptive[0]);
+    test_adaptive_avg(500, adaptive[0]);
     for (idx i = 0; i < COUNT(shapes); i++) {
         test_max(&shapes[i], 0);
         test_max(&shapes[i], 1);

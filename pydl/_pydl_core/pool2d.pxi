@@ -8,6 +8,8 @@ cdef extern from "pydl.h" nogil:
     int pydl_avg_pool2d_backward(int dtype, const pool2d_shape *s, int include_pad, const void *dy, void *dx)
     int pydl_global_avg_pool2d_forward(int dtype, idx planes, idx size, const void *x, void *y)
     int pydl_global_avg_pool2d_backward(int dtype, idx planes, idx size, const void *dy, void *dx)
+    int pydl_adaptive_avg_pool2d_forward(int dtype, idx planes, idx h, idx w, idx oh, idx ow, const void *x, void *y)
+    int pydl_adaptive_avg_pool2d_backward(int dtype, idx planes, idx h, idx w, idx oh, idx ow, const void *dy, void *dx)
 
 
 cdef pool2d_shape pooled(tuple x_shape, tuple kernel_size, tuple stride, tuple padding, tuple dilation, bint ceil_mode):
@@ -101,4 +103,30 @@ def global_avg_pool2d_backward(dy, x_shape):
     with nogil:
         status = pydl_global_avg_pool2d_backward(dtype, planes, size, pdy, pdx)
     check(status, "global_avg_pool2d_backward")
+    return dx
+
+
+def adaptive_avg_pool2d_forward(x, output_size):
+    x = contiguous(x)
+    cdef idx planes = x.shape[0] * x.shape[1], h = x.shape[2], w = x.shape[3], oh = output_size[0], ow = output_size[1]
+    y = new_array((x.shape[0], x.shape[1], oh, ow), x.dtype)
+    cdef int dtype = code_of(x), status
+    cdef void *px = address(x)
+    cdef void *py = address(y)
+    with nogil:
+        status = pydl_adaptive_avg_pool2d_forward(dtype, planes, h, w, oh, ow, px, py)
+    check(status, "adaptive_avg_pool2d_forward")
+    return y
+
+
+def adaptive_avg_pool2d_backward(dy, x_shape):
+    dy = contiguous(dy)
+    cdef idx planes = x_shape[0] * x_shape[1], h = x_shape[2], w = x_shape[3], oh = dy.shape[2], ow = dy.shape[3]
+    dx = new_array(x_shape, dy.dtype)
+    cdef int dtype = code_of(dy), status
+    cdef void *pdy = address(dy)
+    cdef void *pdx = address(dx)
+    with nogil:
+        status = pydl_adaptive_avg_pool2d_backward(dtype, planes, h, w, oh, ow, pdy, pdx)
+    check(status, "adaptive_avg_pool2d_backward")
     return dx

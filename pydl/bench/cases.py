@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.bench.layers import CONVOLUTIONS, DEPTHWISE, LARGE, POOLINGS, Conv, Pooling
+from pydl.bench.layers import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    LARGE,
+    POOLINGS,
+    RESPONSE_NORMS,
+    Conv,
+    Pooling,
+    ResponseNorm,
+)
 from pydl.kernels.shapes import pool_positions
 
 __all__ = ["CASES", "Case", "select"]
@@ -208,6 +217,8 @@ def _pooling_cases(layer: Pooling) -> list[Case]:
     x_shape = (layer.batch, layer.channels, layer.size, layer.size)
     if layer.kind == "global_avg":
         return _global_pooling_cases(layer, x_shape)
+    if layer.kind == "adaptive_avg":
+        return _adaptive_pooling_cases(layer, x_shape)
     k = layer.kernel_size
     options: dict[str, Any] = {
         "stride": layer.stride,
@@ -300,6 +311,80 @@ def _global_pooling_cases(layer: Pooling, x_shape: tuple[int, int, int, int]) ->
             (1,),
             numbers=numbers,
             options=options,
+        ),
+    ]
+
+
+def _adaptive_pooling_cases(layer: Pooling, x_shape: tuple[int, int, int, int]) -> list[Case]:
+    y_shape = (*x_shape[:2], layer.out_size, layer.out_size)
+    shared: dict[str, Any] = {
+        "numbers": prod(x_shape) + prod(y_shape),
+        "options": {"x_shape": x_shape, "output_size": y_shape[2:]},
+    }
+    window = (layer.size // layer.out_size + 2) ** 2
+    return [
+        Case(
+            "adaptive_avg_pool2d_forward",
+            str(layer),
+            "adaptive_avg_pool2d_forward",
+            ("adaptive_avg_pool2d_forward",),
+            lambda r, d: {"x": _normal(r, d, *x_shape)},
+            lambda a: (kernels.adaptive_avg_pool2d_forward(a["x"], layer.out_size),),
+            (window,),
+            **shared,
+        ),
+        Case(
+            "adaptive_avg_pool2d_backward",
+            str(layer),
+            "adaptive_avg_pool2d_backward",
+            ("adaptive_avg_pool2d_backward",),
+            lambda r, d: {"x": _normal(r, d, *x_shape), "dy": _normal(r, d, *y_shape)},
+            lambda a: (kernels.adaptive_avg_pool2d_backward(a["dy"], x_shape),),
+            (window,),
+            **shared,
+        ),
+    ]
+
+
+def _response_norm_cases(layer: ResponseNorm) -> list[Case]:
+    shape, window = (layer.batch, layer.channels, layer.size, layer.size), 5
+    options: dict[str, Any] = {"alpha": 1e-4, "beta": 0.75}
+
+    def backward_inputs(r: np.random.Generator, d: np.dtype) -> Inputs:
+        x, dy = _normal(r, d, *shape), _normal(r, d, *shape)
+        scale = kernels.local_response_norm_forward(x, window, k=2.0, **options)[1]
+        return {"x": x, "dy": dy, "scale": scale}
+
+    def forward(a: Inputs) -> tuple[Any, ...]:
+        y, _ = kernels.local_response_norm_forward(a["x"], window, k=2.0, save=False, **options)
+        return (y,)
+
+    def backward(a: Inputs) -> tuple[Any, ...]:
+        arrays = a["dy"], a["x"], a["scale"]
+        return (kernels.local_response_norm_backward(*arrays, window, **options),)
+
+    return [
+        Case(
+            "local_response_norm_forward",
+            str(layer),
+            "local_response_norm_forward",
+            ("local_response_norm_forward",),
+            lambda r, d: {"x": _normal(r, d, *shape)},
+            forward,
+            (window + 8,),
+            numbers=2 * prod(shape),
+            options={"size": window, "k": 2.0, **options},
+        ),
+        Case(
+            "local_response_norm_backward",
+            str(layer),
+            "local_response_norm_backward",
+            ("local_response_norm_backward",),
+            backward_inputs,
+            backward,
+            (2 * window + 12,),
+            numbers=4 * prod(shape),
+            options={"size": window, "k": 2.0, **options},
         ),
     ]
 
@@ -638,6 +723,8 @@ _QUICK = {
     "googlenet 3x3s1 480@14 n8",
     "lenet5 2x2s2 6@28 n64",
     "densenet121 1024@7 n8",
+    "alexnet 256@7-6 n8",
+    "alexnet 96@55 n1",
     "lenet 3136-512 n64",
     "512",
     "m64 k576 n3136",
@@ -665,6 +752,8 @@ def _all_cases() -> Iterable[Case]:
     yield from _patch_cases(Conv("lenet", 1, 32, 5, 28), 64)
     for pooling in POOLINGS:
         yield from _pooling_cases(pooling)
+    for response_norm in RESPONSE_NORMS:
+        yield from _response_norm_cases(response_norm)
     for network, n, i, o in (
         ("alexnet", 8, 9216, 4096),
         ("vgg16", 1, 4096, 4096),

@@ -131,8 +131,35 @@ LARGE = (
 """Large layers with their batch, for which the direct algorithm should come near the peak."""
 
 
+class ResponseNorm(NamedTuple):
+    """Local response normalisation over 5 channels of square images."""
+
+    network: str
+    batch: int
+    channels: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.network} {self.channels}@{self.size} n{self.batch}"
+
+
+RESPONSE_NORMS = (
+    # Krizhevsky, Sutskever, Hinton 2012
+    ResponseNorm("alexnet", 1, 96, 55),
+    ResponseNorm("alexnet", 8, 96, 55),
+    ResponseNorm("alexnet", 8, 256, 27),
+    # Szegedy et al. 2014
+    ResponseNorm("googlenet", 8, 64, 56),
+    ResponseNorm("googlenet", 8, 192, 56),
+)
+"""The response normalisations of these networks."""
+
+
 class Pooling(NamedTuple):
-    """A pooling layer over square images; kind is max, avg or global_avg."""
+    """A pooling layer over square images; kind is max, avg, global_avg or adaptive_avg.
+
+    The last has an `out_size` in place of a window.
+    """
 
     network: str
     kind: str
@@ -143,11 +170,13 @@ class Pooling(NamedTuple):
     stride: int = 0
     padding: int = 0
     ceil_mode: bool = False
+    out_size: int = 0
 
     def __str__(self) -> str:
         window = f"{self.kernel_size}x{self.kernel_size}s{self.stride} " if self.kernel_size else ""
         ceil = " ceil" if self.ceil_mode else ""
-        return f"{self.network} {window}{self.channels}@{self.size}{ceil} n{self.batch}"
+        to = f"-{self.out_size}" if self.out_size else ""
+        return f"{self.network} {window}{self.channels}@{self.size}{to}{ceil} n{self.batch}"
 
 
 POOLINGS = (
@@ -166,5 +195,8 @@ POOLINGS = (
     Pooling("resnet50", "global_avg", 1, 2048, 7),
     Pooling("resnet50", "global_avg", 32, 2048, 7),
     Pooling("densenet121", "global_avg", 8, 1024, 7),
+    # images of 256x256 in AlexNet, of 288x288 in VGG-16
+    Pooling("alexnet", "adaptive_avg", 8, 256, 7, out_size=6),
+    Pooling("vgg16", "adaptive_avg", 8, 512, 9, out_size=7),
 )
 """Pooling layers of these networks."""

@@ -141,6 +141,29 @@ def _global_avg_pool2d_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run
     return lambda: dy.expand(shape) / (shape[2] * shape[3])
 
 
+def _adaptive_avg_pool2d_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    pool, x, size = torch.nn.functional.adaptive_avg_pool2d, t["x"], o["output_size"]
+    return lambda: pool(x, size)
+
+
+def _adaptive_avg_pool2d_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward, dy, x = torch.ops.aten._adaptive_avg_pool2d_backward, t["dy"], t["x"]
+    return lambda: backward(dy, x)
+
+
+def _local_response_norm_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    normalize, x = torch.nn.functional.local_response_norm, t["x"]
+    return lambda: normalize(x, o["size"], o["alpha"], o["beta"], o["k"])
+
+
+def _local_response_norm_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    """PyTorch composes it of several operations, so its gradient goes through the tape."""
+    x, dy, grad = t["x"].requires_grad_(), t["dy"], torch.autograd.grad
+    with torch.enable_grad():
+        y = _local_response_norm_forward(torch, t, o)()
+    return lambda: grad(y, x, dy, retain_graph=True)
+
+
 def _linear_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
     linear, x, w, b = torch.nn.functional.linear, t["x"], t["w"], t["b"]
     return lambda: linear(x, w, b)
@@ -309,6 +332,10 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "avg_pool2d_backward": _avg_pool2d_backward,
     "global_avg_pool2d_forward": _global_avg_pool2d_forward,
     "global_avg_pool2d_backward": _global_avg_pool2d_backward,
+    "adaptive_avg_pool2d_forward": _adaptive_avg_pool2d_forward,
+    "adaptive_avg_pool2d_backward": _adaptive_avg_pool2d_backward,
+    "local_response_norm_forward": _local_response_norm_forward,
+    "local_response_norm_backward": _local_response_norm_backward,
     "linear_forward": _linear_forward,
     "linear_backward": _linear_backward,
     "matmul": _matmul,

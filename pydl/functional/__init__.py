@@ -38,8 +38,16 @@ from .loss import (
     one_hot,
     smooth_l1_loss,
 )
+from .lrn import local_response_norm
 from .matmul import matmul
-from .pool2d import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .pool2d import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from .reduction import amax, amin, argmax, argmin, logsumexp, max, mean, min, std, sum, var
 from .rnn import gru, lstm, rnn
 from .shape import (
@@ -67,6 +75,7 @@ from .softmax import log_softmax, softmax
 
 __all__ = [
     "abs",
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "add",
     "amax",
@@ -103,6 +112,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log",
     "log_softmax",
     "logsumexp",

@@ -15,6 +15,7 @@ from .conv2d import as_tuple, row_pair
 from .shape import ndim_of, raw, reshape, squeeze, unsqueeze
 
 __all__ = [
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "avg_pool1d",
     "avg_pool2d",
@@ -196,20 +197,11 @@ def _global_avg_pool2d(needs: Needs, x: Array) -> OpResult:
     return y, lambda dy: (kernels.global_avg_pool2d_backward(dy, shape),)
 
 
-def _averaging(size: int, output: int, dtype: np.dtype) -> np.ndarray:
-    """Weights (output, size) that average the elements floor(i s / o) to ceil((i + 1) s / o)."""
-    i = np.arange(output)
-    start, end = i * size // output, -(-(i + 1) * size // output)
-    j = np.arange(size)
-    inside = (j >= start[:, None]) & (j < end[:, None])
-    return (inside / (end - start)[:, None]).astype(dtype)
-
-
 @differentiable
 def _adaptive_avg_pool2d(needs: Needs, x: Array, *, output_size: Any) -> OpResult:
-    rows = _averaging(x.shape[2], output_size[0], x.dtype)
-    columns = _averaging(x.shape[3], output_size[1], x.dtype)
-    return rows @ x @ columns.T, lambda dy: (rows.T @ dy @ columns,)
+    shape = x.shape
+    y = kernels.adaptive_avg_pool2d_forward(x, output_size)
+    return y, lambda dy: (kernels.adaptive_avg_pool2d_backward(dy, shape),)
 
 
 def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | None) -> Tensor:
@@ -244,3 +236,8 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     else:
         y = _adaptive_avg_pool2d(images, output_size=(oh, ow))
     return reshape(y, (*shape[:-2], oh, ow))
+
+
+def adaptive_avg_pool1d(input: Any, output_size: int | Sequence[int]) -> Tensor:
+    """Average windows that cut (N, C, L) or (C, L) evenly into a given number -> (..., OL)."""
+    return squeeze(adaptive_avg_pool2d(_row(input), row_pair(output_size, "output_size", 1)), -2)

@@ -34,10 +34,13 @@ from pydl.kernels.linear import (
     linear_backward_weight,
     linear_forward,
 )
+from pydl.kernels.lrn import local_response_norm_backward, local_response_norm_forward
 from pydl.kernels.lstm import lstm_backward, lstm_forward
 from pydl.kernels.matmul import matmul
 from pydl.kernels.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
 from pydl.kernels.pool2d import (
+    adaptive_avg_pool2d_backward,
+    adaptive_avg_pool2d_forward,
     avg_pool2d_backward,
     avg_pool2d_forward,
     global_avg_pool2d_backward,
@@ -60,6 +63,8 @@ from pydl.kernels.softmax import (
 __all__ = [
     "adagrad_step",
     "adam_step",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_avg_pool2d_forward",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batch_norm_backward",
@@ -87,6 +92,8 @@ __all__ = [
     "linear_backward_input",
     "linear_backward_weight",
     "linear_forward",
+    "local_response_norm_backward",
+    "local_response_norm_forward",
     "log_softmax_backward",
     "log_softmax_forward",
     "lstm_backward",

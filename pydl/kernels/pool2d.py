@@ -277,6 +277,68 @@ def global_avg_pool2d_backward(dy: np.ndarray, x_shape: tuple[int, int, int, int
     return active("global_avg_pool2d_backward")(dy, x_shape)
 
 
+@kernel
+def adaptive_avg_pool2d_forward(x: np.ndarray, output_size: PairLike) -> np.ndarray:
+    """Mean of each of the windows that cut the image evenly into a given number.
+
+    y[n, c, i, j] = mean of x[n, c, h, w] over h from floor(i H / OH) to ceil((i + 1) H / OH) and w
+    from floor(j W / OW) to ceil((j + 1) W / OW), the ends left out
+
+    Parameters
+    ----------
+    x : (N, C, H, W), float32 or float64
+    output_size : int or (h, w), the OH and OW
+
+    Returns
+    -------
+    y : (N, C, OH, OW), dtype of x
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    He, Zhang, Ren, Sun 2014, "Spatial pyramid pooling in deep convolutional networks", section 2.3,
+    arXiv:1406.4729; the windows are PyTorch's.
+    """
+    x = shapes.real("x", x, shapes.IMAGES)
+    oh, ow = output_size = shapes.pair("output_size", output_size, 1)
+    shapes.filled("x", x)
+    shapes.countable("output", x.shape[0], x.shape[1], oh, ow)
+    return active("adaptive_avg_pool2d_forward")(x, output_size)
+
+
+@kernel
+def adaptive_avg_pool2d_backward(dy: np.ndarray, x_shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Gradient of `adaptive_avg_pool2d_forward`.
+
+    dx[n, c, h, w] = sum of dy[n, c, i, j] / count[i, j] over the windows that hold (h, w)
+
+    Parameters
+    ----------
+    dy : (N, C, OH, OW), float32 or float64
+    x_shape : (N, C, H, W)
+
+    Returns
+    -------
+    dx : (N, C, H, W), dtype of dy
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    As `adaptive_avg_pool2d_forward`.
+    """
+    dy = shapes.real("dy", dy, shapes.POOLED)
+    x_shape = shapes.shape4("x_shape", x_shape, shapes.IMAGES)
+    shapes.filled("dy", dy)
+    shapes.same_shape("dy", dy, (*x_shape[:2], *dy.shape[2:]))
+    return active("adaptive_avg_pool2d_backward")(dy, x_shape)
+
+
 def _positions(
     x_shape: Shape, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> Pair:

@@ -23,6 +23,7 @@ class _BatchNorm(Module):
     """
 
     _axes: ClassVar[dict[int, str]]
+    _optional = frozenset({"num_batches_tracked"})
 
     def __init__(
         self,

@@ -10,7 +10,14 @@ from pydl.autograd import Tensor
 
 from .module import Module
 
-__all__ = ["AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "MaxPool1d", "MaxPool2d"]
+__all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "MaxPool1d",
+    "MaxPool2d",
+]
 
 Sizes = int | Sequence[int]
 
@@ -144,6 +151,22 @@ class AdaptiveAvgPool2d(Module):
     def forward(self, input: Any) -> Tensor:
         """(N, C, H, W) -> (N, C, *output_size)."""
         return F.adaptive_avg_pool2d(input, self.output_size)
+
+    def extra_repr(self) -> str:
+        """Return the options that `repr` shows."""
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool1d(Module):
+    """The averages of windows that cut a sequence evenly into `output_size`."""
+
+    def __init__(self, output_size: int | Sequence[int]):
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, input: Any) -> Tensor:
+        """(N, C, L) -> (N, C, output_size)."""
+        return F.adaptive_avg_pool1d(input, self.output_size)
 
     def extra_repr(self) -> str:
         """Return the options that `repr` shows."""

@@ -34,10 +34,13 @@ from pydl.kernels.reference.linear import (
     linear_backward_weight,
     linear_forward,
 )
+from pydl.kernels.reference.lrn import local_response_norm_backward, local_response_norm_forward
 from pydl.kernels.reference.lstm import lstm_backward, lstm_forward
 from pydl.kernels.reference.matmul import matmul
 from pydl.kernels.reference.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
 from pydl.kernels.reference.pool2d import (
+    adaptive_avg_pool2d_backward,
+    adaptive_avg_pool2d_forward,
     avg_pool2d_backward,
     avg_pool2d_forward,
     global_avg_pool2d_backward,
@@ -58,6 +61,8 @@ from pydl.kernels.reference.softmax import (
 __all__ = [
     "adagrad_step",
     "adam_step",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_avg_pool2d_forward",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batch_norm_backward",
@@ -83,6 +88,8 @@ __all__ = [
     "linear_backward_input",
     "linear_backward_weight",
     "linear_forward",
+    "local_response_norm_backward",
+    "local_response_norm_forward",
     "log_softmax_backward",
     "log_softmax_forward",
     "lstm_backward",

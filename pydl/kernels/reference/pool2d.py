@@ -99,6 +99,30 @@ def global_avg_pool2d_backward(dy: np.ndarray, x_shape: Shape) -> np.ndarray:
     return np.broadcast_to((dy / (x_shape[2] * x_shape[3]))[:, :, None, None], x_shape).copy()
 
 
+def adaptive_avg_pool2d_forward(x: np.ndarray, output_size: Pair) -> np.ndarray:
+    """x (N,C,H,W) -> y (N,C,OH,OW)."""
+    y = np.empty((*x.shape[:2], *output_size), x.dtype)
+    for i, rows in enumerate(_parts(x.shape[2], output_size[0])):
+        for j, columns in enumerate(_parts(x.shape[3], output_size[1])):
+            y[:, :, i, j] = x[:, :, rows, columns].mean(axis=(2, 3))
+    return y
+
+
+def adaptive_avg_pool2d_backward(dy: np.ndarray, x_shape: Shape) -> np.ndarray:
+    """dy (N,C,OH,OW) -> dx (N,C,H,W)."""
+    dx = np.zeros(x_shape, dy.dtype)
+    for i, rows in enumerate(_parts(x_shape[2], dy.shape[2])):
+        for j, columns in enumerate(_parts(x_shape[3], dy.shape[3])):
+            count = (rows.stop - rows.start) * (columns.stop - columns.start)
+            dx[:, :, rows, columns] += (dy[:, :, i, j] / count)[:, :, None, None]
+    return dx
+
+
+def _parts(size: int, count: int) -> list[slice]:
+    """The places floor(i size / count) to ceil((i + 1) size / count) of each window i."""
+    return [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+
+
 def _count(
     size: Pair, kernel_size: Pair, positions: Pair, stride: Pair, padding: Pair, include_pad: bool
 ) -> np.ndarray:
