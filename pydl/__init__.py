@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pydl import train_images as train_images
     from pydl import train_series as train_series
     from pydl import train_text as train_text
+    from pydl.fusion import fuse as fuse
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "empty_cache",
     "enable_grad",
     "functional",
+    "fuse",
     "get_default_dtype",
     "get_num_threads",
     "get_winograd",
@@ -90,6 +92,8 @@ _LOADED_WHEN_USED = {
 def __getattr__(name: str) -> Any:
     if name in _LOADED_WHEN_USED:
         return importlib.import_module(f"pydl.{name}")
+    if name == "fuse":
+        return importlib.import_module("pydl.fusion").fuse
     raise AttributeError(f"module 'pydl' has no attribute {name!r}")
 
 

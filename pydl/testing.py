@@ -90,7 +90,8 @@ def check_case(
         if isinstance(a, np.ndarray) and i not in CHANGED.get(case.kernel, ()):
             assert a.tobytes() == b.tobytes(), f"{label}: positional argument {i} was modified"
     exact_args = [_widened(a) for a in before]
-    exact = run(case.kernel, getattr(reference, case.kernel), exact_args, options)
+    exact_options = {name: _widened(value) for name, value in options.items()}
+    exact = run(case.kernel, getattr(reference, case.kernel), exact_args, exact_options)
     compare(label, got, exact, dtype, case.terms, factor)
 
 

@@ -285,6 +285,11 @@ def _convolution_cases(
     name: str, x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any]
 ) -> list[Case]:
     geometry = {k: v for k, v in options.items() if k not in ("groups", "algorithm")}
+
+    def ending(r: Any, d: Any) -> Arguments:
+        args = [_normal(r, d, *x), _normal(r, d, *w), _normal(r, d, w[0])]
+        return args, {**options, "relu": True, "residual": _normal(r, d, *dy)}
+
     oh, ow = conv_output_size(x[2:], w[2:], **geometry)  # type: ignore[misc, arg-type]
     dy = (x[0], w[0], oh, ow)
     per_input = w[0] // options.get("groups", 1) * w[2] * w[3]
@@ -307,6 +312,7 @@ def _convolution_cases(
             lambda r, d: ([_normal(r, d, *x), _normal(r, d, *w), None], options),
             per_output,
         ),
+        Case("conv2d_forward", name + ", residual, relu", ending, per_output + 1, smooth=False),
         Case(
             "conv2d_backward_input",
             name,
@@ -332,6 +338,56 @@ def _convolution_cases(
                 w[2] * w[3],
             ),
         ]
+    return found
+
+
+def _ending_cases() -> list[Case]:
+    """Convolutions that finish their result: NaN and infinity pass the ReLU as they do alone."""
+    found = []
+    for name, x, w, options in (
+        ("1x1", (2, 5, 6, 7), (15, 5, 1, 1), {}),
+        ("1x1 deep", (1, 520, 9, 8), (5, 520, 1, 1), {}),
+        ("3x3", (2, 5, 6, 7), (15, 5, 3, 3), {"padding": 1, "algorithm": "direct"}),
+        ("winograd", (2, 5, 6, 7), (15, 5, 3, 3), {"padding": 1, "algorithm": "winograd"}),
+        ("depthwise", (2, 5, 6, 7), (5, 1, 3, 3), {"padding": 1, "groups": 5}),
+    ):
+        y = (x[0], w[0], *x[2:])
+        terms = w[1] * w[2] * w[3] + 2
+        if options.get("algorithm") == "winograd":
+            terms = winograd_terms(3, "y", terms)
+
+        def make(
+            r: Any, d: Any, relu: bool, x: Any = x, w: Any = w, y: Any = y, options: Any = options
+        ) -> Arguments:
+            args = [_normal(r, d, *x), _normal(r, d, *w), _normal(r, d, w[0])]
+            args[2][1] = np.nan
+            residual = _normal(r, d, *y)
+            residual[0, 0].flat[:3] = np.nan, np.inf, -np.inf
+            return args, {**options, "relu": relu, "residual": residual}
+
+        for relu in (False, True):
+            label = f"{name}, residual of NaN, relu {relu}"
+            found.append(
+                Case(
+                    "conv2d_forward",
+                    label,
+                    lambda r, d, make=make, relu=relu: make(r, d, relu),
+                    terms,
+                    smooth=False,
+                )
+            )
+        found.append(
+            Case(
+                "conv2d_forward",
+                f"{name}, relu",
+                lambda r, d, x=x, w=w, options=options: (
+                    [_normal(r, d, *x), _normal(r, d, *w), None],
+                    {**options, "relu": True},
+                ),
+                terms,
+                smooth=False,
+            )
+        )
     return found
 
 
@@ -554,6 +610,16 @@ def _linear_cases() -> list[Case]:
                 name + ", no bias",
                 lambda r, d, x=x, w=w: ([_normal(r, d, *x), _normal(r, d, *w), None], {}),
                 i,
+            ),
+            Case(
+                "linear_forward",
+                name + ", relu",
+                lambda r, d, x=x, w=w: (
+                    [_normal(r, d, *x), _normal(r, d, *w), _normal(r, d, w[0])],
+                    {"relu": True},
+                ),
+                i + 1,
+                smooth=False,
             ),
             Case(
                 "linear_backward_input",
@@ -979,6 +1045,7 @@ def _optimizer_cases() -> list[Case]:
 
 CASES: tuple[Case, ...] = (
     *(case for row in _CONVOLUTIONS for case in _convolution_cases(*row)),
+    *_ending_cases(),
     *(case for row in _POOLINGS for case in _pooling_cases(*row)),
     *_pooling_only_cases(),
     *_adaptive_pooling_cases(),

@@ -36,6 +36,7 @@ IMAGES = distinct(2, 4, 6, 5)
 LABELS = np.array([0, 2, 1, 2, 0])
 CLASS_WEIGHT = np.array([0.5, 2.0, 1.0])
 
+
 def joined(results):
     return F.cat([r.reshape(-1) for r in results])
 
@@ -142,6 +143,25 @@ GRADIENTS = {
         IMAGES,
         normal(6, 2, 3, 2),
         normal(6),
+    ),
+    "conv2d residual": (
+        lambda x, w, r: F.conv2d(x, w, residual=r),
+        IMAGES,
+        normal(3, 4, 2, 2),
+        normal(IMAGES.shape[0], 3, IMAGES.shape[2] - 1, IMAGES.shape[3] - 1),
+    ),
+    "conv2d relu": (
+        lambda x, w, b, r: F.conv2d(x, w, b, relu=True, residual=r),
+        IMAGES,
+        normal(3, 4, 2, 2),
+        normal(3),
+        normal(IMAGES.shape[0], 3, IMAGES.shape[2] - 1, IMAGES.shape[3] - 1),
+    ),
+    "linear relu": (
+        lambda x, w, b: F.linear(x, w, b, relu=True),
+        normal(5, 4),
+        normal(3, 4),
+        normal(3),
     ),
     "conv2d same": (lambda x, w: F.conv2d(x, w, padding="same"), IMAGES, normal(2, 4, 2, 3)),
     "conv2d one image": (F.conv2d, IMAGES[0], normal(3, 4, 2, 2), normal(3)),

@@ -219,6 +219,49 @@ def test_a_backend_gets_normalised_arguments(function) -> None:
     assert all(type(v) is int for v in options["stride"])
 
 
+@pytest.mark.parametrize("named", [(), ("relu",), ("residual",), ("relu", "residual")])
+def test_the_endings_that_a_function_lacks_are_done_after_it(named: tuple[str, ...]) -> None:
+    seen: list[dict[str, object]] = []
+    rng = np.random.default_rng(0)
+    x, w, residual = (rng.standard_normal(s) for s in ((2, 3, 5, 4), (6, 3, 1, 1), (2, 6, 5, 4)))
+    with kernels.use("reference"):
+        want = conv2d_forward(x, w, relu=True, residual=residual)
+        plain = registry.active("conv2d_forward")
+
+    def bare(x, w, b, *, stride, padding, dilation, groups, algorithm):
+        seen.append({})
+        return plain(
+            x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups,
+            algorithm=algorithm,
+        )  # fmt: skip
+
+    def with_relu(x, w, b, *, relu=False, **options):
+        seen.append({"relu": relu})
+        return plain(x, w, b, relu=relu, **options)
+
+    def with_residual(x, w, b, *, residual=None, **options):
+        seen.append({"residual": residual})
+        return plain(x, w, b, residual=residual, **options)
+
+    function = {(): bare, ("relu",): with_relu, ("residual",): with_residual}.get(named, plain)
+    with kernels.swap(conv2d_forward=function):
+        got = conv2d_forward(x, w, relu=True, residual=residual)
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+        got = conv2d_forward(x, w, relu=True)
+        assert (got >= 0).all() and (got == 0).any()
+    if named == ("relu",):  # which comes after the residual
+        assert [o["relu"] for o in seen] == [False, True]
+    if named == ("residual",):
+        assert [o["residual"] is None for o in seen] == [False, True]
+
+
+def test_relu_follows_a_linear_function_that_lacks_it() -> None:
+    x = np.array([[1.0, -2.0]])
+    with kernels.swap(linear_forward=lambda x, w, b: x @ w.T):
+        assert kernels.linear_forward(x, np.eye(2), relu=True).tolist() == [[1, 0]]
+        assert kernels.linear_forward(x, np.eye(2)).tolist() == [[1, -2]]
+
+
 def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

@@ -5,6 +5,7 @@
 #undef INLINE
 #undef X86
 #undef NR
+#undef ending
 #undef sink
 #undef matrix
 #undef gemm_job

@@ -63,12 +63,34 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
     }
 }
 
+/* What becomes of a sum once it is complete: the residual is added, where relu a negative result is
+ * 0 (NaN stays). Neither, if all is 0. */
+typedef struct {
+    const REAL *residual; /* an element for each of the result's, in the same places; NULL: none */
+    int relu;
+} FN(ending);
+#define ending FN(ending)
+
+INLINE ending FN(ending_at)(ending of, idx place)
+{
+    return (ending){of.residual ? of.residual + place : NULL, of.relu};
+}
+
+/* The vector of results whose sums these are, at that place; count of them are stored. */
+INLINE vec FN(finished)(vec sum, ending of, idx place, idx count)
+{
+    if (of.residual)
+        sum += FN(load_part)(of.residual + place, count, 0);
+    return of.relu ? FN(larger)((vec){0}, sum) : sum;
+}
+
 /* What happens to a tile of the product on its way to C. */
 typedef struct {
     REAL *c;
     idx row;                                  /* stride of C's rows; its columns are adjacent */
     int accumulate;                           /* add to C rather than overwrite it */
     const REAL *bias_of_row, *bias_of_column; /* added when not accumulating; NULL: none */
+    ending last;                              /* set for the last block of the depth alone */
 } FN(sink);
 #define sink FN(sink)
 
@@ -77,6 +99,7 @@ static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *pa
                                                         idx i0, idx j0, idx columns)
 {
     REAL *c = to->c + i0 * to->row + j0;
+    const ending last = FN(ending_at)(to->last, i0 * to->row + j0);
     for (idx i = 0; i < rows; i++, part += NR, c += to->row) {
         const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
         for (idx j = 0; j < columns; j += VLEN) {
@@ -86,7 +109,8 @@ static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *pa
                 base = FN(load_part)(c + j, count, 0);
             else if (to->bias_of_column)
                 base += FN(load_part)(to->bias_of_column + j0 + j, count, 0);
-            FN(store_part)(c + j, count, base + FN(load)(part + j));
+            FN(store_part)(c + j, count,
+                           FN(finished)(base + FN(load)(part + j), last, i * to->row + j, count));
         }
     }
 }
@@ -95,6 +119,7 @@ INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS],
                            idx i0, idx j0, idx columns)
 {
     REAL *c = to->c + i0 * to->row + j0;
+    const ending last = FN(ending_at)(to->last, i0 * to->row + j0);
     if (columns < vectors * VLEN) {
         REAL part[MR * NR_VECTORS * (VECTOR_BYTES / sizeof(REAL))];
 #pragma GCC unroll 16
@@ -115,7 +140,8 @@ INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS],
                 base = FN(load)(c + j * VLEN);
             else if (to->bias_of_column)
                 base += FN(load)(to->bias_of_column + j0 + j * VLEN);
-            FN(store)(c + j * VLEN, base + acc[i][j]);
+            FN(store)(c + j * VLEN,
+                      FN(finished)(base + acc[i][j], last, i * to->row + j * VLEN, VLEN));
         }
     }
 }

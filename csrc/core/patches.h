@@ -58,6 +58,19 @@ INLINE void FN(copy_run)(REAL *dst, const REAL *src, idx count)
 }
 #undef COPY_ENDS
 
+/* The same for results that are complete: finished at the place of the run. */
+INLINE void FN(finish_run)(REAL *dst, const REAL *src, idx count, ending of, idx place)
+{
+    if (!of.residual && !of.relu) {
+        FN(copy_run)(dst, src, count);
+        return;
+    }
+    for (idx j = 0; j < count; j += VLEN) {
+        const vec sum = FN(load_part)(src + j, count - j, 0);
+        FN(store_part)(dst + j, count - j, FN(finished)(sum, of, place + j, count - j));
+    }
+}
+
 INLINE void FN(zero_run)(REAL *dst, idx count)
 {
     for (idx j = 0; j < count; j++)

@@ -20,14 +20,16 @@ typedef struct {
     REAL *c; /* out(i, j) at c[i * c_thin + j * c_large] */
     idx c_thin, c_large;
     const REAL *bias_of_thin, *bias_of_large; /* NULL: none */
+    int relu;
     idx piece;                                /* of the large operand, for a task */
 } FN(thin_job);
 #define thin_job FN(thin_job)
 
-INLINE REAL FN(thin_bias)(const thin_job *job, idx i, idx j)
+INLINE REAL FN(thin_result)(const thin_job *job, idx i, idx j, REAL sum)
 {
-    return (job->bias_of_thin ? job->bias_of_thin[i] : 0) +
-           (job->bias_of_large ? job->bias_of_large[j] : 0);
+    const REAL result = sum + ((job->bias_of_thin ? job->bias_of_thin[i] : 0) +
+                               (job->bias_of_large ? job->bias_of_large[j] : 0));
+    return job->relu && result < 0 ? 0 : result;
 }
 
 /* dots for large rows j .. j + rows */
@@ -61,7 +63,7 @@ INLINE void FN(thin_dots)(const thin_job *job, idx j, int thin, int rows)
             const vec sum =
                 whole < job->k ? acc[i][r] + FN(load_part)(a, job->k - whole, 0) * rest : acc[i][r];
             job->c[i * job->c_thin + (j + r) * job->c_large] =
-                FN(sum_lanes)(sum) + FN(thin_bias)(job, i, j + r);
+                FN(thin_result)(job, i, j + r, FN(sum_lanes)(sum));
         }
     }
 }
@@ -93,7 +95,7 @@ static void FN(thin_store)(const thin_job *job, const REAL *sum, idx j, idx colu
     for (idx i = 0; i < job->thin; i++)
         for (idx q = 0; q < columns; q++)
             job->c[i * job->c_thin + j + q] =
-                sum[i * FN(THIN_COLUMNS) + q] + FN(thin_bias)(job, i, j + q);
+                FN(thin_result)(job, i, j + q, sum[i * FN(THIN_COLUMNS) + q]);
 }
 
 /* How many rows or vectors of the large operand go with a thin operand of so many rows. */

@@ -272,17 +272,28 @@ INLINE void FN(winograd_outputs)(int step, const REAL *m, idx plane, idx count, 
     }
 }
 
-/* Copies the lines of Y to their pixels of a plane of dst (h,w). */
-static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *lines, idx length,
-                                 REAL *dst, idx image, idx h, idx w)
+/* Finishes the lines of Y and stores them to their pixels of a plane (h,w) at dst + place. */
+INLINE void FN(winograd_scatter_to)(int step, const tile_run *run, const REAL *lines, idx length,
+                                    REAL *dst, ending last, idx place, idx image, idx h, idx w)
 {
     for (int s = 0; s < run->segments; s++) {
         const segment piece = run->list[s];
         const idx column = piece.first * step, width = FN(min)(piece.count * step, w - column);
-        REAL *plane = dst + piece.image * image + column;
+        const idx plane = place + piece.image * image + column;
         for (idx row = 0; row < piece.rows; row++, lines += piece.count * step)
-            for (idx a = 0; a < step && (piece.row + row) * step + a < h; a++)
-                FN(copy_run)(plane + ((piece.row + row) * step + a) * w, lines + a * length, width);
+            for (idx a = 0; a < step && (piece.row + row) * step + a < h; a++) {
+                const idx at = plane + ((piece.row + row) * step + a) * w;
+                FN(finish_run)(dst + at, lines + a * length, width, last, at);
+            }
     }
+}
+
+static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *lines, idx length,
+                                 REAL *dst, ending last, idx place, idx image, idx h, idx w)
+{
+    if (last.residual || last.relu)
+        FN(winograd_scatter_to)(step, run, lines, length, dst, last, place, image, h, w);
+    else
+        FN(winograd_scatter_to)(step, run, lines, length, dst, (ending){0}, place, image, h, w);
 }
 #undef ROOT

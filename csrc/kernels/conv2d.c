@@ -1,6 +1,7 @@
 /* 2-D convolution as implicit GEMM, by groups of channels.
  *
- *   forward          y  (n,oc,oh,ow)     = W (oc, c*kh*kw) . patches of x (c*kh*kw, oh*ow) + b
+ *   forward          y  (n,oc,oh,ow)     = W (oc, c*kh*kw) . patches of x (c*kh*kw, oh*ow) + b,
+ *                                          finished (core/gemm.h): the residual, the ReLU
  *   backward_input   dx (n,c,h,w)        = W^T . patches of dy; for each residue of the pixel
  *                                          modulo the stride, the taps that reach it, so that no
  *                                          product with an inserted zero is computed
@@ -22,6 +23,7 @@ typedef struct {
     const idx *tap_offset;
     idx images, groups, group_rows;
     const REAL *bias;
+    ending last;
     REAL *dst; /* pixel (i, j) of channel m at dst[m*plane + (i*step_h + first_h)*w + j*step_w +
                   first_w] */
     idx dst_image, dst_h, dst_w, step_h, step_w, first_h, first_w;
@@ -56,22 +58,25 @@ static void FN(conv_pack_weight)(void *context, idx panel)
         }
 }
 
-/* Copies the rows of a block (row stride stride), whose columns begin at column, to their pixels.
- */
+/* Finishes the rows of a block (row stride stride), whose columns begin at column, and stores them
+ * to their pixels. A step is the backward pass's, which has nothing to finish. */
 static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride, idx rows, idx row,
                              idx column, idx columns)
 {
     const idx pixels = job->from.grid_h * job->from.grid_w, plane = job->dst_h * job->dst_w;
+    const ending last = job->last;
     while (columns) {
         const idx pixel = column % pixels, i = pixel / job->from.grid_w,
                   j = pixel % job->from.grid_w;
         const idx count = FN(min)(columns, job->from.grid_w - j);
-        REAL *dst = job->dst + column / pixels * job->dst_image + row * plane +
-                    (i * job->step_h + job->first_h) * job->dst_w + j * job->step_w + job->first_w;
+        const idx place = column / pixels * job->dst_image + row * plane +
+                          (i * job->step_h + job->first_h) * job->dst_w + j * job->step_w +
+                          job->first_w;
+        REAL *dst = job->dst + place;
         for (idx r = 0; r < rows; r++) {
             const REAL *src = block + r * stride;
             if (job->step_w == 1)
-                FN(copy_run)(dst + r * plane, src, count);
+                FN(finish_run)(dst + r * plane, src, count, last, place + r * plane);
             else
                 for (idx q = 0; q < count; q++)
                     dst[r * plane + q * job->step_w] = src[q];
@@ -167,13 +172,16 @@ static void FN(conv_block)(void *context, idx task)
     sink to = {.c = block + block_size,
                .row = stride,
                .bias_of_row = job->bias ? job->bias + channel_row : NULL};
+    const idx place = column / pixels * job->dst_image + channel_row * pixels + column % pixels;
     if (direct) {
-        to.c = job->dst + column / pixels * job->dst_image + channel_row * pixels + column % pixels;
+        to.c = job->dst + place;
         to.row = pixels;
     }
     idx k = 0;
     do { /* once where no tap reaches these pixels, too: their result is 0 */
         const idx count = FN(min)(depth, job->depth - k);
+        if (direct && k + depth >= job->depth)
+            to.last = FN(ending_at)(job->last, place);
         FN(pack_columns)(&from, k, count, column, columns, padded, block, stride, scratch);
         if (job->packed) {
             FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR,
@@ -272,15 +280,16 @@ static int FN(conv_product)(conv_job *job)
 }
 
 static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
-                              const REAL *b, REAL *y)
+                              const REAL *b, const REAL *residual, int relu, REAL *y)
 {
+    const ending last = {residual, relu};
     const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
     if (!s->n)
         return PYDL_OK;
     if (FN(is_depthwise)(s))
-        return FN(depthwise_forward)(s, x, w, b, y);
+        return FN(depthwise_forward)(s, x, w, b, last, y);
     if (FN(winograd_pays)(s, FN(TO_Y)))
-        return FN(winograd_forward)(s, x, w, b, y);
+        return FN(winograd_forward)(s, x, w, b, last, y);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)
         return PYDL_NO_MEMORY;
@@ -297,6 +306,7 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         .groups = s->groups,
         .group_rows = rows,
         .bias = b,
+        .last = last,
         .dst = y,
         .dst_image = s->oc * s->oh * s->ow,
         .dst_h = s->oh,

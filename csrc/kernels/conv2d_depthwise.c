@@ -11,6 +11,7 @@ typedef struct {
     const REAL *from;           /* groups of depth planes (h,w) */
     idx groups, depth, h, w;
     const REAL *weight, *bias, *dy;
+    ending last;
     REAL *to;
     idx w_first, w_step;        /* tap i is weight[w_first + i * w_step] */
     idx shift[FN(MOST_TAPS)];   /* of a tap along w: output j reads column j * step + shift */
@@ -147,11 +148,14 @@ INLINE void FN(convolve_rows)(const depthwise_job *job, idx rows, idx kh, idx kw
         }
 }
 
+/* The plane of results that begins at the place. */
 INLINE void FN(convolve_plane)(const depthwise_job *job, idx rows, idx kh, idx kw, idx step,
                                idx tap_step, idx depth, const REAL *x, const REAL *w, idx w_step,
-                               REAL bias, REAL *y)
+                               REAL bias, idx place)
 {
     const idx oh = job->s->oh, ow = job->s->ow, row_step = job->row_step;
+    const ending last = FN(ending_at)(job->last, place);
+    REAL *y = job->to + place;
     for (idx phase = 0; phase < FN(min)(row_step, oh); phase++)
         for (idx first = phase; first < oh; first += rows * row_step)
             for (idx v = 0; v < job->vectors; v++) {
@@ -159,6 +163,12 @@ INLINE void FN(convolve_plane)(const depthwise_job *job, idx rows, idx kh, idx k
                 vec acc[8];
                 FN(convolve_rows)(job, rows, kh, kw, step, tap_step, depth, x, w, w_step, bias,
                                   first, v, acc);
+                if (last.residual || last.relu)
+#pragma GCC unroll 8
+                    for (idx r = 0; r < rows; r++)
+                        if (first + r * row_step < oh)
+                            acc[r] = FN(finished)(acc[r], last, (first + r * row_step) * ow + at,
+                                                  ow - at);
 #pragma GCC unroll 8
                 for (idx r = 0; r < rows; r++)
                     if (first + r * row_step < oh)
@@ -168,13 +178,13 @@ INLINE void FN(convolve_plane)(const depthwise_job *job, idx rows, idx kh, idx k
 
 /* The same for a square filter of constant size, step both ways, whose taps stay in registers. */
 INLINE void FN(convolve_constant)(const depthwise_job *job, idx rows, idx size, idx step,
-                                  const REAL *x, const REAL *w, idx w_step, REAL bias, REAL *y)
+                                  const REAL *x, const REAL *w, idx w_step, REAL bias, idx place)
 {
     REAL taps[FN(MOST_TAPS)];
 #pragma GCC unroll 32
     for (idx i = 0; i < size * size; i++)
         taps[i] = w[i * w_step];
-    FN(convolve_plane)(job, rows, size, size, step, step, 1, x, taps, 1, bias, y);
+    FN(convolve_plane)(job, rows, size, size, step, step, 1, x, taps, 1, bias, place);
 }
 
 /* Calls a function of (job, rows, size, step, ...) with constants, and returns, if the filter is a
@@ -193,15 +203,15 @@ INLINE void FN(convolve_constant)(const depthwise_job *job, idx rows, idx size, 
     }
 
 static void FN(convolve_any)(const depthwise_job *job, const REAL *x, const REAL *w, idx w_step,
-                             REAL bias, REAL *y)
+                             REAL bias, idx place)
 {
-    FOR_CONSTANT(convolve_constant, x, w, w_step, bias, y)
+    FOR_CONSTANT(convolve_constant, x, w, w_step, bias, place)
     if (job->step == 1)
         FN(convolve_plane)(job, 4, filter->kh, filter->kw, 1, job->tap_step, job->depth, x, w,
-                           w_step, bias, y);
+                           w_step, bias, place);
     else
         FN(convolve_plane)(job, 4, filter->kh, filter->kw, job->step, job->tap_step, job->depth, x,
-                           w, w_step, bias, y);
+                           w, w_step, bias, place);
 }
 
 static void FN(convolve_task)(void *context, idx task)
@@ -217,16 +227,16 @@ static void FN(convolve_task)(void *context, idx task)
         const idx channel = plane % s->oc;
         FN(convolve_any)(job, FN(readable_group)(job, plane / share, copy),
                          job->weight + channel * taps + job->w_first, job->w_step,
-                         job->bias ? job->bias[channel] : 0, job->to + plane * s->oh * s->ow);
+                         job->bias ? job->bias[channel] : 0, plane * s->oh * s->ow);
     }
     pydl_block_free(copy);
 }
 
 static int FN(depthwise_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
-                                 const REAL *b, REAL *y)
+                                 const REAL *b, ending last, REAL *y)
 {
     depthwise_job job = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1, .weight = w,
-                         .bias = b, .to = y, .w_step = 1};
+                         .bias = b, .last = last, .to = y, .w_step = 1};
     FN(depthwise_windows)(&job);
     return FN(depthwise_run)(&job, s->n * s->oc, s->oh * s->ow, FN(convolve_task));
 }

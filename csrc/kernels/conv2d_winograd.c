@@ -1,7 +1,7 @@
 /* Winograd convolution, stride 1, kernels 3x3 by F(4x4,3x3) and 5x5 by F(2x2,5x5); core/winograd.h
  * has the transforms, conv2d_winograd_weight.c the third direction.
  *
- *   forward          y = A^T [sum over c of U . V] A + b,
+ *   forward          y = A^T [sum over c of U . V] A + b, finished (gemm.h),
  *                    U = G w G^T (36,oc,c), V = B^T x B (36,c,tiles)
  *   backward_input   the same of dy, the filters rotated, their axes exchanged, padding k - 1 - pad
  *
@@ -24,6 +24,7 @@ typedef struct {
     idx row_step, channel_step;
     int rotated;
     const REAL *bias;
+    ending last;
     REAL *dst; /* (images, rows, h, w) */
     idx h, w;
     REAL *u; /* 36 matrices (rows, channels) in panels, u_plane apart */
@@ -145,8 +146,9 @@ INLINE void FN(winograd_products)(int step, const winograd_job *job, idx first, 
         for (idx r = 0; r < rows; r++) {
             FN(winograd_outputs)(step, m + r * m_row + t, m_stride, run.count,
                                  job->bias ? job->bias[row + r] : 0, lines, length);
-            FN(winograd_scatter)(step, &run, lines, length, job->dst + (row + r) * job->h * job->w,
-                                 job->rows * job->h * job->w, job->h, job->w);
+            FN(winograd_scatter)(step, &run, lines, length, job->dst, job->last,
+                                 (row + r) * job->h * job->w, job->rows * job->h * job->w, job->h,
+                                 job->w);
         }
     }
 }
@@ -280,7 +282,7 @@ static int FN(winograd_run)(winograd_job *job)
 }
 
 static int FN(winograd_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
-                                const REAL *b, REAL *y)
+                                const REAL *b, ending last, REAL *y)
 {
     const int step = s->kh == 3 ? 4 : 2;
     const idx pad_h = -s->pad_h, pad_w = -s->pad_w, taps = s->kh * s->kw;
@@ -296,6 +298,7 @@ static int FN(winograd_forward)(const pydl_conv2d_shape *s, const REAL *x, const
         .row_step = s->c * taps,
         .channel_step = taps,
         .bias = b,
+        .last = last,
         .dst = y,
         .h = s->oh,
         .w = s->ow,

@@ -1,9 +1,10 @@
-/* y = x w^T + b.  x (n,in), w (out,in), b (out,) or NULL, y (n,out). */
+/* y = x w^T + b, where relu a negative one is 0.  x (n,in), w (out,in), b (out,) or NULL, y (n,out).
+ */
 static int FN(linear_forward)(idx n, idx in, idx out, const REAL *x, const REAL *w, const REAL *b,
-                              REAL *y)
+                              int relu, REAL *y)
 {
     return FN(gemm)(n, out, in, (matrix){x, in, 1}, (matrix){w, 1, in},
-                    (sink){.c = y, .row = out, .bias_of_column = b});
+                    (sink){.c = y, .row = out, .bias_of_column = b, .last = {.relu = relu}});
 }
 
 /* dx = dy w */

@@ -50,7 +50,9 @@ static void FN(gemm_block)(void *context, idx task)
         return;
     }
     sink to = job->to;
+    const ending last = FN(ending_at)(to.last, i * to.row + j);
     REAL *c = to.c + i * to.row + j;
+    to.last = direct ? last : (ending){0};
     to.c = direct ? c : block + job->depth * stride;
     to.row = direct ? to.row : stride;
     if (to.bias_of_row)
@@ -76,7 +78,7 @@ static void FN(gemm_block)(void *context, idx task)
     } while (p < job->k);
     if (!direct)
         for (idx r = 0; r < m; r++)
-            memcpy(c + r * job->to.row, to.c + r * stride, (size_t)n * sizeof(REAL));
+            FN(finish_run)(c + r * job->to.row, to.c + r * stride, n, last, r * job->to.row);
     pydl_block_free(block);
 }
 
@@ -144,6 +146,7 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
         job.a.data = a.data + i * a.row;
         job.to.c = to.c + i * to.row;
         job.to.bias_of_row = to.bias_of_row ? to.bias_of_row + i : NULL;
+        job.to.last = FN(ending_at)(to.last, i * to.row);
         FN(gemm_grid)(&job);
         if (!plain)
             pydl_parallel_for((job.m + MR - 1) / MR, (double)job.m * (double)k, FN(gemm_pack_a),
@@ -159,7 +162,7 @@ static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
 {
     if (!m || !n)
         return PYDL_OK;
-    const int large_enough = k >= VLEN && !to.accumulate;
+    const int large_enough = k >= VLEN && !to.accumulate && !to.last.residual;
     if (m <= FN(THIN) && large_enough && (b.row == 1 || b.column == 1))
         return FN(gemm_thin)((thin_job){.thin = m,
                                         .large = n,
@@ -170,7 +173,8 @@ static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
                                         .c_thin = to.row,
                                         .c_large = 1,
                                         .bias_of_thin = to.bias_of_row,
-                                        .bias_of_large = to.bias_of_column},
+                                        .bias_of_large = to.bias_of_column,
+                                        .relu = to.last.relu},
                              a, b.row == 1);
     if (n <= FN(THIN) && large_enough && a.column == 1)
         return FN(gemm_thin)((thin_job){.thin = n,
@@ -182,7 +186,8 @@ static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
                                         .c_thin = 1,
                                         .c_large = to.row,
                                         .bias_of_thin = to.bias_of_column,
-                                        .bias_of_large = to.bias_of_row},
+                                        .bias_of_large = to.bias_of_row,
+                                        .relu = to.last.relu},
                              (matrix){b.data, b.column, b.row}, 1);
     return FN(gemm_packed)(m, n, k, a, b, to);
 }

@@ -65,9 +65,13 @@ void test_linear(void)
             }
         void *tx = typed(x), *tw = typed(w), *tb = typed(b), *tdy = typed(dy);
         void *y = blank(n * out), *dx = blank(n * in), *dw = blank(out * in), *db = blank(out);
-        RUN_OK(linear_forward, n, in, out, tx, tw, tb, y);
+        RUN_OK(linear_forward, n, in, out, tx, tw, tb, 0, y);
         expect("linear_forward", y, want_y, 1);
-        RUN_OK(linear_forward, n, in, out, tx, tw, NULL, y);
+        for (idx i = 0; i < n * out; i++)
+            want_y.value[i] = want_y.value[i] < 0 ? 0 : want_y.value[i];
+        RUN_OK(linear_forward, n, in, out, tx, tw, tb, 1, y);
+        expect("linear_forward with ReLU", y, want_y, 1);
+        RUN_OK(linear_forward, n, in, out, tx, tw, NULL, 0, y);
         expect("linear_forward without bias", y, want_plain, 1);
         RUN_OK(linear_backward_input, n, in, out, tdy, tw, dx);
         expect("linear_backward_input", dx, want_dx, 1);

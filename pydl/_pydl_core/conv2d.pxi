@@ -1,5 +1,6 @@
 cdef extern from "pydl.h" nogil:
-    int pydl_conv2d_forward(int dtype, const conv2d_shape *s, const void *x, const void *w, const void *b, void *y)
+    int pydl_conv2d_forward(int dtype, const conv2d_shape *s, const void *x, const void *w, const void *b,
+                            const void *residual, int relu, void *y)
     int pydl_conv2d_backward_input(int dtype, const conv2d_shape *s, const void *dy, const void *w, void *dx)
     int pydl_conv2d_backward_weight(int dtype, const conv2d_shape *s, const void *dy, const void *x, void *dw)
     int pydl_conv2d_backward_bias(int dtype, idx n, idx oc, idx pixels, const void *dy, void *db)
@@ -14,17 +15,19 @@ cdef conv2d_shape conv_shape(tuple x_shape, tuple w_shape, tuple stride, tuple p
     return s
 
 
-def conv2d_forward(x, w, b=None, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto"):
-    x, w, b = contiguous(x), contiguous(w), contiguous(b)
+def conv2d_forward(x, w, b=None, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto",
+                   bint relu=False, residual=None):
+    x, w, b, residual = contiguous(x), contiguous(w), contiguous(b), contiguous(residual)
     cdef conv2d_shape s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups, algorithm)
     y = new_array((s.n, s.oc, s.oh, s.ow), x.dtype)
     cdef int dtype = code_of(x), status
     cdef void *px = address(x)
     cdef void *pw = address(w)
     cdef void *pb = address(b)
+    cdef void *pr = address(residual)
     cdef void *py = address(y)
     with nogil:
-        status = pydl_conv2d_forward(dtype, &s, px, pw, pb, py)
+        status = pydl_conv2d_forward(dtype, &s, px, pw, pb, pr, relu, py)
     check(status, "conv2d_forward")
     return y
 

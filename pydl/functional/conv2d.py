@@ -21,23 +21,30 @@ def _conv2d(
     x: Array,
     w: Array,
     b: Array,
+    residual: Array,
     *,
     stride: Any,
     padding: Any,
     dilation: Any,
     groups: Any,
+    relu: bool,
 ) -> OpResult:
     x_shape, w_shape = x.shape, w.shape
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    y = kernels.conv2d_forward(x, w, b, relu=relu, residual=residual, **options)
+    kept = y if relu else None
 
     def vjp(dy: Array) -> Gradients:
+        if kept is not None:
+            dy = kernels.relu_backward(dy, kept)
         return (
             kernels.conv2d_backward_input(dy, w, x_shape, **options) if needs[0] else None,
             kernels.conv2d_backward_weight(dy, x, w_shape, **options) if needs[1] else None,
             kernels.conv2d_backward_bias(dy) if needs[2] else None,
+            dy if needs[3] else None,
         )
 
-    return kernels.conv2d_forward(x, w, b, **options), vjp
+    return y, vjp
 
 
 def as_tuple(value: Any, count: int) -> tuple[Any, ...]:
@@ -64,6 +71,9 @@ def conv2d(
     padding: int | Sequence[int] | str = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    *,
+    relu: bool = False,
+    residual: Any = None,
 ) -> Tensor:
     """Cross-correlate images with filters.
 
@@ -76,6 +86,11 @@ def conv2d(
     padding : int, (h, w), "valid" or "same"
         "same" keeps H and W, needs stride 1, and pads an odd total more at the end.
     groups : int
+    relu : bool
+        Not in PyTorch: 0 in place of what is negative, as `relu` does, in the convolution's own
+        pass over the result.
+    residual : of the result's shape, optional
+        Not in PyTorch: added before the ReLU, in the same pass.
 
     Returns
     -------
@@ -95,10 +110,18 @@ def conv2d(
             input, padding = _same(input, weight, stride, dilation)
         else:
             padding = 0
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "relu": relu,
+    }
     if ndim_of(input) == 3:
-        return squeeze(_conv2d(unsqueeze(input, 0), weight, bias, **options), 0)
-    return _conv2d(input, weight, bias, **options)
+        if residual is not None:
+            residual = unsqueeze(residual, 0)
+        return squeeze(_conv2d(unsqueeze(input, 0), weight, bias, residual, **options), 0)
+    return _conv2d(input, weight, bias, residual, **options)
 
 
 def row_pair(value: Any, name: str, of_height: int) -> tuple[int, int]:

@@ -15,18 +15,23 @@ __all__ = ["linear"]
 
 
 @differentiable
-def _linear(needs: Needs, x: Array, w: Array, b: Array) -> OpResult:
+def _linear(needs: Needs, x: Array, w: Array, b: Array, *, relu: bool) -> OpResult:
+    y = kernels.linear_forward(x, w, b, relu=relu)
+    kept = y if relu else None
+
     def vjp(dy: Array) -> Gradients:
+        if kept is not None:
+            dy = kernels.relu_backward(dy, kept)
         return (
             kernels.linear_backward_input(dy, w) if needs[0] else None,
             kernels.linear_backward_weight(dy, x) if needs[1] else None,
             kernels.linear_backward_bias(dy) if needs[2] else None,
         )
 
-    return kernels.linear_forward(x, w, b), vjp
+    return y, vjp
 
 
-def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
+def linear(input: Any, weight: Any, bias: Any = None, *, relu: bool = False) -> Tensor:
     """y = x wᵀ + b.
 
     Parameters
@@ -34,6 +39,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     input : (..., I)
     weight : (O, I)
     bias : (O,), optional
+    relu : bool
+        Not in PyTorch: 0 in place of what is negative, as `relu` does, in the same pass.
 
     Returns
     -------
@@ -41,8 +48,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     """
     shape = np.shape(raw(input))
     if len(shape) == 2:
-        return _linear(input, weight, bias)
+        return _linear(input, weight, bias, relu=relu)
     if not shape:
         raise ValueError("input: expected at least 1 axis, got a scalar")
-    y = _linear(reshape(input, (int(np.prod(shape[:-1])), shape[-1])), weight, bias)
+    rows = reshape(input, (int(np.prod(shape[:-1])), shape[-1]))
+    y = _linear(rows, weight, bias, relu=relu)
     return reshape(y, (*shape[:-1], y.shape[1]))

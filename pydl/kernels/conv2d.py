@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pydl.kernels import shapes
-from pydl.kernels.registry import active, kernel
+from pydl.kernels.registry import active, kernel, takes
 from pydl.kernels.shapes import PairLike
 
 
-@kernel
+@kernel(spare=("relu", "residual"))
 def conv2d_forward(
     x: np.ndarray,
     w: np.ndarray,
@@ -20,12 +22,14 @@ def conv2d_forward(
     dilation: PairLike = 1,
     groups: int = 1,
     algorithm: str = "auto",
+    relu: bool = False,
+    residual: np.ndarray | None = None,
 ) -> np.ndarray:
     """Convolve images with filters.
 
     y[n, oc, oh, ow] = b[oc] + sum over c, kh, kw of w[oc, c, kh, kw] x[n, g C/groups + c, oh sh -
     ph + kh dh, ow sw - pw + kw dw], where g = oc // (OC/groups) is the group of oc and x is 0
-    outside
+    outside; then y + residual, and 0 in place of what is negative if relu, in the same pass over y
 
     Parameters
     ----------
@@ -38,10 +42,16 @@ def conv2d_forward(
         "winograd" needs a kernel of 3x3 or 5x5, stride 1, dilation 1 and groups 1; fewer
         multiplications, a larger rounding error (docs/numerics.md). "auto" chooses it for float32
         where it is estimated to be faster, unless `pydl.set_winograd(False)` or PYDL_WINOGRAD=0.
+    relu : bool
+        Take the larger of 0 and each sum, as `relu_forward` does: NaN stays.
+    residual : (N, OC, OH, OW), dtype of x, optional
+        Added to the result, before the ReLU.
 
     Returns
     -------
     y : (N, OC, OH, OW), dtype of x; OH, OW as in `conv_output_size`
+
+    A backend's function may lack relu and residual; they are then done after it.
 
     Raises
     ------
@@ -59,20 +69,30 @@ def conv2d_forward(
     groups = shapes.integer("groups", groups, 1)
     shapes.filled("x", x)
     shapes.not_empty("w", w)
-    shapes.conv_positions(x.shape, w.shape, stride, padding, dilation, groups)
+    oh, ow = shapes.conv_positions(x.shape, w.shape, stride, padding, dilation, groups)
     if b is not None:
         b = shapes.real("b", b, ("OC",), x)
         shapes.same_shape("b", b, w.shape[:1])
-    return active("conv2d_forward")(
-        x,
-        w,
-        b,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        algorithm=shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
-    )
+    relu = shapes.boolean("relu", relu)
+    if residual is not None:
+        residual = shapes.real("residual", residual, shapes.OUTPUTS, x)
+        shapes.same_shape("residual", residual, (x.shape[0], w.shape[0], oh, ow))
+    options: dict[str, Any] = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "algorithm": shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
+    }
+    run = active("conv2d_forward")
+    if residual is not None and takes(run, "residual"):
+        options["residual"], residual = residual, None
+    if relu and residual is None and takes(run, "relu"):
+        options["relu"], relu = True, False
+    y = run(x, w, b, **options)
+    if residual is not None:
+        y = y + residual
+    return active("relu_forward")(y, out=None) if relu else y
 
 
 @kernel

@@ -5,28 +5,34 @@ from __future__ import annotations
 import numpy as np
 
 from pydl.kernels import shapes
-from pydl.kernels.registry import active, kernel
+from pydl.kernels.registry import active, kernel, takes
 
 _INPUTS = ("N", "I")
 _OUTPUTS = ("N", "O")
 _WEIGHTS = ("O", "I")
 
 
-@kernel
-def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+@kernel(spare=("relu",))
+def linear_forward(
+    x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, *, relu: bool = False
+) -> np.ndarray:
     """Apply an affine map to every row.
 
-    y[n, o] = b[o] + sum over i of x[n, i] w[o, i]
+    y[n, o] = b[o] + sum over i of x[n, i] w[o, i], or 0 where that is negative if relu
 
     Parameters
     ----------
     x : (N, I), float32 or float64
     w : (O, I), dtype of x
     b : (O,), dtype of x, optional
+    relu : bool
+        Take the larger of 0 and each sum, as `relu_forward` does: NaN stays.
 
     Returns
     -------
     y : (N, O), dtype of x
+
+    A backend's function may lack relu; it is then done after it.
 
     Raises
     ------
@@ -45,7 +51,12 @@ def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) ->
         b = shapes.real("b", b, ("O",), x)
         shapes.same_shape("b", b, w.shape[:1])
     shapes.countable("output", x.shape[0], w.shape[0])
-    return active("linear_forward")(x, w, b)
+    relu = shapes.boolean("relu", relu)
+    run = active("linear_forward")
+    if relu and takes(run, "relu"):
+        return run(x, w, b, relu=True)
+    y = run(x, w, b)
+    return active("relu_forward")(y, out=None) if relu else y
 
 
 @kernel

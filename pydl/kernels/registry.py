@@ -13,7 +13,8 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from functools import lru_cache
+from typing import Any, overload
 
 Kernel = Callable[..., Any]
 Loader = Callable[[], Mapping[str, Kernel]]
@@ -22,6 +23,7 @@ _ENTRY_POINTS = "pydl.backends"
 _BUILT_IN = ("native", "reference")
 
 _public: dict[str, Kernel] = {}
+_spare: dict[str, frozenset[str]] = {}
 _sources: dict[str, Mapping[str, Kernel] | Loader] = {}
 _tables: dict[str, _Table] = {}
 _default: _Table | None = None
@@ -51,10 +53,39 @@ class _Scope(dict[str, Kernel]):
 _scope: ContextVar[_Scope | None] = ContextVar("pydl_kernels", default=None)
 
 
-def kernel(function: Kernel) -> Kernel:
-    """Enter a public function in the list of kernels (decorator)."""
-    _public[function.__name__] = function
-    return function
+@overload
+def kernel(function: Kernel) -> Kernel: ...
+@overload
+def kernel(*, spare: Iterable[str]) -> Callable[[Kernel], Kernel]: ...
+def kernel(function: Kernel | None = None, *, spare: Iterable[str] = ()) -> Any:
+    """Enter a public function in the list of kernels (decorator).
+
+    A backend's function need not take the `spare` options: the public function passes them on only
+    to one that `takes` them, and otherwise does their work itself.
+    """
+
+    def enter(function: Kernel) -> Kernel:
+        _public[function.__name__] = function
+        _spare[function.__name__] = frozenset(spare)
+        return function
+
+    return enter if function is None else enter(function)
+
+
+def takes(function: Kernel, option: str) -> bool:
+    """Whether a backend's function names the option among its parameters.
+
+    Not if it only takes any option: it may pass it on to one that does not know it.
+    """
+    try:
+        return option in _parameters(function)
+    except (TypeError, ValueError):  # not hashable, or without a signature
+        return False
+
+
+@lru_cache(maxsize=256)
+def _parameters(function: Kernel) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def active(name: str) -> Kernel:
@@ -248,7 +279,7 @@ def _check_signature(name: str, function: Kernel) -> None:
         return  # compiled callables without a signature cannot be checked
     wanted = inspect.signature(_public[name]).parameters.values()
     arrays = [p.name for p in wanted if p.kind is p.POSITIONAL_OR_KEYWORD]
-    options = [p.name for p in wanted if p.kind is p.KEYWORD_ONLY]
+    options = [p.name for p in wanted if p.kind is p.KEYWORD_ONLY and p.name not in _spare[name]]
     try:
         candidate.bind(*arrays, **dict.fromkeys(options))
         positions = [p for p in candidate.parameters if p in arrays]

@@ -21,6 +21,8 @@ _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
 class _DenseLayer(nn.Module):
     """conv3x3(relu(bn(conv1x1(relu(bn(x)))))): (N, C, H, W) -> (N, growth_rate, H, W)."""
 
+    folds = (("conv1", "norm2"),)
+
     def __init__(self, channels: int, growth_rate: int, bn_size: int, drop_rate: float):
         super().__init__()
         self.norm1 = nn.BatchNorm2d(channels)
@@ -32,8 +34,7 @@ class _DenseLayer(nn.Module):
         self.drop_rate = drop_rate
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(self.norm1(x, relu=True))
-        y = self.conv2(self.norm2(y, relu=True))
+        y = self.conv2(self.conv1(self.norm1(x, relu=True), norm=self.norm2, relu=True))
         return F.dropout(y, self.drop_rate, self.training) if self.drop_rate else y
 
 

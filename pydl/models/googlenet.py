@@ -28,6 +28,8 @@ class GoogLeNetOutputs(NamedTuple):
 class BasicConv2d(nn.Module):
     """relu(bn(conv(x))); or, without batch norm, relu(conv(x) + b)."""
 
+    folds = (("conv", "bn"),)
+
     def __init__(
         self, in_channels: int, out_channels: int, *, batch_norm: bool = True, **options: Any
     ):
@@ -37,8 +39,7 @@ class BasicConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, OH, OW)."""
-        y = self.conv(x)
-        return F.relu(y) if self.bn is None else self.bn(y, relu=True)
+        return self.conv(x, norm=self.bn, relu=True)
 
 
 class Inception(nn.Module):
@@ -103,7 +104,7 @@ class InceptionAux(nn.Module):
                 "the auxiliary heads of 2014: expected images of 223x223 to 256x256, whose maps "
                 f"here are of 14x14 to 16x16, got {x.shape[2]}x{x.shape[3]}")
         y = F.flatten(self.conv(self.pool(x)), 1)
-        return self.fc2(self.dropout(F.relu(self.fc1(y))))
+        return self.fc2(self.dropout(self.fc1(y, relu=True)))
 
 
 class GoogLeNet(ImageModel):

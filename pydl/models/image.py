@@ -50,6 +50,8 @@ class ImageModel(nn.Module):
 class Fused(nn.Sequential):
     """`nn.Sequential` that runs a BatchNorm2d and the ReLU after it as one pass over memory."""
 
+    in_order = True
+
     def forward(self, input: Any) -> Any:
         """Apply the modules in order."""
         layers = iter(self)

@@ -20,6 +20,7 @@ class BasicBlock(nn.Module):
     """relu(bn(conv3x3(relu(bn(conv3x3(x))))) + x): `planes` channels."""
 
     expansion = 1
+    folds = (("conv1", "bn1"), ("conv2", "bn2"))
 
     def __init__(
         self,
@@ -45,14 +46,15 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inplanes, H, W) -> (N, planes, ceil(H / stride), ceil(W / stride))."""
-        y = self.bn1(self.conv1(x), relu=True)
-        return self.bn2(self.conv2(y), residual=_shortcut(self, x), relu=True)
+        y = self.conv1(x, norm=self.bn1, relu=True)
+        return self.conv2(y, norm=self.bn2, relu=True, residual=_shortcut(self, x))
 
 
 class Bottleneck(nn.Module):
     """As BasicBlock, with convolutions of 1x1 to few channels, 3x3, and 1x1 to 4 * `planes`."""
 
     expansion = 4
+    folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
     def __init__(
         self,
@@ -77,9 +79,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inplanes, H, W) -> (N, 4 * planes, ceil(H / stride), ceil(W / stride))."""
-        y = self.bn1(self.conv1(x), relu=True)
-        y = self.bn2(self.conv2(y), relu=True)
-        return self.bn3(self.conv3(y), residual=_shortcut(self, x), relu=True)
+        y = self.conv1(x, norm=self.bn1, relu=True)
+        y = self.conv2(y, norm=self.bn2, relu=True)
+        return self.conv3(y, norm=self.bn3, relu=True, residual=_shortcut(self, x))
 
 
 def _downsample(inplanes: int, out: int, stride: int) -> nn.Module | None:
@@ -111,6 +113,7 @@ class ResNet(ImageModel):
     """
 
     head = "fc.bias"
+    folds = (("conv1", "bn1"),)
 
     def __init__(
         self,
@@ -157,7 +160,7 @@ class ResNet(ImageModel):
 
     def forward(self, x: Any) -> Tensor:
         """Images (N, C, H, W) -> scores (N, num_classes)."""
-        x = self.maxpool(self.bn1(self.conv1(self.images(x)), relu=True))
+        x = self.maxpool(self.conv1(self.images(x), norm=self.bn1, relu=True))
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
         return self.fc(F.flatten(self.avgpool(x), 1))

@@ -103,9 +103,17 @@ class Conv2d(_Conv):
 
     _axes = 2
 
-    def forward(self, input: Any) -> Tensor:
-        """(N, C, H, W) -> (N, OC, OH, OW)."""
-        return F.conv2d(
+    def forward(
+        self, input: Any, *, norm: Module | None = None, relu: bool = False, residual: Any = None
+    ) -> Tensor:
+        """(N, C, H, W) -> (N, OC, OH, OW).
+
+        With more than the input, which PyTorch does not have: relu(norm(y) + residual). `norm` is a
+        `BatchNorm2d`, or None, as `pydl.fuse` leaves it behind: residual and ReLU are then a part
+        of the convolution.
+        """
+        here = norm is None
+        y = F.conv2d(
             input,
             self.weight,
             self.bias,
@@ -113,7 +121,10 @@ class Conv2d(_Conv):
             self.padding,
             self.dilation,
             self.groups,
+            relu=relu and here,
+            residual=residual if here else None,
         )
+        return y if norm is None else norm(y, relu=relu, residual=residual)
 
 
 class Conv1d(_Conv):

@@ -43,9 +43,10 @@ class Linear(Module):
         """Draw the initial values again."""
         init.layer_uniform_(self.weight, self.bias, rng)
 
-    def forward(self, input: Any) -> Tensor:
-        """(..., in_features) -> (..., out_features)."""
-        return F.linear(input, self.weight, self.bias)
+    def forward(self, input: Any, *, relu: bool = False) -> Tensor:
+        """(..., in_features) -> (..., out_features); `relu`, which PyTorch does not have: and ReLU.
+        """
+        return F.linear(input, self.weight, self.bias, relu=relu)
 
     def extra_repr(self) -> str:
         """Return the options that `repr` shows."""

@@ -18,8 +18,10 @@ def conv2d_forward(
     dilation: Pair,
     groups: int,
     algorithm: str,
+    relu: bool = False,
+    residual: np.ndarray | None = None,
 ) -> np.ndarray:
-    """x (N,C,H,W), w (OC,C/groups,KH,KW), b (OC,) -> y (N,OC,OH,OW)."""
+    """x (N,C,H,W), w (OC,C/groups,KH,KW), b (OC,), residual of y -> y (N,OC,OH,OW)."""
     patches = _patches(x, w.shape, stride, padding, dilation)
     y = np.empty((x.shape[0], w.shape[0], *patches.shape[2:4]), x.dtype)
     for inputs, outputs in _groups(x.shape[1], w.shape[0], groups):
@@ -28,7 +30,9 @@ def conv2d_forward(
         y[:, outputs] = sums.transpose(1, 0, 2, 3)
     if b is not None:
         y += b[:, None, None]
-    return y
+    if residual is not None:
+        y += residual
+    return np.where(y < 0, 0, y) if relu else y
 
 
 def conv2d_backward_input(

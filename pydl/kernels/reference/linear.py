@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 
-def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+def linear_forward(
+    x: np.ndarray, w: np.ndarray, b: np.ndarray | None, *, relu: bool = False
+) -> np.ndarray:
     """x (N,I), w (O,I), b (O,) -> y (N,O)."""
     y = x @ w.T
-    return y if b is None else y + b
+    if b is not None:
+        y = y + b
+    return np.where(y < 0, 0, y) if relu else y
 
 
 def linear_backward_input(dy: np.ndarray, w: np.ndarray) -> np.ndarray:
