@@ -281,7 +281,9 @@ def _network(model: Module, input_shape: Any, dtype: Any, depth: int | None) -> 
 
     def note(name: str, operands: Any, results: Any, node: Any) -> None:
         tape._watch(name, operands, results, None)
-        tape.steps[-1].module = next((call for call in stack if call.shown(depth)), None)
+        calls = [call for call in stack if call.level == depth] or [
+            call for call in stack[::-1] if next(call.module.children(), None) is None]
+        tape.steps[-1].module = calls[0] if calls else None
 
     with watch(note):
         inputs, output = run_once(model, input_shape, dtype, before=before, after=after)
@@ -321,12 +323,8 @@ class _Call:
 
     def __init__(self, name: str, module: Module, args: tuple[Any, ...]) -> None:
         self.name, self.module, self.args = name, module, args
+        self.level = name.count(".") + 1 if name else 0
         self.shapes: list[str] = []
-
-    def shown(self, depth: int | None) -> bool:
-        """Whether it is a box of its own."""
-        level = self.name.count(".") + 1 if self.name else 0
-        return level == depth or next(self.module.children(), None) is None
 
 
 def _computation(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import pydl
 from pydl import data, models, train
 from pydl.commands.images import WITH_DEPTH, depth_of
 from pydl.commands.options import positive, running
@@ -56,6 +57,7 @@ def _classify(options: argparse.Namespace) -> int:
     if names is not None and len(names) != classes:
         raise ValueError(f"{options.labels}: expected {classes} lines, one for each class of "
                          f"{options.weights}, got {len(names)}")
+    model = pydl.fuse(model)
     failed = False
     for path in options.images:
         try:
