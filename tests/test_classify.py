@@ -168,24 +168,25 @@ def test_fit_images_goes_on_bit_for_bit(tmp_path):
 def test_train_images_on_digits_and_classify(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["train", "images", "--depth", "8", "--lr", "0.01", "--weights", "w.npz",
-               "--checkpoint", "c.npz", "--plot", "p.png", "--threads", "1"]
-    assert cli.main([*command, "--epochs", "2"]) == 0
+               "--checkpoint", "c.npz", "--plot", "p.png", "--threads", "1", "--batch-size", "32",
+               "--no-augment"]
+    assert cli.main([*command, "--epochs", "3"]) == 0
     out = capsys.readouterr().out
     assert "resnet_small: 78,042 parameters, 1,438 training images, 359 for the test" in out
     accuracy = float(out.split("test accuracy ")[1].split("%")[0])
-    assert accuracy > 70
+    assert accuracy > 85
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    assert cli.main([*command, "--epochs", "2"]) == 1
+    assert cli.main([*command, "--epochs", "3"]) == 1
     assert "holds a checkpoint already" in capsys.readouterr().err
-    assert cli.main([*command, "--epochs", "2", "--resume", "--no-plot"]) == 0
-    assert "for 2 epochs" in capsys.readouterr().out
+    assert cli.main([*command, "--epochs", "3", "--resume", "--no-plot"]) == 0
+    assert "for 3 epochs" in capsys.readouterr().out
     images, labels = digits32()[1][:]
     right = 0
     for image, label in zip(images[:20], labels[:20], strict=True):
         Image.fromarray((image.transpose(1, 2, 0) * 255).astype(np.uint8)).save("d.png")
         assert classify("d.png", *GOOD, "--top", "1") == 0
         right += f"class {label}" in capsys.readouterr().out
-    assert right >= 10
+    assert right >= 15
 
 
 def test_train_images_on_a_folder_in_the_format_of_cifar(tmp_path, monkeypatch, capsys):

@@ -57,7 +57,7 @@ def _classify(options: argparse.Namespace) -> int:
     if names is not None and len(names) != classes:
         raise ValueError(f"{options.labels}: expected {classes} lines, one for each class of "
                          f"{options.weights}, got {len(names)}")
-    model = pydl.fuse(model)
+    network = pydl.fuse(model)
     failed = False
     for path in options.images:
         try:
@@ -68,7 +68,7 @@ def _classify(options: argparse.Namespace) -> int:
             print(f"{_PROG}: {error}", file=sys.stderr)
             failed = True
             continue
-        scores = train.predict(model, x)[0].astype(np.float64)
+        scores = train.predict(network, x)[0].astype(np.float64)
         if len(options.images) > 1:
             print(path)
         _print_top(scores, names, options.top)
