@@ -7,7 +7,7 @@ typedef struct {
 
 enum {
     FN(PACKED_A_BYTES) = 8 << 20, /* at most this much of a is packed at a time */
-    FN(BLOCK_ROWS) = 3 * FN(MC),  /* a block of c, a block of b and some panels of a share L2 */
+    FN(BLOCK_ROWS) = 4 * FN(MC),  /* a block of c, a block of b and some panels of a share L2 */
     FN(PLAIN_COLUMNS) = 4 *
         NR,        /* rows of a are read where they are if they are used for so few columns */
     FN(TASKS) = 8, /* to share, where each is worth it */
