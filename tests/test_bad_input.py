@@ -377,6 +377,7 @@ OTHERS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], s
         ((X, X, X, -3), {}, ValueError, "^size: expected an int of at least 1, got -3$"),
         ((X, X, X, 3), {"alpha": -1}, ValueError, "^alpha: expected a number of at least 0 "),
         ((X, X, X, 3), {"beta": None}, TypeError, "^beta: expected a number, got None$"),
+    ],
     "batch_norm_forward": [
         ((zeros(1, 4),), {}, ValueError,
          r"^x: expected more than 1 value per channel in training, got shape \(1, 4\)$"),
