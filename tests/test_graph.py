@@ -11,7 +11,7 @@ import pytest
 
 import pydl
 from pydl import functional as F
-from pydl import graph, nn, random
+from pydl import graph, models, nn, random
 from pydl.graph import Drawing, Edge, Vertex
 
 
@@ -173,6 +173,16 @@ def test_a_network_shows_what_flows_between_its_layers():
         "input 2x3x7x9", "0 Conv2d 2x4x5x7", "1 Residual 2x4x5x7",
         "2 Branches 2x5x5x7 2x4x5x7", "output 0", "output 1"]
     assert [e[:2] for e in folded.edges] == [(0, 1), (1, 2), (2, 3), (3, 4), (2, 5)]
+
+
+def test_a_norm_inside_a_convolution_is_a_box_of_its_own():
+    drawing = graph.draw(models.resnet_small(8), (1, 3, 32, 32))
+    found = {e[:2] for e in edges(drawing)}
+    assert {("conv1", "bn1"), ("bn1", "layer1.0.conv1"), ("layer1.0.conv2", "layer1.0.bn2"),
+            ("bn1", "layer1.0.bn2"), ("layer2.0.downsample.1", "layer2.0.bn2"),
+            ("fc", "output")} <= found
+    dense = {e[:2] for e in edges(graph.draw(models.densenet_small(10), (1, 3, 32, 32), depth=2))}
+    assert ("features.denseblock1", "features.transition1") in dense
 
 
 def test_networks_of_several_inputs_and_of_indices():

@@ -251,11 +251,12 @@ def test_the_function_hides_the_module_of_its_name():
 @pytest.mark.parametrize(("name", "parameters", "multiply_adds"), [
     ("alexnet", 61_100_840, 714_188_480),
     ("vgg16", 138_357_544, 15_470_264_320),
+    ("googlenet", 13_004_888, 1_498_376_192),
     ("resnet50", 25_557_032, 4_089_184_256),
     ("densenet121", 7_978_856, 2_834_161_664),
 ])
 def test_the_networks_of_the_literature(name, parameters, multiply_adds):
-    """torchvision publishes 0.71, 15.47, 4.09 and 2.83 thousand million for 224x224."""
+    """torchvision publishes 0.71, 15.47, 1.5, 4.09 and 2.83 thousand million for 224x224."""
     with nn.init.skipped():
         model = models.get_model(name)
     for p in model.parameters():
@@ -263,3 +264,22 @@ def test_the_networks_of_the_literature(name, parameters, multiply_adds):
     total = pydl.summary(model, (1, 3, 224, 224)).total
     assert (total.parameters, total.multiply_adds) == (parameters, multiply_adds)
     assert total.outputs == ((1, 1000),)
+
+
+def test_heads_that_do_not_run_in_evaluation_count_as_parameters_alone():
+    model = models.googlenet_small(aux_logits=True)
+    with_heads = pydl.summary(model, (1, 3, 32, 32), depth=1)
+    without = pydl.summary(models.googlenet_small(), (1, 3, 32, 32), depth=1)
+    heads = [r for r in with_heads.layers if r.name.startswith("aux")]
+    assert [(r.calls, r.multiply_adds, r.outputs) for r in heads] == [(0, 0, ())] * 2
+    assert with_heads.total.multiply_adds == without.total.multiply_adds
+    assert with_heads.total.parameters == without.total.parameters + sum(
+        r.parameters for r in heads) == sum(p.size for p in model.parameters())
+    assert "not run" in str(with_heads) and "not run" not in str(without)
+
+
+def test_a_fused_network_has_the_same_multiply_adds():
+    model = models.resnet_small(8)
+    plain, fused = (pydl.summary(m, (1, 3, 32, 32)).total for m in (model, pydl.fuse(model)))
+    assert plain.multiply_adds == fused.multiply_adds and fused.buffer_bytes == 0
+    assert fused.trainable == 0 and fused.outputs == ((1, 10),)

@@ -51,8 +51,7 @@ def _classify(options: argparse.Namespace) -> int:
     size = options.size or (32 if small else 227 if options.model == "alexnet2012" else 224)
     resize = options.resize or (size if small else size * 8 // 7)
     names = None if options.labels is None else _read_labels(options.labels)
-    model = models.get_model(options.model, weights=options.weights,
-                             **depth_of(options.model, options.depth))
+    model = _load(options)
     classes = len(dict(model.named_parameters())[model.head].data)
     if names is not None and len(names) != classes:
         raise ValueError(f"{options.labels}: expected {classes} lines, one for each class of "
@@ -73,6 +72,19 @@ def _classify(options: argparse.Namespace) -> int:
             print(path)
         _print_top(scores, names, options.top)
     return int(failed)
+
+
+def _load(options: argparse.Namespace) -> models.ImageModel:
+    """The network of the options; an error with hundreds of names is cut."""
+    depth = depth_of(options.model, options.depth)
+    try:
+        return models.get_model(options.model, weights=options.weights, **depth)
+    except ValueError as error:
+        text = str(error)
+        if len(text) < 500:
+            raise
+        raise ValueError(f"{text[:400].rpartition(',')[0]}, ... "
+                         f"(is this a file of weights of {options.model}?)") from error
 
 
 def _print_top(scores: np.ndarray, names: list[str] | None, top: int) -> None:
