@@ -5,7 +5,8 @@
  * or its argument x
  *   leaky_relu  y = x > 0 ? x : slope x                    dx = x > 0 ? dy : slope dy
  *   elu         y = x > 0 ? x : alpha (exp(x) - 1)         dx = x > 0 ? dy : dy alpha exp(x)
- *   gelu        y = x P(x), P the normal distribution      dx = dy (P(x) + x exp(-x^2/2) / sqrt(2 pi))
+ *   gelu        y = x P(x), P the normal distribution      dx = dy (P(x) + x exp(-x^2/2) /
+ *                                                          sqrt(2 pi))
  *      by tanh  y = x s, s = sigmoid(2 u),                 dx = dy (s + 2 x s (1 - s) du/dx)
  *               u = sqrt(2 / pi) (x + 0.044715 x^3)
  *   silu        y = x s, s = sigmoid(x)                    dx = dy s (1 + x (1 - s))
@@ -46,7 +47,6 @@ static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
         const REAL *a = job->a, *b = job->b, p = job->p, q = job->q;                               \
         REAL *result = job->result;                                                                \
         idx i = task * FN(ELEMENTWISE_CHUNK);                                                      \
-        PRAGMA(GCC unroll 4)                                                                       \
         for (; i + VLEN <= end; i += VLEN)                                                         \
             FN(store)(result + i, FN(name##_formula)(FN(load)(a + i), FN(load)(b + i), p, q));     \
         if (i < end)                                                                               \
@@ -81,7 +81,8 @@ static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
     ELEMENTWISE(name, formula)                                                                     \
     static int FN(name)(idx n, double p, const REAL *dy, const REAL *x, REAL *dx)                  \
     {                                                                                              \
-        return FN(run_elementwise)(cost, FN(name##_body), (elementwise){n, dy, x, dx, (REAL)p, 0}); \
+        const elementwise job = {n, dy, x, dx, (REAL)p, 0};                                        \
+        return FN(run_elementwise)(cost, FN(name##_body), job);                                    \
     }
 
 FORWARD(relu_forward, 1, FN(at_least)(a, 0))
@@ -134,8 +135,9 @@ ELEMENTWISE(gelu_tanh_backward, a * FN(gelu_slope_by_tanh)(b))
 
 static int FN(gelu_forward)(idx n, int by_tanh, const REAL *x, REAL *y)
 {
-    return FN(run_elementwise)(16, by_tanh ? FN(gelu_tanh_forward_body) : FN(gelu_exact_forward_body),
-                               (elementwise){n, x, x, y, 0, 0});
+    return FN(run_elementwise)(
+        16, by_tanh ? FN(gelu_tanh_forward_body) : FN(gelu_exact_forward_body),
+        (elementwise){n, x, x, y, 0, 0});
 }
 
 static int FN(gelu_backward)(idx n, int by_tanh, const REAL *dy, const REAL *x, REAL *dx)
@@ -160,7 +162,7 @@ INLINE vec FN(log_1_exp)(vec z)
     return FN(at_least)(z, 0) + FN(log1p)(FN(exp)(FN(smaller)(z, -z)));
 }
 
-ELEMENTWISE(softplus_forward, FN(select)((lanes)(a * p > q), a, FN(log_1_exp)(a * p) / p))
+ELEMENTWISE(softplus_forward, FN(select)((lanes)(a * p > q), a, FN(log_1_exp)(a * p) * (1 / p)))
 ELEMENTWISE(softplus_backward, FN(select)((lanes)(b * p > q), a, a * FN(sigmoid)(b * p)))
 
 static int FN(softplus_forward)(idx n, double beta, double threshold, const REAL *x, REAL *y)
@@ -176,10 +178,10 @@ static int FN(softplus_backward)(idx n, double beta, double threshold, const REA
                                (elementwise){n, dy, x, dx, (REAL)beta, (REAL)threshold});
 }
 
-FORWARD(hardswish_forward, 2, a * (FN(at_most)(FN(at_least)(a + 3, 0), 6) / 6))
+FORWARD(hardswish_forward, 2, a * (FN(at_most)(FN(at_least)(a + 3, 0), 6) * (REAL)(1.0 / 6)))
 BACKWARD(hardswish_backward, 2,
          FN(select)((lanes)(b <= -3), (vec){0},
-                    FN(select)((lanes)(b < 3), a * (b / 3 + (REAL)0.5), a)))
+                    FN(select)((lanes)(b < 3), a * (b * (REAL)(1.0 / 3) + (REAL)0.5), a)))
 
 ELEMENTWISE(plain_add, a + b)
 ELEMENTWISE(add_relu, FN(at_least)(a + b, 0))

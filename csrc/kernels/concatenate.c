@@ -1,6 +1,6 @@
-/* Arrays side by side along one axis, and back: y (outer, sum of widths), array k (outer, widths[k]);
- * a width is the extents of the axis and of all after it. A task is a run of y of a fixed length,
- * which may begin and end within an array. */
+/* Arrays side by side along one axis, and back: y (outer, sum of widths), array k (outer,
+ * widths[k]); a width is the extents of the axis and of all after it. A task is a run of y of a
+ * fixed length, which may begin and end within an array. */
 typedef struct {
     idx count, row, total; /* arrays; the sum of widths; elements of y */
     const idx *widths;

@@ -110,8 +110,8 @@ static void test_smooth(idx n)
     for (idx i = 0; i < n; i++)
         x.value[i] = i % 50 == 49 ? NAN : (double)(float)(x.value[i] * 9);
     void *tx = typed(x), *tdy = typed(dy), *y = blank(n);
-    /* The factors, in ulp: P's bound is 7.5 ulp (vmath.h). Where exp's argument is rounded, its error
-     * is multiplied by the argument: five roundings of up to 66 for tanh's, one of 14 in softplus. */
+    /* The factors, in 2 ulp: P's bound is 7.5 ulp (vmath.h). exp multiplies the rounding error of
+     * its argument by it: five roundings of up to 66 for tanh's, one of 14 in softplus. */
 #define CHECK(name, f, slope, factor, options)                                                     \
     do {                                                                                           \
         array want = expected(x, f);                                                               \
