@@ -18,6 +18,8 @@ enum {
     FN(PANEL_BLOCK) = 24576,
     FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth a meeting */
     FN(SHARED_WEIGHTS) = 1 << 20,   /* bytes of panels that may be in every thread's L2 */
+    FN(STRIP) = 16,                 /* panels that are finished together where memory is far */
+    FN(FAR_BYTES) = 8 << 20,        /* that a pass over all steps does not leave in a cache */
     FN(FEW_STEPS) = 2,              /* for which packing the weights does not pay */
 };
 
@@ -73,8 +75,12 @@ typedef struct {
     void *cell;
     int products;
     product product[2];   /* of each step, one after the other */
+    int far;              /* whether what the cells read and write of all steps is FAR_BYTES */
     idx first, end;       /* the steps to do */
     int by_samples;       /* what the team shares: samples or else panels */
+    idx strip;            /* panels whose units are finished together, row by row */
+    REAL *sums;           /* of a strip, member_sums for each member */
+    idx member_sums;
 } FN(recurrence);
 #define recurrence FN(recurrence)
 
@@ -359,8 +365,8 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
     const operand a = w->state(r->cell, step);
     const idx inputs = w->inputs, t = FN(time_of)(r->shape, step);
     const operand x = {inputs ? w->x + t * r->shape->b * inputs : NULL, inputs, t};
-    const int vectors = w->gates * w->unit_vectors;
-    const idx span = FN(panel_span)(w), panels = FN(panel_count)(w), tiles = FN(tile_count)(r, w);
+    const idx span = FN(panel_span)(w), width = w->gates * span;
+    const idx panels = FN(panel_count)(w), tiles = FN(tile_count)(r, w);
     idx first = 0, end = panels, first_tile = 0, end_tile = tiles;
     if (r->by_samples) {
         first_tile = tiles * member / members;
@@ -370,31 +376,47 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
         end = panels * (member + 1) / members;
     }
     const idx group = FN(even_piece)(end_tile - first_tile, FN(GROUP_TILES), 1);
-    enum { SUMS = FN(GROUP_TILES) * TILE_VECTORS * (VECTOR_BYTES / (int)sizeof(REAL)) };
-    REAL sums[SUMS] __attribute__((aligned(64)));
-    for (idx i = first; i < end; i++) {
-        const idx panel = step % 2 ? first + end - 1 - i : i, unit = panel * span;
-        const REAL *weights = w->panels + panel * vectors * VLEN * w->depth;
+    REAL *sums = r->sums + member * r->member_sums;
+    for (idx i = first; i < end; i += r->strip) {
+        const idx count = FN(min)(r->strip, end - i), low = step % 2 ? first + end - i - count : i;
         for (idx from = first_tile, to; from < end_tile; from = to) {
             to = FN(min)(from + group, end_tile);
             const idx row = FN(tile_row)(r, tiles, from), rows = FN(tile_row)(r, tiles, to) - row;
-            if (w->plain && a.data)
-                FN(multiply_plain)(w, &a, row, rows, unit, sums);
-            else if (inputs)
-                FN(multiply_panel)(r, w, &x, inputs, weights, from, to, tiles, 0, sums);
-            if (a.data && !w->plain)
-                FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * vectors * VLEN,
-                                   from, to, tiles, inputs > 0, sums);
-            else if (!a.data)
-                memset(sums, 0, sizeof sums);
-            for (idx v = 0; v < w->unit_vectors && unit + v * VLEN < w->units; v++) {
-                const idx at = unit + v * VLEN;
-                const tile of = {step, row, rows, at, FN(min)(VLEN, w->units - at), sums + v * VLEN,
-                                 vectors * VLEN, span, step % 2 ? -span : span};
-                w->finish(r->cell, &of);
+            for (idx j = 0; j < count; j++) {
+                const idx panel = step % 2 ? low + count - 1 - j : low + j;
+                const REAL *weights = w->panels + panel * width * w->depth;
+                REAL *of_panel = sums + (panel - low) * rows * width;
+                if (w->plain && a.data)
+                    FN(multiply_plain)(w, &a, row, rows, panel * span, of_panel);
+                else if (inputs)
+                    FN(multiply_panel)(r, w, &x, inputs, weights, from, to, tiles, 0, of_panel);
+                if (a.data && !w->plain)
+                    FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * width, from,
+                                       to, tiles, inputs > 0, of_panel);
+                else if (!a.data)
+                    memset(of_panel, 0, (size_t)(rows * width) * sizeof(REAL));
             }
+            const idx high = r->strip > 1 ? 1 : rows;
+            for (idx b = 0; b < rows; b += high)
+                for (idx j = 0; j < count; j++)
+                    for (idx v = 0; v < w->unit_vectors; v++) {
+                        const idx unit = (low + j) * span + v * VLEN;
+                        if (unit >= w->units)
+                            break;
+                        const tile of = {step, row + b, high, unit, FN(min)(VLEN, w->units - unit),
+                                         sums + (j * rows + b) * width + v * VLEN, width, span,
+                                         r->strip > 1 ? 0 : step % 2 ? -span : span};
+                        w->finish(r->cell, &of);
+                    }
         }
     }
+}
+
+/* Where the cells' arrays come from memory, a row of several panels' units at a time is finished:
+ * a single line of every row is four times as dear as lines that lie together. */
+INLINE int FN(is_far)(const pydl_recurrent_shape *s, idx arrays)
+{
+    return arrays * s->t * s->b * s->h * (idx)sizeof(REAL) > FN(FAR_BYTES);
 }
 
 static void FN(run_share)(void *context, int member, int members)
@@ -406,6 +428,7 @@ static void FN(run_share)(void *context, int member, int members)
             if (!r->by_samples)
                 pydl_meet(members);
         }
+    FN(finish_far_stores)();
 }
 
 /* Whether so many threads share the samples: every one's cache holds all weights, the products cut
@@ -423,7 +446,7 @@ static int FN(share_samples)(const recurrence *r, idx threads)
     return bytes <= FN(SHARED_WEIGHTS);
 }
 
-static void FN(run_steps)(recurrence *r, idx first, idx end)
+static int FN(run_steps)(recurrence *r, idx first, idx end)
 {
     const product *w = r->product;
     const double work = 2.0 * (double)r->shape->b * (double)w->units *
@@ -433,7 +456,16 @@ static void FN(run_steps)(recurrence *r, idx first, idx end)
     r->end = end;
     r->by_samples = threads > 1 && FN(share_samples)(r, threads);
     const idx most = r->by_samples ? threads : work < FN(STEP_WORK) ? 1 : FN(panel_count)(w);
-    pydl_run_team((int)FN(min)(most, 256), work * (double)(end - first), FN(run_share), r);
+    const idx sums = FN(GROUP_TILES) * TILE_VECTORS * VLEN;
+    r->strip = r->far ? FN(STRIP) : 1;
+    r->member_sums = r->strip * sums;
+    const int members = (int)FN(min)(FN(min)(most, pydl_get_num_threads()), 256);
+    r->sums = pydl_block_alloc((size_t)(members * r->member_sums) * sizeof(REAL));
+    if (!r->sums)
+        return PYDL_NO_MEMORY;
+    pydl_run_team(members, work * (double)(end - first), FN(run_share), r);
+    pydl_block_free(r->sums);
+    return PYDL_OK;
 }
 
 static void FN(free_products)(recurrence *r)

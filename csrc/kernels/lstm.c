@@ -14,6 +14,7 @@ typedef struct {
     REAL *c;        /* (b,h) */
     input_gates input;
     REAL *y, *cells, *all_gates; /* cells and all_gates, (t,b,4h), may be NULL */
+    int far;
     /* backward */
     const REAL *dy, *gates, *all_c, *c0;
     REAL *da;       /* (t,b,4h), rows da_row apart */
@@ -26,6 +27,15 @@ static operand FN(lstm_state)(const void *cell, idx step)
 {
     const lstm_cell *l = cell;
     return (operand){l->state[step % 2], l->stride, FN(time_of)(l->s, step)};
+}
+
+/* Stores what backward alone reads. */
+INLINE void FN(lstm_save)(const lstm_cell *l, REAL *p, idx count, vec v)
+{
+    if (l->far)
+        FN(store_far)(p, count, v);
+    else
+        FN(store_part)(p, count, v);
 }
 
 /* Twice over the rows, since a row's second tanh must wait for all the rest of it: c goes to the
@@ -53,10 +63,10 @@ INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
         FN(store)(sums + 3 * of->gate_stride, o);
         if (l->all_gates) {
             REAL *gates = l->all_gates + FN(row_of)(l->s, t, b, 4 * h) + unit;
-            FN(store_part)(gates, count, i);
-            FN(store_part)(gates + h, count, f);
-            FN(store_part)(gates + 2 * h, count, g);
-            FN(store_part)(gates + 3 * h, count, o);
+            FN(lstm_save)(l, gates, count, i);
+            FN(lstm_save)(l, gates + h, count, f);
+            FN(lstm_save)(l, gates + 2 * h, count, g);
+            FN(lstm_save)(l, gates + 3 * h, count, o);
         }
     }
 }
@@ -74,7 +84,7 @@ INLINE void FN(lstm_finish_rows)(void *cell, const tile *of, idx count)
                        FN(lives)(l->s, t, b) ? y : FN(load_part)(before, count, 0));
         FN(store_part)(l->y + FN(row_of)(l->s, t, b, h) + unit, count, y);
         if (l->cells)
-            FN(store_part)(l->cells + FN(row_of)(l->s, t, b, h) + unit, count, c);
+            FN(lstm_save)(l, l->cells + FN(row_of)(l->s, t, b, h) + unit, count, c);
     }
 }
 FINISH(lstm_finish)
@@ -87,8 +97,9 @@ static int FN(lstm_forward)(const pydl_recurrent_shape *s, const REAL *x, const 
 {
     lstm_cell cell = {.s = s, .stride = FN(state_stride)(s->h), .c = c_n,
                       .input = {.data = gates, .width = 4 * s->h},
-                      .y = y, .cells = cells, .all_gates = gates};
-    recurrence r = {.shape = s, .cell = &cell, .products = 1,
+                      .y = y, .cells = cells, .all_gates = gates,
+                      .far = FN(is_far)(s, gates ? 6 : 1)};
+    recurrence r = {.shape = s, .far = cell.far, .cell = &cell, .products = 1,
                     .product = {{.depth = s->h, .units = s->h, .gates = 4, .unit_vectors = 1,
                                  .state = FN(lstm_state), .finish = FN(lstm_finish)}}};
     const idx size = FN(max)(s->b, 1) * cell.stride;
@@ -174,7 +185,7 @@ static int FN(lstm_backward)(const pydl_recurrent_shape *s, const REAL *dy, cons
     const idx width = 4 * s->h;
     lstm_cell cell = {.s = s, .dy = dy, .gates = gates, .all_c = cells, .c0 = c0, .dh = dh0,
                       .dc = dc0, .da_row = FN(state_stride)(width)};
-    recurrence r = {.shape = s, .cell = &cell, .products = 1,
+    recurrence r = {.shape = s, .far = FN(is_far)(s, 10), .cell = &cell, .products = 1,
                     .product = {{.depth = width, .units = s->h, .gates = 1,
                                  .unit_vectors = FN(unit_vectors_for)(s->h),
                                  .state = FN(lstm_gradient), .finish = FN(lstm_finish_backward)}}};
@@ -185,9 +196,10 @@ static int FN(lstm_backward)(const pydl_recurrent_shape *s, const REAL *dy, cons
     if (status == PYDL_OK) {
         FN(fill_state)(s, dh0, s->h, dh_n);
         FN(fill_state)(s, dc0, s->h, dc_n);
-        FN(run_steps)(&r, 0, s->t + 1);
-        status = FN(input_gradients)(s, cell.da, cell.da_row, width, x, w_ih, dx, 0, dw_ih);
+        status = FN(run_steps)(&r, 0, s->t + 1);
     }
+    if (status == PYDL_OK)
+        status = FN(input_gradients)(s, cell.da, cell.da_row, width, x, w_ih, dx, 0, dw_ih);
     if (status == PYDL_OK)
         status = FN(state_gradients)(s, cell.da, cell.da_row, width, y, h0, dw_hh);
     if (status == PYDL_OK)
