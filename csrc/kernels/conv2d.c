@@ -11,6 +11,8 @@ enum {
     FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
     FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2 */
+    FN(TASK_ROWS) = 8 * MR,            /* of a task at least, for each packs its own patches */
+    FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */
 };
 
 /* ---- rows (m) of a packed matrix times the patch matrix, scattered into pixels ---- */
@@ -207,9 +209,13 @@ static idx FN(lines_of_block)(const conv_job *job)
     if (from->taps < 2 || from->step_h != 1 || from->step_w != 1 || from->taps > FN(KC))
         return 0;
     const idx length = FN(reach_of)(from).length, rows = FN(round_up)(job->group_rows, MR);
+    const double work = (double)(from->grid_h * from->grid_w) * (double)job->group_rows *
+                        (double)job->depth;
+    const int halve = job->images == 1 && rows <= FN(TASK_ROWS) && work > FN(SHARED_WORK);
+    const idx most = halve ? (from->grid_h + 1) / 2 : from->grid_h;
     idx best = 0;
     double least = 0;
-    for (idx lines = 1; lines <= from->grid_h; lines++) {
+    for (idx lines = 1; lines <= most; lines++) {
         const idx columns = FN(round_up)((lines - 1) * length + from->grid_w, NR);
         if (lines > 1 && columns > FN(WIDEST) + 4 * NR)
             break;
@@ -271,7 +277,8 @@ static int FN(conv_product)(conv_job *job)
                 job->packed = (REAL *)job->panels + job->group * rows * job->depth;
             const idx wanted =
                 job->column_blocks < 4 ? (4 + job->column_blocks - 1) / job->column_blocks : 1;
-            job->task_rows = FN(max)(FN(round_up)((job->rows + wanted - 1) / wanted, MR), 8 * MR);
+            job->task_rows = FN(even_piece)(
+                job->rows, FN(max)((job->rows + wanted - 1) / wanted, FN(TASK_ROWS)), MR);
             if (pack)
                 pydl_parallel_for((job->rows + MR - 1) / MR, (double)job->rows * (double)job->depth,
                                   FN(conv_pack_weight), job);

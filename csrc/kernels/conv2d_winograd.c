@@ -10,6 +10,7 @@
 enum {
     FN(TILE_BYTES) = 512 << 10,  /* V of a block, and as much again for its products: half of L2 */
     FN(SHARED_BYTES) = 32 << 20, /* V of all tiles where they make but a few blocks */
+    FN(SMALL_U_BYTES) = 5 << 19, /* U that every block may as well read for itself */
     FN(FILTER_CHANNELS) = 32,    /* channels of the filters transformed at a time */
     FN(CHANNEL_PIECE) = 8,       /* channels of a task that transforms tiles for all */
 };
@@ -233,7 +234,8 @@ static void FN(winograd_shared_block)(void *context, idx task)
 }
 
 /* At least eight blocks where their matrix products stay wide; 1 where there would be so few that
- * tasks had better share the transformed tiles and each compute some rows. */
+ * tasks had better share the transformed tiles and each compute some rows: V then goes from core to
+ * core, but every core reads only a part of U. */
 static int FN(winograd_plan)(winograd_job *job)
 {
     const idx tile = FN(PRODUCTS) * (idx)sizeof(REAL), most = 8;
@@ -241,7 +243,9 @@ static int FN(winograd_plan)(winograd_job *job)
     const idx evened = job->tiles / most / NR * NR;
     job->block = FN(even_piece)(job->tiles, FN(max)(FN(min)(fit, evened), NR), NR);
     job->blocks = (job->tiles + job->block - 1) / job->block;
-    const int shared = job->blocks < 4 && job->tiles * job->channels * tile <= FN(SHARED_BYTES);
+    const idx least = job->rows * job->channels * tile <= FN(SMALL_U_BYTES) ? 2 : 4;
+    const int shared =
+        job->blocks < least && job->tiles * job->channels * tile <= FN(SHARED_BYTES);
     idx bytes = FN(TILE_BYTES), rows = job->rows;
     if (shared) {
         job->block = FN(even_piece)(job->tiles, FN(max)(192 / NR, 1) * NR, NR);
@@ -396,7 +400,8 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
     const double vectors = (double)((tiles + VLEN - 1) / VLEN);
     const double pairs = (double)channels * (double)rows;
     const int few = pairs * FN(PRODUCTS) * sizeof(REAL) < FN(TILE_BYTES);
-    const double filter = transformed ? few ? 0 : 12 : few ? 12 : all_costs[direction].filter;
+    const double filter =
+        transformed ? few ? 0 : 30 : few ? 12 : all_costs[direction].filter;
     const double direct = (double)(s->n * h * w) / (double)VLEN * pairs * (double)(s->kh * s->kw);
     const double cost = 0.5 / 0.8 * FN(PRODUCTS) * vectors * pairs + filter * pairs +
                         vectors * (there * (double)channels + back * (double)rows);
