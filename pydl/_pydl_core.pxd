@@ -13,6 +13,9 @@ cdef extern from "pydl.h" nogil:
         idx stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups
         int algorithm
 
+    ctypedef int weight_form "pydl_weight_form"
+    int AS_GIVEN "PYDL_AS_GIVEN"
+
     ctypedef struct pool2d_shape "pydl_pool2d_shape":
         idx planes, h, w, oh, ow, kh, kw
         idx stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w

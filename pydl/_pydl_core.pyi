@@ -52,6 +52,7 @@ def conv2d_forward(
     algorithm: str = ...,
     relu: bool = ...,
     residual: np.ndarray | None = ...,
+    cache: dict[Any, Any] | None = ...,
 ) -> np.ndarray: ...
 def conv2d_backward_input(
     dy: np.ndarray,

@@ -52,8 +52,10 @@ def fuse(model: nn.Module) -> nn.Module:
 
     Returns
     -------
-    nn.Module of the same class; its parameters need no gradient, and its layers refuse to run in
-    training mode (RuntimeError).
+    nn.Module of the same class. Its parameters are read-only and need no gradient, and its layers
+    refuse to run in training mode (RuntimeError). A layer keeps its weights also in the form that
+    the compiled kernel reads, made at its first call: as much memory again as 1x1 filters, and up
+    to 4 times that of 3x3 filters.
 
     Raises
     ------
@@ -73,6 +75,8 @@ def fuse(model: nn.Module) -> nn.Module:
         own = type(module).forward is not nn.Sequential.forward
         if isinstance(module, nn.Sequential) and (not own or getattr(module, "in_order", False)):
             _fuse_chain(module)
+    for param in fused.parameters():  # the layers keep them in other forms, too
+        param.data.flags.writeable = False
     return fused
 
 
@@ -142,6 +146,8 @@ def _convert(module: nn.Module, places: Counter[int]) -> None:
         if type(layer) in _FUSED and places[id(layer)] == 1:
             fused = nn.Module.__new__(_FUSED[type(layer)])
             fused.__dict__.update(layer.__dict__)
+            if isinstance(fused, FusedConv2d):
+                fused._cache = {}
             module._modules[name] = fused
 
 

@@ -268,6 +268,7 @@ OTHERS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], s
         ((X, W, zeros(5)), {}, ValueError, r"^b: expected shape \(6,\), got \(5,\)$"),
         ((X, W, zeros(6, 1)), {}, ValueError, r"^b: expected shape \(OC\), got \(6, 1\)$"),
         ((X, W), {"relu": 1}, TypeError, "^relu: expected a bool, got int$"),
+        ((X, W), {"cache": 1}, TypeError, "^cache: expected a dict, got int$"),
         ((X, W), {"residual": zeros(2, 6, 4, 2)}, ValueError,
          r"^residual: expected shape \(2, 6, 4, 3\), got \(2, 6, 4, 2\)$"),
         ((X, W), {"residual": zeros(4, 3)}, ValueError,

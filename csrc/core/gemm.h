@@ -42,10 +42,14 @@ INLINE idx FN(block_stride)(idx columns)
 }
 
 /* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows, j <
- * vectors. Row p of b begins at b + p*b_step, or at b + b_rows[p] if b_rows is not NULL. */
-INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
-                             const REAL *b, idx b_step, const idx *b_rows, vec acc[MR][NR_VECTORS])
+ * vectors. Row p of b begins at b + p*b_step, or at b + b_rows[p] if b_rows is not NULL. Meanwhile
+ * the next packed panel of A, a_panel further on, is fetched, a cache line at each step: weights
+ * may come from far, and panels are too short to be foreseen. */
+INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_panel, idx a_row,
+                             idx a_step, const REAL *b, idx b_step, const idx *b_rows,
+                             vec acc[MR][NR_VECTORS])
 {
+    const REAL *next = a + a_panel;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
@@ -64,6 +68,8 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
             for (int j = 0; j < vectors; j++)
                 acc[i][j] += value * row[j];
         }
+        if (a_row == 1)
+            __builtin_prefetch(next + p * a_step, 0, 2);
         a += a_step;
         b += b_step;
     }
@@ -153,12 +159,12 @@ INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS],
 }
 
 /* One tile of C at (i0, j0), of so many rows and vectors: constants where this is inlined. */
-INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
-                              const REAL *b, idx b_step, const idx *b_rows, const sink *to, idx i0,
-                              idx j0, idx columns)
+INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_panel, idx a_row,
+                              idx a_step, const REAL *b, idx b_step, const idx *b_rows,
+                              const sink *to, idx i0, idx j0, idx columns)
 {
     vec acc[MR][NR_VECTORS];
-    FN(tile_product)(rows, vectors, k, a, a_row, a_step, b, b_step, b_rows, acc);
+    FN(tile_product)(rows, vectors, k, a, a_panel, a_row, a_step, b, b_step, b_rows, acc);
     FN(store_tile)(rows, vectors, (const vec(*)[NR_VECTORS])acc, to, i0, j0, columns);
 }
 
@@ -171,10 +177,10 @@ static void __attribute__((noinline)) FN(multiply_edge)(idx rows, idx k, const R
 #define ROWS(count)                                                                                \
     case count:                                                                                    \
         if (columns > VLEN)                                                                        \
-            FN(multiply_tile)(count, NR_VECTORS, k, a, a_row, a_step, b, b_step, b_rows, to, i0,   \
-                              j0, columns);                                                        \
+            FN(multiply_tile)(count, NR_VECTORS, k, a, 0, a_row, a_step, b, b_step, b_rows, to,    \
+                              i0, j0, columns);                                                    \
         else                                                                                       \
-            FN(multiply_tile)(count, 1, k, a, a_row, a_step, b, b_step, b_rows, to, i0, j0,        \
+            FN(multiply_tile)(count, 1, k, a, 0, a_row, a_step, b, b_step, b_rows, to, i0, j0,     \
                               columns);                                                            \
         return;
     switch (rows) {
@@ -198,12 +204,12 @@ INLINE void FN(multiply_column)(idx m, idx k, const REAL *a, idx a_panel, idx a_
     idx i = 0;
     if (columns > VLEN)
         for (; i + MR <= m; i += MR, a += a_panel)
-            FN(multiply_tile)(MR, NR_VECTORS, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i,
-                              j0, columns);
+            FN(multiply_tile)(MR, NR_VECTORS, k, a, a_panel, a_row, a_step, b, b_step, b_rows, to,
+                              i0 + i, j0, columns);
     else
         for (; i + MR <= m; i += MR, a += a_panel)
-            FN(multiply_tile)(MR, 1, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0,
-                              columns);
+            FN(multiply_tile)(MR, 1, k, a, a_panel, a_row, a_step, b, b_step, b_rows, to, i0 + i,
+                              j0, columns);
     if (i < m)
         FN(multiply_edge)(m - i, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
 }

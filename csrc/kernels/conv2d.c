@@ -11,6 +11,8 @@ enum {
     FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
     FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2 */
+    FN(TASK_ROWS) = 8 * MR,            /* of a task at least, for each packs its own patches */
+    FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */
 };
 
 /* ---- rows (m) of a packed matrix times the patch matrix, scattered into pixels ---- */
@@ -27,6 +29,7 @@ typedef struct {
     REAL *dst; /* pixel (i, j) of channel m at dst[m*plane + (i*step_h + first_h)*w + j*step_w +
                   first_w] */
     idx dst_image, dst_h, dst_w, step_h, step_w, first_h, first_w;
+    const REAL *panels; /* the weights packed already, the groups behind one another; NULL: not yet */
     /* the current pass */
     idx group, row, rows, depth;
     REAL *packed;
@@ -206,9 +209,13 @@ static idx FN(lines_of_block)(const conv_job *job)
     if (from->taps < 2 || from->step_h != 1 || from->step_w != 1 || from->taps > FN(KC))
         return 0;
     const idx length = FN(reach_of)(from).length, rows = FN(round_up)(job->group_rows, MR);
+    const double work = (double)(from->grid_h * from->grid_w) * (double)job->group_rows *
+                        (double)job->depth;
+    const int halve = job->images == 1 && rows <= FN(TASK_ROWS) && work > FN(SHARED_WORK);
+    const idx most = halve ? (from->grid_h + 1) / 2 : from->grid_h;
     idx best = 0;
     double least = 0;
-    for (idx lines = 1; lines <= from->grid_h; lines++) {
+    for (idx lines = 1; lines <= most; lines++) {
         const idx columns = FN(round_up)((lines - 1) * length + from->grid_w, NR);
         if (lines > 1 && columns > FN(WIDEST) + 4 * NR)
             break;
@@ -254,19 +261,24 @@ static int FN(conv_product)(conv_job *job)
     const idx all_columns = job->images * job->from.grid_h * job->from.grid_w;
     const double columns = (double)all_columns;
     /* Weights that lie in rows already and are used for few columns are not worth packing. */
-    const int pack = job->tap_offset || job->lines || all_columns > FN(PACK_COLUMNS);
+    const int pack =
+        !job->panels && (job->tap_offset || job->lines || all_columns > FN(PACK_COLUMNS));
     const idx fit =
         (idx)(FN(PACKED_WEIGHT_BYTES) / sizeof(REAL)) / FN(max)(job->depth, 1) / MR * MR;
     const idx rows = FN(even_piece)(job->group_rows, pack ? FN(max)(fit, MR) : job->group_rows, MR);
-    job->packed = NULL;
-    if (pack && !(job->packed = pydl_block_alloc((size_t)(rows * job->depth) * sizeof(REAL))))
+    REAL *packed = NULL;
+    if (pack && !(packed = pydl_block_alloc((size_t)(rows * job->depth) * sizeof(REAL))))
         return PYDL_NO_MEMORY;
+    job->packed = packed;
     for (job->group = 0; job->group < job->groups; job->group++)
         for (job->row = 0; job->row < job->group_rows; job->row += rows) {
             job->rows = FN(min)(rows, job->group_rows - job->row);
+            if (job->panels)
+                job->packed = (REAL *)job->panels + job->group * rows * job->depth;
             const idx wanted =
                 job->column_blocks < 4 ? (4 + job->column_blocks - 1) / job->column_blocks : 1;
-            job->task_rows = FN(max)(FN(round_up)((job->rows + wanted - 1) / wanted, MR), 8 * MR);
+            job->task_rows = FN(even_piece)(
+                job->rows, FN(max)((job->rows + wanted - 1) / wanted, FN(TASK_ROWS)), MR);
             if (pack)
                 pydl_parallel_for((job->rows + MR - 1) / MR, (double)job->rows * (double)job->depth,
                                   FN(conv_pack_weight), job);
@@ -275,12 +287,43 @@ static int FN(conv_product)(conv_job *job)
                               2.0 * columns * (double)job->rows * (double)job->depth,
                               job->lines ? FN(conv_lines) : FN(conv_block), job);
         }
-    pydl_block_free(job->packed);
+    pydl_block_free(packed);
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
+static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *form, idx *size)
+{
+    *form = PYDL_AS_GIVEN;
+    *size = 0;
+    if (FN(is_depthwise)(s))
+        return PYDL_OK;
+    *form = FN(winograd_pays)(s, FN(TO_Y), 1) ? PYDL_TRANSFORMED : PYDL_PANELS;
+    *size = *form == PYDL_TRANSFORMED
+                ? FN(PRODUCTS) * FN(winograd_u_plane)(s->oc, s->c)
+                : s->groups * FN(round_up)(s->oc / s->groups, MR) * (s->c / s->groups) * s->kh *
+                      s->kw;
+    return PYDL_OK;
+}
+
+static int FN(conv2d_pack_weight)(const pydl_conv2d_shape *s, pydl_weight_form form,
+                                  const REAL *w, REAL *packed)
+{
+    if (form == PYDL_TRANSFORMED)
+        return FN(winograd_pack)(s, w, packed);
+    const idx depth = s->c / s->groups * s->kh * s->kw, rows = s->oc / s->groups;
+    conv_job job = {.weight = w, .row_step = depth, .group_step = rows * depth, .rows = rows,
+                    .depth = depth};
+    for (job.group = 0; job.group < s->groups; job.group++) {
+        job.packed = packed + job.group * FN(round_up)(rows, MR) * depth;
+        pydl_parallel_for((rows + MR - 1) / MR, (double)rows * (double)depth,
+                          FN(conv_pack_weight), &job);
+    }
+    return PYDL_OK;
+}
+
 static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
-                              const REAL *b, const REAL *residual, int relu, REAL *y)
+                              const REAL *b, const REAL *residual, int relu, pydl_weight_form form,
+                              REAL *y)
 {
     const ending last = {residual, relu};
     const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
@@ -288,8 +331,9 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         return PYDL_OK;
     if (FN(is_depthwise)(s))
         return FN(depthwise_forward)(s, x, w, b, last, y);
-    if (FN(winograd_pays)(s, FN(TO_Y)))
-        return FN(winograd_forward)(s, x, w, b, last, y);
+    if (form == PYDL_TRANSFORMED ||
+        (form == PYDL_AS_GIVEN && FN(winograd_pays)(s, FN(TO_Y), 0)))
+        return FN(winograd_forward)(s, x, w, form == PYDL_TRANSFORMED, b, last, y);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)
         return PYDL_NO_MEMORY;
@@ -302,6 +346,7 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         .row_step = channels * taps,
         .channel_step = taps,
         .group_step = rows * channels * taps,
+        .panels = form == PYDL_PANELS ? w : NULL,
         .images = s->n,
         .groups = s->groups,
         .group_rows = rows,
@@ -418,7 +463,7 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
         return PYDL_OK;
     if (FN(is_depthwise)(s))
         return FN(depthwise_backward_input)(s, dy, w, dx);
-    if (FN(winograd_pays)(s, FN(TO_DX)))
+    if (FN(winograd_pays)(s, FN(TO_DX), 0))
         return FN(winograd_backward_input)(s, dy, w, dx);
     if (FN(adjoint_is_cheaper)(s))
         return FN(backward_input_adjoint)(s, dy, w, dx);
@@ -563,7 +608,7 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
     }
     if (FN(is_depthwise)(s))
         return FN(depthwise_backward_weight)(s, dy, x, dw);
-    if (FN(winograd_pays)(s, FN(TO_DW)))
+    if (FN(winograd_pays)(s, FN(TO_DW), 0))
         return FN(winograd_backward_weight)(s, dy, x, dw);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)

@@ -10,6 +10,7 @@
 enum {
     FN(TILE_BYTES) = 512 << 10,  /* V of a block, and as much again for its products: half of L2 */
     FN(SHARED_BYTES) = 32 << 20, /* V of all tiles where they make but a few blocks */
+    FN(SMALL_U_BYTES) = 5 << 19, /* U that every block may as well read for itself */
     FN(FILTER_CHANNELS) = 32,    /* channels of the filters transformed at a time */
     FN(CHANNEL_PIECE) = 8,       /* channels of a task that transforms tiles for all */
 };
@@ -27,7 +28,8 @@ typedef struct {
     ending last;
     REAL *dst; /* (images, rows, h, w) */
     idx h, w;
-    REAL *u; /* 36 matrices (rows, channels) in panels, u_plane apart */
+    const REAL *u; /* 36 matrices (rows, channels) in panels, u_plane apart; or NULL, not made yet */
+    REAL *made_u;
     REAL *v; /* the transformed tiles, where tasks share them */
     idx u_plane, tiles, block, blocks, task_rows;
     int failed;
@@ -88,7 +90,7 @@ static void FN(winograd_filters)(void *context, idx panel)
     for (idx channel = 0; channel < job->channels; channel += most) {
         const idx channels = FN(min)(most, job->channels - channel);
         const REAL *weight = job->weight + first * job->row_step + channel * job->channel_step;
-        REAL *u = job->u + first * job->channels + channel * MR;
+        REAL *u = job->made_u + first * job->channels + channel * MR;
         if (job->channel_step == job->taps)
             FN(pack_panel)(rows, channels * job->taps, weight, job->row_step, 1, taps);
         else
@@ -232,7 +234,8 @@ static void FN(winograd_shared_block)(void *context, idx task)
 }
 
 /* At least eight blocks where their matrix products stay wide; 1 where there would be so few that
- * tasks had better share the transformed tiles and each compute some rows. */
+ * tasks had better share the transformed tiles and each compute some rows: V then goes from core to
+ * core, but every core reads only a part of U. */
 static int FN(winograd_plan)(winograd_job *job)
 {
     const idx tile = FN(PRODUCTS) * (idx)sizeof(REAL), most = 8;
@@ -240,7 +243,9 @@ static int FN(winograd_plan)(winograd_job *job)
     const idx evened = job->tiles / most / NR * NR;
     job->block = FN(even_piece)(job->tiles, FN(max)(FN(min)(fit, evened), NR), NR);
     job->blocks = (job->tiles + job->block - 1) / job->block;
-    const int shared = job->blocks < 4 && job->tiles * job->channels * tile <= FN(SHARED_BYTES);
+    const idx least = job->rows * job->channels * tile <= FN(SMALL_U_BYTES) ? 2 : 4;
+    const int shared =
+        job->blocks < least && job->tiles * job->channels * tile <= FN(SHARED_BYTES);
     idx bytes = FN(TILE_BYTES), rows = job->rows;
     if (shared) {
         job->block = FN(even_piece)(job->tiles, FN(max)(192 / NR, 1) * NR, NR);
@@ -253,20 +258,36 @@ static int FN(winograd_plan)(winograd_job *job)
     return shared;
 }
 
+INLINE idx FN(winograd_u_plane)(idx rows, idx channels)
+{
+    return FN(plane_of)(FN(round_up)(rows, MR) * channels);
+}
+
+/* Makes U at u. */
+static void FN(winograd_make_u)(winograd_job *job, REAL *u)
+{
+    job->u_plane = FN(winograd_u_plane)(job->rows, job->channels);
+    job->made_u = u;
+    pydl_parallel_for((job->rows + MR - 1) / MR, 150.0 * (double)job->rows * (double)job->channels,
+                      FN(winograd_filters), job);
+}
+
 static int FN(winograd_run)(winograd_job *job)
 {
-    const idx panels = (job->rows + MR - 1) / MR;
     const double pairs = (double)job->rows * (double)job->channels;
     job->tiles = job->images * job->from.grid_h * job->from.grid_w;
-    job->u_plane = FN(plane_of)(panels * MR * job->channels);
+    job->u_plane = FN(winograd_u_plane)(job->rows, job->channels);
     const int shared = FN(winograd_plan)(job);
     const idx plane = FN(plane_of)(job->channels * FN(block_stride)(job->tiles));
-    job->u = pydl_block_alloc((size_t)(FN(PRODUCTS) * job->u_plane) * sizeof(REAL));
+    REAL *made = NULL;
+    if (!job->u)
+        job->u = made =
+            pydl_block_alloc((size_t)(FN(PRODUCTS) * job->u_plane) * sizeof(REAL));
     job->v = shared ? pydl_block_alloc((size_t)(FN(PRODUCTS) * plane) * sizeof(REAL)) : NULL;
     job->failed = !job->u || (shared && !job->v);
     const double work = 2.0 * FN(PRODUCTS) * (double)job->tiles * pairs;
-    if (!job->failed)
-        pydl_parallel_for(panels, 150.0 * pairs, FN(winograd_filters), job);
+    if (made && !job->failed)
+        FN(winograd_make_u)(job, made);
     if (!job->failed && shared) {
         const idx pieces = (job->channels + FN(CHANNEL_PIECE) - 1) / FN(CHANNEL_PIECE);
         const idx parts = (job->rows + job->task_rows - 1) / job->task_rows;
@@ -277,12 +298,22 @@ static int FN(winograd_run)(winograd_job *job)
         pydl_parallel_for(job->blocks, work, FN(winograd_block), job);
     }
     pydl_block_free(job->v);
-    pydl_block_free(job->u);
+    pydl_block_free(made);
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
+/* U, for calls of winograd_forward with transformed weights. */
+static int FN(winograd_pack)(const pydl_conv2d_shape *s, const REAL *w, REAL *u)
+{
+    const idx taps = s->kh * s->kw;
+    winograd_job job = {.step = s->kh == 3 ? 4 : 2, .channels = s->c, .rows = s->oc, .taps = taps,
+                        .weight = w, .row_step = s->c * taps, .channel_step = taps};
+    FN(winograd_make_u)(&job, u);
+    return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
+}
+
 static int FN(winograd_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
-                                const REAL *b, ending last, REAL *y)
+                                int transformed, const REAL *b, ending last, REAL *y)
 {
     const int step = s->kh == 3 ? 4 : 2;
     const idx pad_h = -s->pad_h, pad_w = -s->pad_w, taps = s->kh * s->kw;
@@ -297,6 +328,7 @@ static int FN(winograd_forward)(const pydl_conv2d_shape *s, const REAL *x, const
         .weight = w,
         .row_step = s->c * taps,
         .channel_step = taps,
+        .u = transformed ? w : NULL,
         .bias = b,
         .last = last,
         .dst = y,
@@ -341,8 +373,10 @@ static int FN(winograd_fits)(const pydl_conv2d_shape *s)
 
 /* Whether to compute it so. Estimated cycles of a core, fitted to measurements: products at 80 % of
  * the peak, the direct dw's at 70 %; a vector of tiles' way there and back for each channel; and
- * a filter's 36 numbers, which memory limits where they are many. */
-static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) direction)
+ * a filter's 36 numbers, which memory limits where they are many: to make them, or only to read
+ * them if they are transformed already. */
+static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) direction,
+                             int transformed)
 {
     if (!FN(winograd_fits)(s) || s->algorithm == PYDL_DIRECT)
         return 0;
@@ -366,7 +400,8 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
     const double vectors = (double)((tiles + VLEN - 1) / VLEN);
     const double pairs = (double)channels * (double)rows;
     const int few = pairs * FN(PRODUCTS) * sizeof(REAL) < FN(TILE_BYTES);
-    const double filter = few ? 12 : all_costs[direction].filter;
+    const double filter =
+        transformed ? few ? 0 : 30 : few ? 12 : all_costs[direction].filter;
     const double direct = (double)(s->n * h * w) / (double)VLEN * pairs * (double)(s->kh * s->kw);
     const double cost = 0.5 / 0.8 * FN(PRODUCTS) * vectors * pairs + filter * pairs +
                         vectors * (there * (double)channels + back * (double)rows);

@@ -77,19 +77,19 @@ static void test_conv2d_shape(const pydl_conv2d_shape *s)
     void *got = blank(y.count);
     array want =
         widened(conv_expected(s, FORWARD, x, w, y, b.value), s, s->c + 1, 620, 1389);
-    RUN_OK(conv2d_forward, s, tx, tw, tb, NULL, 0, got);
+    RUN_OK(conv2d_forward, s, tx, tw, tb, NULL, 0, PYDL_AS_GIVEN, got);
     expect("conv2d_forward", got, want, 1);
     for (idx i = 0; i < y.count; i++)
         add(&want, i, y.value[i]);
-    RUN_OK(conv2d_forward, s, tx, tw, tb, ty, 0, got);
+    RUN_OK(conv2d_forward, s, tx, tw, tb, ty, 0, PYDL_AS_GIVEN, got);
     expect("conv2d_forward with a residual", got, want, 1);
     for (idx i = 0; i < y.count; i++)
         want.value[i] = want.value[i] < 0 ? 0 : want.value[i];
-    RUN_OK(conv2d_forward, s, tx, tw, tb, ty, 1, got);
+    RUN_OK(conv2d_forward, s, tx, tw, tb, ty, 1, PYDL_AS_GIVEN, got);
     expect("conv2d_forward with a residual and ReLU", got, want, 1);
     release(want);
     want = widened(conv_expected(s, FORWARD, x, w, y, NULL), s, s->c, 620, 1389);
-    RUN_OK(conv2d_forward, s, tx, tw, NULL, NULL, 0, got);
+    RUN_OK(conv2d_forward, s, tx, tw, NULL, NULL, 0, PYDL_AS_GIVEN, got);
     expect("conv2d_forward without bias", got, want, 1);
     release(want);
     free(got);

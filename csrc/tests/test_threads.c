@@ -188,7 +188,7 @@ void test_same_bits(void)
     for (int threads = 1; threads <= 5; threads++) {
         pydl_set_num_threads(threads);
         void *got[3] = {blank(sizes[0]), blank(sizes[1]), blank(sizes[2])};
-        RUN_OK(conv2d_forward, &s, tx, tw, NULL, NULL, 0, got[0]);
+        RUN_OK(conv2d_forward, &s, tx, tw, NULL, NULL, 0, PYDL_AS_GIVEN, got[0]);
         RUN_OK(conv2d_backward_input, &s, tdy, tw, got[1]);
         RUN_OK(conv2d_backward_weight, &s, tdy, tx, got[2]);
         for (int i = 0; i < 3; i++) {

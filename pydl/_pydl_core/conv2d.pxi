@@ -1,6 +1,8 @@
 cdef extern from "pydl.h" nogil:
     int pydl_conv2d_forward(int dtype, const conv2d_shape *s, const void *x, const void *w, const void *b,
-                            const void *residual, int relu, void *y)
+                            const void *residual, int relu, weight_form form, void *y)
+    int pydl_conv2d_weight_form(int dtype, const conv2d_shape *s, weight_form *form, idx *size)
+    int pydl_conv2d_pack_weight(int dtype, const conv2d_shape *s, weight_form form, const void *w, void *packed)
     int pydl_conv2d_backward_input(int dtype, const conv2d_shape *s, const void *dy, const void *w, void *dx)
     int pydl_conv2d_backward_weight(int dtype, const conv2d_shape *s, const void *dy, const void *x, void *dw)
     int pydl_conv2d_backward_bias(int dtype, idx n, idx oc, idx pixels, const void *dy, void *db)
@@ -15,19 +17,42 @@ cdef conv2d_shape conv_shape(tuple x_shape, tuple w_shape, tuple stride, tuple p
     return s
 
 
+cdef object packed_weight(dict cache, object w, int dtype, const conv2d_shape *s, weight_form *form):
+    """The weights in the form that this convolution reads, made at the first call with this w; w itself where that is the form."""
+    cdef idx size
+    cdef int status
+    check(pydl_conv2d_weight_form(dtype, s, form, &size), "conv2d_forward")
+    if form[0] == AS_GIVEN:
+        return w
+    if cache.get("w") is not w:
+        cache.clear()
+        cache["w"] = w
+    key = pydl_active().isa, <int>form[0]
+    packed = cache.get(key)
+    if packed is None:
+        packed = new_array((size,), w.dtype)
+        source = contiguous(w)
+        check(pydl_conv2d_pack_weight(dtype, s, form[0], address(source), address(packed)), "conv2d_forward")
+        cache[key] = packed
+    return packed
+
+
 def conv2d_forward(x, w, b=None, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto",
-                   bint relu=False, residual=None):
-    x, w, b, residual = contiguous(x), contiguous(w), contiguous(b), contiguous(residual)
+                   bint relu=False, residual=None,
+                   dict cache=None):
+    x, b, residual = contiguous(x), contiguous(b), contiguous(residual)
     cdef conv2d_shape s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups, algorithm)
     y = new_array((s.n, s.oc, s.oh, s.ow), x.dtype)
     cdef int dtype = code_of(x), status
+    cdef weight_form form = AS_GIVEN
+    w = contiguous(w if cache is None else packed_weight(cache, w, dtype, &s, &form))
     cdef void *px = address(x)
     cdef void *pw = address(w)
     cdef void *pb = address(b)
     cdef void *pr = address(residual)
     cdef void *py = address(y)
     with nogil:
-        status = pydl_conv2d_forward(dtype, &s, px, pw, pb, pr, relu, py)
+        status = pydl_conv2d_forward(dtype, &s, px, pw, pb, pr, relu, form, py)
     check(status, "conv2d_forward")
     return y
 

@@ -28,10 +28,11 @@ def _conv2d(
     dilation: Any,
     groups: Any,
     relu: bool,
+    cache: dict[Any, Any] | None,
 ) -> OpResult:
     x_shape, w_shape = x.shape, w.shape
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    y = kernels.conv2d_forward(x, w, b, relu=relu, residual=residual, **options)
+    y = kernels.conv2d_forward(x, w, b, relu=relu, residual=residual, cache=cache, **options)
     kept = y if relu else None
 
     def vjp(dy: Array) -> Gradients:
@@ -74,6 +75,7 @@ def conv2d(
     *,
     relu: bool = False,
     residual: Any = None,
+    cache: dict[Any, Any] | None = None,
 ) -> Tensor:
     """Cross-correlate images with filters.
 
@@ -91,6 +93,9 @@ def conv2d(
         pass over the result.
     residual : of the result's shape, optional
         Not in PyTorch: added before the ReLU, in the same pass.
+    cache : dict, optional
+        Not in PyTorch: for further calls with the same weight, whose values do not change; see
+        `kernels.conv2d_forward`.
 
     Returns
     -------
@@ -116,6 +121,7 @@ def conv2d(
         "dilation": dilation,
         "groups": groups,
         "relu": relu,
+        "cache": cache,
     }
     if ndim_of(input) == 3:
         if residual is not None:

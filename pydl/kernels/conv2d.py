@@ -11,7 +11,7 @@ from pydl.kernels.registry import active, kernel, takes
 from pydl.kernels.shapes import PairLike
 
 
-@kernel(spare=("relu", "residual"))
+@kernel(spare=("relu", "residual", "cache"))
 def conv2d_forward(
     x: np.ndarray,
     w: np.ndarray,
@@ -24,6 +24,7 @@ def conv2d_forward(
     algorithm: str = "auto",
     relu: bool = False,
     residual: np.ndarray | None = None,
+    cache: dict[Any, Any] | None = None,
 ) -> np.ndarray:
     """Convolve images with filters.
 
@@ -46,12 +47,15 @@ def conv2d_forward(
         Take the larger of 0 and each sum, as `relu_forward` does: NaN stays.
     residual : (N, OC, OH, OW), dtype of x, optional
         Added to the result, before the ReLU.
+    cache : dict, optional
+        Empty at first; keeps w in the form that the kernel reads, for further calls with this same
+        array, whose values must not change. Up to 4 times the memory of a 3x3 w.
 
     Returns
     -------
     y : (N, OC, OH, OW), dtype of x; OH, OW as in `conv_output_size`
 
-    A backend's function may lack relu and residual; they are then done after it.
+    A backend's function may lack relu, residual and cache: the first two are then done after it.
 
     Raises
     ------
@@ -85,6 +89,10 @@ def conv2d_forward(
         "algorithm": shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
     }
     run = active("conv2d_forward")
+    if cache is not None:
+        shapes.dictionary("cache", cache)
+        if takes(run, "cache"):
+            options["cache"] = cache
     if residual is not None and takes(run, "residual"):
         options["residual"], residual = residual, None
     if relu and residual is None and takes(run, "relu"):

@@ -317,6 +317,13 @@ def boolean(name: str, value: Any) -> bool:
     raise TypeError(f"{name}: expected a bool, got {_type_name(value)}")
 
 
+def dictionary(name: str, value: Any) -> dict[Any, Any]:
+    """Check a dict."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name}: expected a dict, got {_type_name(value)}")
+    return value
+
+
 def number(name: str, value: Any, least: float = -math.inf, below: float = math.inf) -> float:
     """`value` as a float with least <= value < below (inf passes if `below` is inf), never NaN."""
     if type(value) is not float:

@@ -12,8 +12,9 @@ from typing import Any
 
 from pydl import functional as F
 from pydl import nn
-from pydl.autograd import Tensor
-from pydl.models.image import ImageModel, PathLike, build
+from pydl.autograd import Tensor, is_grad_enabled
+from pydl.models.image import Fused, ImageModel, PathLike, build
+from pydl.runtime import empty
 
 _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
 
@@ -50,9 +51,23 @@ class _DenseBlock(nn.ModuleDict):
             self[f"denselayer{i + 1}"] = _DenseLayer(width, growth_rate, bn_size, drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
+        if len(x) == 1 and not is_grad_enabled():
+            return self._in_place(x)
         for layer in self.values():
             x = F.cat([x, layer(x)], 1)
         return x
+
+    def _in_place(self, x: Tensor) -> Tensor:
+        """The same for one image without a tape: features stay where they are, and join."""
+        first, height, width = x.shape[1:]
+        last = first + sum(layer.conv2.out_channels for layer in self.values())
+        features = empty((1, last, height, width), x.dtype)
+        features[:, :first] = x.numpy()
+        for layer in self.values():
+            new = layer(Tensor(features[:, :first])).numpy()
+            features[:, first : first + new.shape[1]] = new
+            first += new.shape[1]
+        return Tensor(features)
 
 
 def _transition(channels: int) -> nn.Sequential:

@@ -102,6 +102,7 @@ class Conv2d(_Conv):
     """
 
     _axes = 2
+    _cache: dict[Any, Any] | None = None
 
     def forward(
         self, input: Any, *, norm: Module | None = None, relu: bool = False, residual: Any = None
@@ -123,6 +124,7 @@ class Conv2d(_Conv):
             self.groups,
             relu=relu and here,
             residual=residual if here else None,
+            cache=self._cache,
         )
         return y if norm is None else norm(y, relu=relu, residual=residual)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pydl.kernels.reference.windows import add_windows, windows
@@ -20,6 +22,7 @@ def conv2d_forward(
     algorithm: str,
     relu: bool = False,
     residual: np.ndarray | None = None,
+    cache: dict[Any, Any] | None = None,
 ) -> np.ndarray:
     """x (N,C,H,W), w (OC,C/groups,KH,KW), b (OC,), residual of y -> y (N,OC,OH,OW)."""
     patches = _patches(x, w.shape, stride, padding, dilation)

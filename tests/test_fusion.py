@@ -1,0 +1,238 @@
+"""pydl.fuse: a fused copy gives the results of the model, to rounding, with fewer passes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pydl
+from pydl import kernels, models, nn, runtime
+from pydl.testing import tolerance
+
+RNG = np.random.default_rng(0)
+
+
+def settled(model: nn.Module) -> nn.Module:
+    """The model in evaluation, its batch norms as if they had seen batches."""
+    rng = np.random.default_rng(1)
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            size = module.num_features
+            for name, values in (
+                ("running_mean", rng.normal(0, 0.3, size)),
+                ("running_var", rng.uniform(0.5, 2, size)),
+                ("weight", rng.uniform(0.5, 1.5, size)),
+                ("bias", rng.normal(0, 0.3, size)),
+            ):
+                array = getattr(module, name)
+                if array is not None:
+                    np.copyto(array.data if isinstance(array, pydl.Tensor) else array, values)
+    return model.eval()
+
+
+def kinds(model: nn.Module, kind: type) -> int:
+    return sum(isinstance(module, kind) for module in model.modules())
+
+
+def both(model: nn.Module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, nn.Module]:
+    """What the model and its fused copy make of x, twice, so that kept weights are used too."""
+    before = model.state_dict()
+    with pydl.no_grad():
+        want = model(x).numpy()
+        fused = pydl.fuse(model)
+        got = fused(x).numpy()
+        assert got.tobytes() == fused(x).numpy().tobytes()
+        assert want.tobytes() == model(x).numpy().tobytes()
+    for name, value in model.state_dict().items():
+        assert value.tobytes() == before[name].tobytes(), name
+    return want, got, fused
+
+
+def close(want: np.ndarray, got: np.ndarray, layers: int, terms: int) -> None:
+    """Equal to rounding: every layer adds the error of a sum, and hands on those before it.
+
+    A folded weight is rounded twice, to s w and once more in its products, like two more terms.
+    """
+    assert got.dtype == want.dtype and got.shape == want.shape
+    limit = layers * tolerance(want.dtype, terms + 2, float(np.abs(want).max()))
+    assert np.abs(want - got).max() <= limit
+
+
+CHAINS = {
+    "conv norm relu": [nn.Conv2d(3, 9, 3, padding=1, bias=False), nn.BatchNorm2d(9), nn.ReLU()],
+    "conv norm": [nn.Conv2d(3, 9, 1, stride=2), nn.BatchNorm2d(9)],
+    "conv relu": [nn.Conv2d(3, 9, 5), nn.ReLU()],
+    "conv alone": [nn.Conv2d(3, 9, (3, 2))],
+    "depthwise": [nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6, eps=0.1), nn.ReLU()],
+    "groups": [nn.Conv2d(3, 33, 3, groups=3), nn.BatchNorm2d(33), nn.ReLU()],
+    "no affine": [nn.Conv2d(3, 9, 3, padding=1), nn.BatchNorm2d(9, affine=False), nn.ReLU()],
+    "two": [
+        nn.Conv2d(3, 8, 3, padding="same"), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Sequential(nn.Conv2d(8, 5, 3), nn.BatchNorm2d(5)), nn.ReLU(), nn.Dropout(0.5),
+        nn.Flatten(), nn.Linear(5 * 3 * 2, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 4),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain(name: str, dtype: type) -> None:
+    model = settled(nn.Sequential(*CHAINS[name])).to(dtype)
+    want, got, fused = both(model, RNG.standard_normal((2, 3, 10, 9)).astype(dtype))
+    close(want, got, 4, 3 * 3 * 9)
+    assert kinds(fused, nn.BatchNorm2d) == kinds(fused, nn.BatchNorm1d) == 0
+    assert kinds(fused, nn.ReLU) == (1 if name == "two" else 0)  # after the inner chain
+    assert list(fused._modules) == list(model._modules)
+
+
+def test_sequences() -> None:
+    model = settled(nn.Sequential(nn.Conv1d(3, 5, 3), nn.BatchNorm1d(5), nn.ReLU()))
+    want, got, fused = both(model, RNG.standard_normal((2, 3, 11)).astype("f4"))
+    close(want, got, 1, 9)
+    assert kinds(fused, nn.BatchNorm1d) == 0 and kinds(fused, nn.ReLU) == 1
+
+
+NETWORKS = {
+    "alexnet_small": (32, 0),
+    "vgg_small": (32, 0),
+    "googlenet_small": (32, 0),
+    "resnet_small": (32, 0),
+    "plain_small": (32, 0),
+    "densenet_small": (32, None),
+    "resnet18": (64, 0),
+    "resnet50": (64, 0),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_zoo(name: str) -> None:
+    size, norms = NETWORKS[name]
+    pydl.manual_seed(0)
+    model = settled(models.get_model(name))
+    want, got, fused = both(model, RNG.standard_normal((2, 3, size, size)).astype("f4"))
+    close(want, got, 50, 4608 * 52)  # layers, and the longest sum, of Winograd's algorithm
+    left = kinds(fused, nn.BatchNorm2d)
+    if norms is None:  # the norm before a layer's first convolution stays, and its last one's
+        assert 0 < left < kinds(model, nn.BatchNorm2d)
+    else:
+        assert left == norms
+
+
+class Block(nn.Module):
+    folds = (("conv", "bn"),)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.conv(x, norm=self.bn, relu=True, residual=x)
+
+
+def test_a_module_of_ones_own() -> None:
+    want, got, fused = both(
+        settled(nn.Sequential(Block(), Block())), RNG.standard_normal((2, 4, 7, 5)).astype("f4")
+    )
+    close(want, got, 2, 40)
+    assert kinds(fused, nn.BatchNorm2d) == 0
+
+    class Wrong(Block):
+        folds = (("conv", "norm"),)
+
+    with pytest.raises(ValueError, match="folds: Wrong has no module 'norm'"):
+        pydl.fuse(Wrong())
+
+
+def test_what_cannot_be_fused_stays() -> None:
+    class Twice(nn.Sequential):
+        def forward(self, input):
+            return self[1](self[0](input)) + self[0](input)
+
+    conv = nn.Conv2d(3, 3, 1)
+    shared = nn.Sequential(conv, nn.BatchNorm2d(3), conv, nn.ReLU())
+    batch = nn.BatchNorm2d(3, track_running_stats=False)
+    for model in (
+        Twice(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)),
+        shared,
+        nn.Sequential(nn.Conv2d(3, 3, 1), batch),
+        nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)),
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh(), nn.BatchNorm2d(4)),
+    ):
+        want, got, fused = both(settled(model), RNG.standard_normal((2, 3, 4, 5)).astype("f4"))
+        np.testing.assert_array_equal(got, want)
+        assert kinds(fused, nn.BatchNorm2d) == 1
+
+
+def test_it_refuses_training_and_new_weights() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    fused = pydl.fuse(model)
+    assert model.training and not fused.training
+    assert not any(p.requires_grad for p in fused.parameters())
+    with pytest.raises(RuntimeError, match="a fused model is for inference"):
+        fused.train()(np.zeros((1, 3, 1, 1), "f4"))
+    with pytest.raises(ValueError, match="read-only"):
+        fused.load_state_dict(fused.state_dict())
+    with pytest.raises(TypeError, match="model: expected a Module, got int"):
+        pydl.fuse(3)  # type: ignore[arg-type]
+
+
+def test_a_folded_norm_of_features_needs_features() -> None:
+    fused = pydl.fuse(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+    with pytest.raises(ValueError, match=r"input: expected shape \(N, 3\) where"):
+        fused(np.zeros((2, 4, 3), "f4"))
+
+
+def test_gradients_of_the_input() -> None:
+    model = settled(nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU())).double()
+    x = RNG.standard_normal((2, 3, 6, 5))
+    grads = []
+    for network in (model, pydl.fuse(model)):
+        t = pydl.Tensor(x, requires_grad=True)
+        network(t).sum().backward()
+        grads.append(t.grad)
+    np.testing.assert_allclose(grads[1], grads[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("isa", runtime.available_isas())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "winograd"])
+def test_kept_weights_give_the_same_results(algorithm: str, dtype: type, isa: str) -> None:
+    for x_shape, w_shape, options in (
+        ((1, 40, 9, 8), (33, 40, 3, 3), {"padding": 1}),
+        ((2, 6, 9, 8), (30, 3, 3, 3), {"groups": 2}),
+        ((2, 6, 9, 8), (6, 1, 3, 3), {"groups": 6}),
+        ((1, 300, 4, 5), (17, 300, 1, 1), {}),
+        ((3, 7, 11, 10), (5, 7, 5, 5), {"stride": 2, "padding": 2}),
+        ((1, 16, 12, 12), (20, 16, 5, 5), {"padding": 2}),
+        ((0, 3, 4, 4), (2, 3, 3, 3), {}),
+    ):
+        if algorithm == "winograd" and ("groups" in options or w_shape[2] == 1 or "stride" in options):
+            continue
+        x, w = RNG.standard_normal(x_shape).astype(dtype), RNG.standard_normal(w_shape).astype(dtype)
+        cache: dict = {}
+        with kernels.use("native"), runtime.use_isa(isa):
+            y = [
+                kernels.conv2d_forward(x, w, algorithm=algorithm, cache=cache, **options)
+                for _ in range(2)
+            ]
+            plain = kernels.conv2d_forward(x, w, algorithm="direct", **options)
+        assert y[0].tobytes() == y[1].tobytes()
+        wino = 52 if w_shape[2] in (3, 5) else 1
+        limit = tolerance(dtype, w[0].size * wino, max(1.0, np.abs(plain).max(initial=0)))
+        assert np.abs(y[0] - plain).max(initial=0) <= limit
+
+
+def test_kept_weights_are_made_again_for_others() -> None:
+    x = RNG.standard_normal((1, 8, 9, 9)).astype("f4")
+    cache: dict = {}
+    with kernels.use("native"):
+        for _ in range(3):
+            w = RNG.standard_normal((16, 8, 3, 3)).astype("f4")
+            got = kernels.conv2d_forward(x, w, algorithm="direct", cache=cache)
+            want = kernels.conv2d_forward(x, w, algorithm="direct")
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+        with pytest.raises(TypeError, match="cache: expected a dict, got list"):
+            kernels.conv2d_forward(x, w, cache=[])  # type: ignore[arg-type]
+    with kernels.use("reference"):
+        np.testing.assert_allclose(kernels.conv2d_forward(x, w, cache={}), want, rtol=1e-4, atol=1e-4)
