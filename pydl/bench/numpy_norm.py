@@ -96,7 +96,7 @@ def layer_norm_forward(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x (..., *D) -> y, mean (...), rstd (...)."""
     leading = x.shape[: x.ndim - normalized_ndim]
-    rows = x.reshape(prod(leading), -1)
+    rows = x.reshape(prod(leading), prod(x.shape[len(leading) :]))
     mean = rows.mean(1)
     with np.errstate(invalid="ignore"):
         y = rows - mean[:, None]
@@ -117,7 +117,8 @@ def layer_norm_backward(
     weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> dx, dweight, dbias."""
-    tail, rows = x.shape[mean.ndim :], (mean.size, -1)
+    tail = x.shape[mean.ndim :]
+    rows = (mean.size, prod(tail))
     g, normalised = dy.reshape(rows), x.reshape(rows) - mean.reshape(-1, 1)
     normalised *= rstd.reshape(-1, 1)
     with np.errstate(invalid="ignore"):
