@@ -20,6 +20,7 @@ from pydl.bench.layers import (
     CONVOLUTIONS,
     DEPTHWISE,
     LARGE,
+    NORMS,
     POOLINGS,
     RESPONSE_NORMS,
     Concatenation,
@@ -392,6 +393,97 @@ def _response_norm_cases(layer: ResponseNorm) -> list[Case]:
             (2 * window + 12,),
             numbers=4 * prod(shape),
             options={"size": window, "k": 2.0, **options},
+        ),
+    ]
+
+
+def _batch_norm_cases(name: str, shape: tuple[int, ...]) -> list[Case]:
+    """Training, inference and backward; alone, with a ReLU, and with a residual and a ReLU."""
+    size, c = prod(shape), shape[1]
+    many = size // c
+
+    def inputs(r: np.random.Generator, d: np.dtype) -> Inputs:
+        found = {key: _normal(r, d, *shape) for key in ("x", "dy", "residual")}
+        found |= {key: _normal(r, d, c) for key in ("weight", "bias", "mean")}
+        return {**found, "rstd": r.uniform(0.5, 2, c).astype(d)}
+
+    def with_y(r: np.random.Generator, d: np.dtype) -> Inputs:
+        return {**inputs(r, d), "y": np.maximum(_normal(r, d, *shape), 0)}
+
+    def case(
+        kernel: str, fused: str, call: Callable[[Inputs], tuple[Any, ...]], arrays: int, terms: Any
+    ) -> Case:
+        operation = kernel.replace("norm_", f"norm_{fused}")
+        make = with_y if fused and kernel.endswith("backward") else inputs
+        return Case(
+            operation,
+            name,
+            operation,
+            (kernel,),
+            make,
+            call,
+            terms,
+            numbers=arrays * size,
+            options={"fused": fused},
+        )
+
+    found = []
+    for fused, arrays in (("", 0), ("relu_", 0), ("add_relu_", 1)):
+        relu, add = bool(fused), "add" in fused
+
+        def forward(a: Inputs, relu: bool = relu, add: bool = add) -> tuple[Any, ...]:
+            residual = a["residual"] if add else None
+            return kernels.batch_norm_forward(a["x"], a["weight"], a["bias"], residual, relu=relu)[
+                :1
+            ]
+
+        def inference(a: Inputs, relu: bool = relu, add: bool = add) -> tuple[Any, ...]:
+            operands = (a["mean"], a["rstd"], a["weight"], a["bias"])  # any positive variance
+            residual = a["residual"] if add else None
+            return (kernels.batch_norm_inference(a["x"], *operands, residual, relu=relu),)
+
+        def backward(a: Inputs, add: bool = add) -> tuple[Any, ...]:
+            operands = (a["mean"], a["rstd"], a["weight"], a.get("y"))
+            return kernels.batch_norm_backward(a["dy"], a["x"], *operands, residual=add)
+
+        more = int(relu) + arrays
+        terms = (many + 8,) * (3 + arrays)
+        found += [
+            case("batch_norm_forward", fused, forward, 2 + arrays, (many + 8,)),
+            case("batch_norm_inference", fused, inference, 2 + arrays, (8,)),
+            case("batch_norm_backward", fused, backward, 3 + more, terms),
+        ]
+    return found
+
+
+def _layer_norm_cases(name: str, rows: int, size: int) -> list[Case]:
+    def inputs(r: np.random.Generator, d: np.dtype) -> Inputs:
+        found = {key: _normal(r, d, rows, size) for key in ("x", "dy")}
+        found |= {key: _normal(r, d, size) for key in ("weight", "bias")}
+        return {**found, "mean": _normal(r, d, rows), "rstd": r.uniform(0.5, 2, rows).astype(d)}
+
+    return [
+        Case(
+            "layer_norm_forward",
+            name,
+            "layer_norm_forward",
+            ("layer_norm_forward",),
+            inputs,
+            lambda a: kernels.layer_norm_forward(a["x"], a["weight"], a["bias"]),
+            (size + 8,) * 3,
+            numbers=2 * rows * size,
+        ),
+        Case(
+            "layer_norm_backward",
+            name,
+            "layer_norm_backward",
+            ("layer_norm_backward",),
+            inputs,
+            lambda a: kernels.layer_norm_backward(
+                a["dy"], a["x"], a["mean"], a["rstd"], a["weight"]
+            ),
+            (size + 8, rows + 8, rows),
+            numbers=3 * rows * size,
         ),
     ]
 
@@ -820,6 +912,9 @@ _QUICK = {
     "densenet121 1024@7 n8",
     "alexnet 256@7-6 n8",
     "alexnet 96@55 n1",
+    "resnet50 256@56 n1",
+    "mlp 512 n64",
+    "transformer 1024x512",
     "lenet 3136-512 n64",
     "512",
     "m64 k576 n3136",
@@ -851,6 +946,13 @@ def _all_cases() -> Iterable[Case]:
         yield from _pooling_cases(pooling)
     for response_norm in RESPONSE_NORMS:
         yield from _response_norm_cases(response_norm)
+    for norm in NORMS:
+        for batch in (1, 8):
+            images = (batch, norm.channels, norm.size, norm.size)
+            yield from _batch_norm_cases(f"{norm} n{batch}", images)
+    yield from _batch_norm_cases("mlp 512 n64", (64, 512))
+    for name, count, width in (("transformer", 1024, 512), ("bert", 4096, 768), ("lstm", 64, 650)):
+        yield from _layer_norm_cases(f"{name} {count}x{width}", count, width)
     for network, n, i, o in (
         ("alexnet", 8, 9216, 4096),
         ("vgg16", 1, 4096, 4096),

@@ -207,6 +207,36 @@ class Pooling(NamedTuple):
         return f"{self.network} {window}{self.channels}@{self.size}{to}{ceil} n{self.batch}"
 
 
+class Norm(NamedTuple):
+    """A batch normalisation of square images."""
+
+    network: str
+    channels: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.network} {self.channels}@{self.size}"
+
+
+NORMS = (
+    # He, Zhang, Ren, Sun 2015: the stem, and the widest of each stage; 64@56 is within the first
+    Norm("resnet50", 64, 112),
+    Norm("resnet50", 64, 56),
+    Norm("resnet50", 256, 56),
+    Norm("resnet50", 512, 28),
+    Norm("resnet50", 1024, 14),
+    Norm("resnet50", 512, 7),
+    Norm("resnet50", 2048, 7),
+    # Huang, Liu, van der Maaten, Weinberger 2016: inputs of layers amid the blocks
+    Norm("densenet121", 128, 56),
+    Norm("densenet121", 320, 28),
+    Norm("densenet121", 128, 14),
+    Norm("densenet121", 640, 14),
+    Norm("densenet121", 1024, 7),
+)
+"""Batch normalisations of these networks."""
+
+
 POOLINGS = (
     Pooling("vgg16", "max", 1, 64, 224, 2, 2),
     Pooling("vgg16", "max", 8, 64, 224, 2, 2),

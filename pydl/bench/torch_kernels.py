@@ -164,6 +164,52 @@ def _local_response_norm_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> R
     return lambda: grad(y, x, dy, retain_graph=True)
 
 
+def _batch_norm_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    x, w, b, finish = t["x"], t["weight"], t["bias"], _finish(torch, t, o)
+    norm = torch.ops.aten.native_batch_norm
+    return lambda: finish(norm(x, w, b, None, None, True, 0.1, 1e-5)[0])
+
+
+def _batch_norm_inference(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    x, finish, norm = t["x"], _finish(torch, t, o), torch.nn.functional.batch_norm
+    mean, var, w, b = t["mean"], t["rstd"], t["weight"], t["bias"]
+    return lambda: finish(norm(x, mean, var, w, b, False, 0.1, 1e-5))
+
+
+def _finish(torch: Any, t: Inputs, o: dict[str, Any]) -> Callable[[Any], Any]:
+    """The residual and the ReLU after a normalisation, in place."""
+    residual = t["residual"]
+    if "add" in o["fused"]:
+        return lambda y: y.add_(residual).relu_()
+    return (lambda y: y.relu_()) if o["fused"] else (lambda y: y)
+
+
+def _batch_norm_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    aten, dy, x, y = torch.ops.aten, t["dy"], t["x"], t.get("y")
+    w, mean, rstd = t["weight"], t["mean"], t["rstd"]
+    rest = (w, None, None, mean, rstd, True, 1e-5, [True, True, True])
+
+    def run() -> Any:
+        g = dy if y is None else aten.threshold_backward(dy, y, 0)
+        results = aten.native_batch_norm_backward(g, x, *rest)
+        return (*results, g) if "add" in o["fused"] else results
+
+    return run
+
+
+def _layer_norm_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> tuple[Run, Adapt]:
+    norm, x, w, b = torch.ops.aten.native_layer_norm, t["x"], t["weight"], t["bias"]
+    size = list(w.shape)
+    return lambda: norm(x, size, w, b, 1e-5), lambda r: as_arrays([r[0], r[1][:, 0], r[2][:, 0]])
+
+
+def _layer_norm_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward, dy, x, w, b = (torch.ops.aten.native_layer_norm_backward, t["dy"], t["x"],
+                             t["weight"], t["bias"])  # fmt: skip
+    mean, rstd, size = t["mean"][:, None], t["rstd"][:, None], list(w.shape)
+    return lambda: backward(dy, x, size, mean, rstd, w, b, [True, True, True])
+
+
 def _linear_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
     linear, x, w, b = torch.nn.functional.linear, t["x"], t["w"], t["b"]
     return lambda: linear(x, w, b)
@@ -375,6 +421,17 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "adaptive_avg_pool2d_backward": _adaptive_avg_pool2d_backward,
     "local_response_norm_forward": _local_response_norm_forward,
     "local_response_norm_backward": _local_response_norm_backward,
+    **{
+        f"batch_norm_{fused}{pass_}": build
+        for fused in ("", "relu_", "add_relu_")
+        for pass_, build in (
+            ("forward", _batch_norm_forward),
+            ("inference", _batch_norm_inference),
+            ("backward", _batch_norm_backward),
+        )
+    },
+    "layer_norm_forward": _layer_norm_forward,
+    "layer_norm_backward": _layer_norm_backward,
     "linear_forward": _linear_forward,
     "linear_backward": _linear_backward,
     "matmul": _matmul,
