@@ -82,6 +82,21 @@ def _without_save(options: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k != "save"}
 
 
+def _batch_norm_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    masked = y[0] if o.get("relu") else None
+    return [dy, a[0], y[1], y[2], a[1], masked], {"residual": a[3] is not None}
+
+
+def _inference_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    rstd = 1 / np.sqrt(a[2] + o.get("eps", 1e-5))
+    masked = y[0] if o.get("relu") else None
+    return [dy, a[0], a[1], rstd, a[3], masked], {"training": False, "residual": a[5] is not None}
+
+
+def _layer_norm_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    return [dy, a[0], y[1], y[2], a[1]], {}
+
+
 GRADIENTS = (
     Gradient("col2im", "im2col", 0, lambda dy, a, y, o: ([dy, a[0].shape, a[1]], o)),
     Gradient("im2col", "col2im", 0, lambda dy, a, y, o: ([dy, a[2]], o)),
@@ -151,6 +166,18 @@ GRADIENTS = (
         "embedding_forward",
         1,
         lambda dy, a, y, o: ([dy, a[0], len(a[1])], {}),
+    ),
+    *(
+        Gradient("batch_norm_backward", "batch_norm_forward", i, _batch_norm_gradient, result=r)
+        for i, r in enumerate((0, 1, 2, 3))
+    ),
+    *(
+        Gradient("batch_norm_backward", "batch_norm_inference", i, _inference_gradient, result=r)
+        for i, r in ((0, 0), (3, 1), (4, 2), (5, 3))
+    ),
+    *(
+        Gradient("layer_norm_backward", "layer_norm_forward", i, _layer_norm_gradient, result=i)
+        for i in range(3)
     ),
     *(
         Gradient("rnn_backward", "rnn_forward", i, _rnn_gradient, outputs=2, result=i)
@@ -840,6 +867,106 @@ def _dropout_cases() -> list[Case]:
     return found
 
 
+# Batch normalisation: x. Rows of 1 to several vectors, few and many values in a channel, strips of
+# features, more channels than a task takes.
+_NORMALISED = (
+    (4, 5),
+    (2, 1),
+    (70, 133),
+    (3, 300),
+    (5, 17, 3),
+    (2, 9, 8),
+    (3, 5, 16),
+    (2, 35, 7, 7),
+    (4, 3, 5, 13),
+    (2, 2, 33, 31),
+    (1, 17, 9, 21),
+    (3, 2, 40, 53),
+    (1, 2, 91, 101),
+    (2, 3, 2, 3, 4),
+    (0, 3, 4, 5),
+)
+
+
+def _batch_norm_cases() -> list[Case]:
+    found = []
+
+    def add(name: str, x: tuple[int, ...], options: dict[str, Any], without: str = "") -> None:
+        """Cases of all three kernels; `without` names the operands that are None."""
+        relu, add_residual = options.get("relu", False), "residual" not in without
+        c, terms = (x[1],), max(1, math.prod(x) // x[1])
+        smooth = not relu or math.prod(x) < 1000  # a step may take some of many over the kink
+
+        def operands(r: np.random.Generator, d: np.dtype) -> list[Any]:
+            weight, bias = r.uniform(-2, 2, c).astype(d), _normal(r, d, *c)
+            return [
+                None if "weight" in without else weight,
+                None if "bias" in without else bias,
+                _normal(r, d, *x) if add_residual else None,
+            ]
+
+        def forward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            return [_normal(r, d, *x), *operands(r, d)], options
+
+        def inference(r: np.random.Generator, d: np.dtype) -> Arguments:
+            statistics = [_normal(r, d, *c), r.uniform(0.5, 2, c).astype(d)]
+            return [_normal(r, d, *x), *statistics, *operands(r, d)], options
+
+        def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            y = np.maximum(_normal(r, d, *x), 0) if relu else None
+            statistics = [_normal(r, d, *c), r.uniform(0.5, 2, c).astype(d)]
+            arguments = [_normal(r, d, *x), _normal(r, d, *x), *statistics, operands(r, d)[0], y]
+            return arguments, {"residual": add_residual}
+
+        def frozen(r: np.random.Generator, d: np.dtype) -> Arguments:
+            return backward(r, d)[0], {"residual": add_residual, "training": False}
+
+        found.append(Case("batch_norm_forward", name, forward, terms + 8, smooth))
+        found.append(Case("batch_norm_inference", name, inference, 8, smooth))
+        found.append(Case("batch_norm_backward", name, backward, terms + 8))
+        found.append(Case("batch_norm_backward", f"{name}, frozen", frozen, terms + 8))
+
+    for x in _NORMALISED:
+        add(f"{x}", x, {}, "residual")
+        add(f"{x}, residual, relu", x, {"relu": True})
+    for x in ((5, 17, 3), (2, 35, 7, 7), (3, 2, 40, 53)):
+        add(f"{x}, relu", x, {"relu": True, "eps": 0.3}, "residual")
+        add(f"{x}, residual", x, {})
+        add(f"{x}, no weight", x, {}, "weight, residual")
+        add(f"{x}, no weight, no bias", x, {}, "weight, bias, residual")
+    return found
+
+
+def _layer_norm_cases() -> list[Case]:
+    found = []
+
+    def add(name: str, x: tuple[int, ...], options: dict[str, Any], without: str = "") -> None:
+        tail = x[len(x) - options.get("normalized_ndim", 1) :]
+        leading, terms = x[: len(x) - len(tail)], math.prod(tail) + 8
+
+        def parameter(r: np.random.Generator, d: np.dtype, kind: str) -> Any:
+            return None if kind in without else r.uniform(-2, 2, tail).astype(d)
+
+        def forward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            return [_normal(r, d, *x), parameter(r, d, "weight"), parameter(r, d, "bias")], options
+
+        def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            statistics = [_normal(r, d, *leading), np.asarray(r.uniform(0.5, 2, leading), d)]
+            arguments = [_normal(r, d, *x), _normal(r, d, *x), *statistics]
+            return [*arguments, parameter(r, d, "weight")], {}
+
+        found.append(Case("layer_norm_forward", name, forward, terms))
+        found.append(Case("layer_norm_backward", name, backward, terms + math.prod(leading)))
+
+    for x in ((3, 5), (7,), (4, 1), (2, 3, 16), (35, 33), (2, 1100), (3, 9001), (300, 17), (0, 5)):
+        add(f"{x}", x, {})
+    add("(4, 3, 5) 2 axes", (4, 3, 5), {"normalized_ndim": 2})
+    add("(3, 2, 5, 7) 3 axes, eps", (3, 2, 5, 7), {"normalized_ndim": 3, "eps": 0.3})
+    add("(3, 70), no bias", (3, 70), {}, "bias")
+    add("(3, 70), no weight, no bias", (3, 70), {}, "weight, bias")
+    return found
+
+
 # Recurrence: (T, B, I, H)
 _SEQUENCES = (
     (3, 2, 5, 3),
@@ -1069,6 +1196,8 @@ CASES: tuple[Case, ...] = (
     *_activation_cases(),
     *_softmax_cases(),
     *_cross_entropy_cases(),
+    *_batch_norm_cases(),
+    *_layer_norm_cases(),
     *_dropout_cases(),
     *_recurrent_cases("rnn", 1, 1, 1, _rnn_gradient, {}),
     *_recurrent_cases("rnn", 1, 1, 1, _rnn_gradient, {"nonlinearity": "relu"}),
