@@ -21,7 +21,8 @@ and torchvision publish. A layer of one's own says its number in a method
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -116,7 +117,7 @@ def summary(
     dtype : the input's dtype, or a list of them; None takes that of the first parameter. Indices
         for an embedding are integers: ``dtype=int``.
     depth : levels of modules to show, a deeper one as part of the one that holds it; None shows all
-        layers that hold no others.
+        layers that hold no others, but those that have no parameters and do not run.
 
     Returns
     -------
@@ -131,29 +132,50 @@ def summary(
         A negative size, or a depth below 1. What the network says about an input of the wrong shape
         comes through.
     """
+    if depth is not None and depth < 1:
+        raise ValueError(f"depth: expected at least 1 or None, got {depth}")
+    calls: dict[int, _Calls] = defaultdict(_Calls)
+    run_once(model, input_shape, dtype, after=lambda module, args, output: (
+        calls[id(module)].add(module, args, output)))
+    return _table(model, calls, depth)
+
+
+def run_once(
+    model: Module,
+    input_shape: Any,
+    dtype: Any = None,
+    *,
+    before: Callable[[Module, tuple[Any, ...]], None] | None = None,
+    after: Callable[[Module, tuple[Any, ...], Any], None] | None = None,
+) -> tuple[list[Tensor], Any]:
+    """Run a network on zeros, with hooks on all its modules, and leave it as it was.
+
+    Parameters and errors are those of `summary`.
+
+    Returns
+    -------
+    (inputs, output)
+    """
     from pydl.nn import Module
     from pydl.nn.utils import evaluating
 
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a Module, got {type(model).__name__}")
-    if depth is not None and depth < 1:
-        raise ValueError(f"depth: expected at least 1 or None, got {depth}")
     inputs = _inputs(model, input_shape, dtype)
-    calls: dict[int, _Calls] = {id(module): _Calls() for module in model.modules()}
-
-    def hook(module: Module, args: tuple[Any, ...], output: Any) -> None:
-        calls[id(module)].add(module, args, output)
-
-    handles = [module.register_forward_hook(hook) for module in model.modules()]
+    handles = []
+    for module in model.modules():
+        if before is not None:
+            handles.append(module.register_forward_pre_hook(before))
+        if after is not None:
+            handles.append(module.register_forward_hook(after))
     state = random.get_state()
     try:
         with evaluating(model), no_grad():
-            model(*inputs)
+            return inputs, model(*inputs)
     finally:
         random.set_state(state)
         for handle in handles:
             handle.remove()
-    return _table(model, calls, depth)
 
 
 class _Calls:
@@ -167,7 +189,7 @@ class _Calls:
 
     def add(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
         self.count += 1
-        arrays = list(_arrays(output))
+        arrays = _arrays(output)
         if self.count == 1:
             self.outputs = tuple(a.shape for a in arrays)
         own = getattr(module, "multiply_adds", None)
@@ -178,7 +200,7 @@ class _Calls:
             self.multiply_adds = None
         else:
             self.multiply_adds += number
-        given = list(_arrays(args))
+        given = _arrays(args)
         self.activation_bytes += sum(
             a.nbytes for a in arrays if not any(np.may_share_memory(a, b) for b in given))
 
@@ -228,7 +250,7 @@ def _table(model: Module, calls: dict[int, _Calls], depth: int | None) -> Summar
         if level == depth:
             rows.append(_sum(row, [r for n, r in own.items() if f"{n}.".startswith(f"{name}.")]))
         elif (depth is None or level < depth) and (
-                name in leaves or row.parameters or row.multiply_adds != 0):
+                name in leaves and row.calls or row.parameters or row.multiply_adds != 0):
             rows.append(row)
     total = _sum(own[""], list(own.values()))
     return Summary(rows, total._replace(multiply_adds=total.multiply_adds or 0), unknown)
@@ -279,15 +301,14 @@ def _inputs(model: Module, shapes: Any, dtype: Any) -> list[Tensor]:
     return [Tensor(np.zeros(shape, d)) for shape, d in zip(shapes, dtypes, strict=True)]
 
 
-def _arrays(value: Any) -> Iterator[np.ndarray]:
-    """The arrays in an output: a Tensor, or tuples, lists and dicts of them."""
-    if isinstance(value, Tensor):
-        yield value.data
-    elif isinstance(value, np.ndarray):
+def arrays_in(value: Any, kind: type | tuple[type, ...]) -> Iterator[Any]:
+    """The objects of a kind in an output: one itself, or tuples, lists and dicts of them."""
+    if isinstance(value, kind):
         yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _arrays(part)
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _arrays(part)
+    elif isinstance(value, (dict, tuple, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from arrays_in(part, kind)
+
+
+def _arrays(value: Any) -> list[np.ndarray]:
+    return [np.asarray(a) for a in arrays_in(value, (Tensor, np.ndarray))]

@@ -246,3 +246,20 @@ def test_the_function_hides_the_module_of_its_name():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
                           check=True)
     assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize(("name", "parameters", "multiply_adds"), [
+    ("alexnet", 61_100_840, 714_188_480),
+    ("vgg16", 138_357_544, 15_470_264_320),
+    ("resnet50", 25_557_032, 4_089_184_256),
+    ("densenet121", 7_978_856, 2_834_161_664),
+])
+def test_the_networks_of_the_literature(name, parameters, multiply_adds):
+    """torchvision publishes 0.71, 15.47, 4.09 and 2.83 thousand million for 224x224."""
+    with nn.init.skipped():
+        model = models.get_model(name)
+    for p in model.parameters():
+        p.data[...] = 0
+    total = pydl.summary(model, (1, 3, 224, 224)).total
+    assert (total.parameters, total.multiply_adds) == (parameters, multiply_adds)
+    assert total.outputs == ((1, 1000),)
