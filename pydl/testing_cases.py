@@ -97,6 +97,14 @@ def _layer_norm_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> A
     return [dy, a[0], y[1], y[2], a[1]], {}
 
 
+def _sum_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    return [dy, y[0] if o.get("relu") else np.ones_like(dy)], {}
+
+
+def _cut_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    return [dy, [array.shape[o["axis"]] for array in a]], o
+
+
 GRADIENTS = (
     Gradient("col2im", "im2col", 0, lambda dy, a, y, o: ([dy, a[0].shape, a[1]], o)),
     Gradient("im2col", "col2im", 0, lambda dy, a, y, o: ([dy, a[2]], o)),
@@ -152,6 +160,17 @@ GRADIENTS = (
     Gradient("relu_backward", "relu_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
     Gradient("sigmoid_backward", "sigmoid_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
     Gradient("tanh_backward", "tanh_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
+    *(
+        Gradient(
+            f"{stem}_backward", f"{stem}_forward", 0, lambda dy, a, y, o: ([dy, a[0]], o)
+        )
+        for stem in ("leaky_relu", "elu", "gelu", "silu", "softplus", "hardswish")
+    ),
+    *(Gradient("relu_backward", "add_forward", i, _sum_gradient) for i in (0, 1)),
+    *(
+        Gradient("concatenate_backward", "concatenate_forward", i, _cut_gradient, result=i)
+        for i in range(3)
+    ),
     Gradient("softmax_backward", "softmax_forward", 0, lambda dy, a, y, o: ([dy, y[0]], o)),
     Gradient("log_softmax_backward", "log_softmax_forward", 0, lambda dy, a, y, o: ([dy, y[0]], o)),
     Gradient(
@@ -742,6 +761,108 @@ def _activation_cases() -> list[Case]:
     return found
 
 
+def _smooth_activation_cases() -> list[Case]:
+    """The activations whose backward takes the forward's argument, and the sum."""
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("leaky_relu", {}),
+        ("leaky_relu", {"negative_slope": -0.3}),
+        ("elu", {}),
+        ("elu", {"alpha": 1.7}),
+        ("gelu", {}),
+        ("gelu", {"approximate": "tanh"}),
+        ("silu", {}),
+        ("softplus", {}),
+        ("softplus", {"beta": 2.5, "threshold": 1.0}),
+        ("softplus", {"beta": -0.7, "threshold": 1}),
+        ("hardswish", {}),
+    ]
+    small = [0.0, -0.0, 1e-30, -1e-30, 1e-6, -1e-6, 0.3, -0.75, 2.9, -2.9, -4.0, 8.0, -8.0, 9.5]
+    small += [-13.0, 19.0, -19.0]
+    large = [-40.0, 40.0, 90.0, -90.0, 750.0, -750.0, 1e4, -1e4, np.inf, -np.inf, np.nan, 3.0, -3.0]
+    found = []
+
+    def add(stem: str, name: str, x: Callable[..., Any], o: dict[str, Any], smooth: bool) -> None:
+        name = " ".join([name, *(f"{k} {v}" for k, v in o.items())])
+
+        def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            at = x(r, d)
+            return [np.asarray(_normal(r, d, *at.shape)), at], o
+
+        forward = Case(f"{stem}_forward", name, lambda r, d: ([x(r, d)], o), 4, smooth)
+        found.extend([forward, Case(f"{stem}_backward", name, backward, 8)])
+
+    for stem, o in options:
+        for shape in ((), (1,), (33,), (3, 5, 7), (2, 3, 4, 17), (0, 3), (1000,)):
+            add(stem, f"{shape}", lambda r, d, s=shape: np.asarray(2 * _apart(r, d, *s)), o, True)
+        for name, values in (("small", small), ("large", large)):
+            add(stem, name, lambda r, d, v=values: np.array(v, d), o, False)
+    for shape in ((), (1,), (33,), (3, 5, 7), (0, 3), (1000,)):
+        for o in ({}, {"relu": True}):
+            found.append(
+                Case(
+                    "add_forward",
+                    f"{shape} {o}",
+                    lambda r, d, s=shape, o=o: (
+                        [np.asarray(_apart(r, d, *s) / 2), np.asarray(_apart(r, d, *s) * 3)],
+                        o,
+                    ),
+                    1,
+                )
+            )
+    extremes = [[np.nan, 1.0, np.inf, -np.inf, 1.0, -0.0], [1.0, np.nan, -np.inf, -1.0, -1.0, 0.0]]
+    found += [
+        Case(
+            "add_forward",
+            f"extremes, relu {relu}",
+            lambda r, d, relu=relu: ([np.array(e, d) for e in extremes], {"relu": relu}),
+            1,
+            smooth=False,
+        )
+        for relu in (False, True)
+    ]
+    return found
+
+
+def _concatenation_cases() -> list[Case]:
+    found = []
+    for name, given, axis in (
+        ("channels", [(2, 3, 5, 4), (2, 1, 5, 4), (2, 17, 5, 4)], 1),
+        ("last axis", [(3, 2), (3, 33), (3, 1), (3, 16)], -1),
+        ("first axis", [(2, 7), (5, 7)], 0),
+        ("one array", [(3, 4, 2)], 2),
+        ("an empty one", [(2, 0, 3), (2, 4, 3), (2, 0, 3), (2, 1, 3)], 1),
+        ("all empty", [(2, 0, 3), (2, 0, 3)], 1),
+        ("empty batch", [(0, 3), (0, 5)], 1),
+        ("vectors", [(1,), (70,), (3,)], 0),
+        ("several tasks", [(2, 3, 17000), (2, 1, 17000), (2, 2, 17000)], 1),
+        ("many", [(3, 1 + i % 4, 2) for i in range(40)], 1),
+    ):
+        whole = list(given[0])
+        whole[axis] = sum(s[axis] for s in given)
+        sizes = [s[axis] for s in given]
+        found += [
+            Case(
+                "concatenate_forward",
+                name,
+                lambda r, d, given=given, axis=axis: (
+                    [_normal(r, d, *s) for s in given],
+                    {"axis": axis},
+                ),
+                0,
+            ),
+            Case(
+                "concatenate_backward",
+                name,
+                lambda r, d, whole=whole, sizes=sizes, axis=axis: (
+                    [_normal(r, d, *whole), sizes],
+                    {"axis": axis},
+                ),
+                0,
+            ),
+        ]
+    return found
+
+
 def _softmax_cases() -> list[Case]:
     found = []
     shapes_and_axes: list[tuple[tuple[int, ...], int]] = [
@@ -1194,6 +1315,8 @@ CASES: tuple[Case, ...] = (
     *_linear_cases(),
     *_matmul_cases(),
     *_activation_cases(),
+    *_smooth_activation_cases(),
+    *_concatenation_cases(),
     *_softmax_cases(),
     *_cross_entropy_cases(),
     *_batch_norm_cases(),

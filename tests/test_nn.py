@@ -308,6 +308,7 @@ LAYERS = [
     (nn.LeakyReLU(0.3), X4, F.leaky_relu(X4, 0.3)),
     (nn.ELU(2.0), X4, F.elu(X4, 2.0)),
     (nn.GELU("tanh"), X4, F.gelu(X4, "tanh")),
+    (nn.Hardswish(True), X4, F.hardswish(X4)),
     (nn.SiLU(), X4, F.silu(X4)),
     (nn.Softplus(2.0, 3.0), X4, F.softplus(X4, 2.0, 3.0)),
     (nn.Sigmoid(), X4, F.sigmoid(X4)),

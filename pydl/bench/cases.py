@@ -16,11 +16,13 @@ import numpy as np
 
 from pydl import kernels
 from pydl.bench.layers import (
+    CONCATENATIONS,
     CONVOLUTIONS,
     DEPTHWISE,
     LARGE,
     POOLINGS,
     RESPONSE_NORMS,
+    Concatenation,
     Conv,
     Pooling,
     ResponseNorm,
@@ -94,6 +96,8 @@ class Case:
 def select(words: Iterable[str] = (), shape: str = "", quick: bool = False) -> list[Case]:
     """The cases whose operation or kernels contain one of `words`, and whose name contains `shape`.
 
+    A word that is a kernel's whole name chooses that kernel alone.
+
     Raises ValueError if a word or the shape fits no case.
     """
     wanted = list(words)
@@ -111,6 +115,9 @@ def select(words: Iterable[str] = (), shape: str = "", quick: bool = False) -> l
 
 
 def _fits(word: str, case: Case) -> bool:
+    """Whether the word is a kernel of the case, or part of a name where no kernel is called so."""
+    if word in kernels.kernels():
+        return word in case.kernels
     return any(word in name for name in (case.operation, *case.kernels))
 
 
@@ -474,6 +481,85 @@ def _activation_cases(stem: str, terms: int, size: int) -> list[Case]:
     ]
 
 
+def _smooth_activation_cases(stem: str, size: int, **options: Any) -> list[Case]:
+    """Activations whose backward takes the forward's argument."""
+    forward, backward = f"{stem}_forward", f"{stem}_backward"
+    name = " ".join([*(str(value) for value in options.values()), f"{size}"])
+    return [
+        Case(
+            forward,
+            name,
+            forward,
+            (forward,),
+            lambda r, d: {"x": _normal(r, d, size)},
+            lambda a: (getattr(kernels, forward)(a["x"], **options),),
+            (4,),
+            numbers=2 * size,
+            options=options,
+        ),
+        Case(
+            backward,
+            name,
+            backward,
+            (backward,),
+            lambda r, d: {"dy": _normal(r, d, size), "x": _normal(r, d, size)[::-1].copy()},
+            lambda a: (getattr(kernels, backward)(a["dy"], a["x"], **options),),
+            (8,),
+            numbers=3 * size,
+            options=options,
+        ),
+    ]
+
+
+def _sum_case(size: int, relu: bool) -> Case:
+    return Case(
+        "add_forward",
+        f"relu {size}" if relu else f"{size}",
+        "add_forward",
+        ("add_forward",),
+        lambda r, d: {"a": _normal(r, d, size), "b": _normal(r, d, size)[::-1].copy()},
+        lambda a: (kernels.add_forward(a["a"], a["b"], relu=relu),),
+        (1,),
+        numbers=3 * size,
+        options={"relu": relu},
+    )
+
+
+def _concatenation_cases(layer: Concatenation) -> list[Case]:
+    """Along the channels."""
+    n, size = layer.batch, layer.size
+    whole, numbers = sum(layer.channels), 2 * layer.batch * sum(layer.channels) * layer.size**2
+    options = {"sizes": layer.channels}
+
+    def make(r: np.random.Generator, d: np.dtype) -> Inputs:
+        return {str(i): _normal(r, d, n, c, size, size) for i, c in enumerate(layer.channels)}
+
+    return [
+        Case(
+            "concatenate_forward",
+            str(layer),
+            "concatenate_forward",
+            ("concatenate_forward",),
+            make,
+            lambda a: (kernels.concatenate_forward(*a.values(), axis=1),),
+            (0,),
+            numbers=numbers,
+            options=options,
+        ),
+        Case(
+            "concatenate_backward",
+            str(layer),
+            "concatenate_backward",
+            ("concatenate_backward",),
+            lambda r, d: {"dy": _normal(r, d, n, whole, size, size)},
+            lambda a: kernels.concatenate_backward(a["dy"], layer.channels, axis=1),
+            (0,) * len(layer.channels),
+            numbers=numbers,
+            options=options,
+        ),
+    ]
+
+
 def _softmax_cases(stem: str, shape: tuple[int, ...], axis: int) -> list[Case]:
     forward, backward = f"{stem}_forward", f"{stem}_backward"
     size, terms = prod(shape), (shape[axis] + 8,)
@@ -598,6 +684,15 @@ def _optimizer_case(kernel: str, name: str, size: int, states: str, **options: A
 
 
 _ELEMENTS = (2**16, 2**20, 2**24)
+_SMOOTH: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("leaky_relu", {"negative_slope": 0.01}),
+    ("elu", {"alpha": 1.0}),
+    ("gelu", {"approximate": "none"}),
+    ("gelu", {"approximate": "tanh"}),
+    ("silu", {}),
+    ("softplus", {"beta": 1.0, "threshold": 20.0}),
+    ("hardswish", {}),
+)
 _RESNET50 = 25_557_032  # parameters of ResNet-50
 _STEPS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("sgd_step", "plain", "", {"lr": 1e-3}),
@@ -729,6 +824,8 @@ _QUICK = {
     "512",
     "m64 k576 n3136",
     f"{2**16}",
+    *(f"{option} {2**16}" for option in (0.01, 1.0, "none", "tanh", "1.0 20.0", "relu")),
+    "googlenet 64+128+32+32@28 n8",
     "32x1000 axis 1",
     "32x1000",
     "t30 b1 i1 h64",
@@ -783,6 +880,12 @@ def _all_cases() -> Iterable[Case]:
     for size in _ELEMENTS:
         for stem, terms in (("relu", 0), ("sigmoid", 4), ("tanh", 4)):
             yield from _activation_cases(stem, terms, size)
+        for stem, options in _SMOOTH:
+            yield from _smooth_activation_cases(stem, size, **options)
+        for relu in (False, True):
+            yield _sum_case(size, relu)
+    for concatenation in CONCATENATIONS:
+        yield from _concatenation_cases(concatenation)
     rows = ((64, 10), (32, 1000), (6400, 65), (700, 10000))
     for stem in ("softmax", "log_softmax"):
         for shape in rows:

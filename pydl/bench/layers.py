@@ -155,6 +155,34 @@ RESPONSE_NORMS = (
 """The response normalisations of these networks."""
 
 
+class Concatenation(NamedTuple):
+    """Square images that are joined along their channels."""
+
+    network: str
+    batch: int
+    channels: tuple[int, ...]
+    size: int
+
+    def __str__(self) -> str:
+        parts = "+".join(map(str, self.channels))
+        if len(self.channels) > 4:
+            parts = f"{self.channels[0]}+{len(self.channels) - 1}x{self.channels[1]}"
+        return f"{self.network} {parts}@{self.size} n{self.batch}"
+
+
+CONCATENATIONS = (
+    # Szegedy et al. 2014: inceptions 3a and 5b
+    Concatenation("googlenet", 1, (64, 128, 32, 32), 28),
+    Concatenation("googlenet", 8, (64, 128, 32, 32), 28),
+    Concatenation("googlenet", 8, (384, 384, 128, 128), 7),
+    # Huang, Liu, van der Maaten, Weinberger 2016: the last layers of three blocks
+    Concatenation("densenet121", 8, (64, 32, 32, 32, 32, 32), 56),
+    Concatenation("densenet121", 8, (256, *[32] * 23), 14),
+    Concatenation("densenet121", 8, (512, *[32] * 15), 7),
+)
+"""Concatenations of these networks."""
+
+
 class Pooling(NamedTuple):
     """A pooling layer over square images; kind is max, avg, global_avg or adaptive_avg.
 

@@ -200,6 +200,45 @@ def _elementwise_backward(name: str) -> Callable[..., Run]:
     return build
 
 
+def _smooth_forward(name: str) -> Callable[..., Run]:
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+        function, x = getattr(torch.nn.functional, name), t["x"]
+        return lambda: function(x, **o)
+
+    return build
+
+
+def _smooth_backward(name: str) -> Callable[..., Run]:
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+        backward, dy, x = getattr(torch.ops.aten, name), t["dy"], t["x"]
+        if "approximate" in o:
+            return lambda: backward(dy, x, **o)
+        rest = tuple(o.values())
+        if name == "leaky_relu_backward":
+            rest = (*rest, False)
+        if name == "elu_backward":
+            return lambda: backward(dy, *rest, 1.0, 1.0, False, x)
+        return lambda: backward(dy, x, *rest)
+
+    return build
+
+
+def _add_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    a, b, relu = t["a"], t["b"], torch.relu_
+    return (lambda: relu(a + b)) if o["relu"] else (lambda: a + b)
+
+
+def _concatenate_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    cat, arrays = torch.cat, list(t.values())
+    return lambda: cat(arrays, 1)
+
+
+def _concatenate_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    """PyTorch's gradient is views; this is the copies that its next operations make of them."""
+    dy, sizes = t["dy"], o["sizes"]
+    return lambda: [part.contiguous() for part in dy.split(sizes, 1)]
+
+
 def _softmax_forward(name: str) -> Callable[..., Run]:
     def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
         function, x, axis = getattr(torch, name), t["x"], o["axis"]
@@ -345,6 +384,17 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "sigmoid_backward": _elementwise_backward("sigmoid_backward"),
     "tanh_forward": _elementwise("tanh"),
     "tanh_backward": _elementwise_backward("tanh_backward"),
+    **{
+        f"{stem}_forward": _smooth_forward(stem)
+        for stem in ("leaky_relu", "elu", "gelu", "silu", "softplus", "hardswish")
+    },
+    **{
+        f"{stem}_backward": _smooth_backward(f"{stem}_backward")
+        for stem in ("leaky_relu", "elu", "gelu", "silu", "softplus", "hardswish")
+    },
+    "add_forward": _add_forward,
+    "concatenate_forward": _concatenate_forward,
+    "concatenate_backward": _concatenate_backward,
     "softmax_forward": _softmax_forward("softmax"),
     "softmax_backward": _softmax_backward("_softmax_backward_data"),
     "log_softmax_forward": _softmax_forward("log_softmax"),

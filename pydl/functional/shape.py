@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 __all__ = [
@@ -165,8 +166,11 @@ def index(input: Any, key: Any) -> Tensor:
 
 @differentiable
 def _cat(needs: Needs, *arrays: Array, dim: Array) -> OpResult:
-    ends = np.cumsum([a.shape[dim] for a in arrays])[:-1]
-    return np.concatenate(arrays, axis=dim), lambda dy: np.split(dy, ends, axis=dim)
+    sizes = [a.shape[dim] for a in arrays]
+    if arrays[0].dtype.kind != "f":
+        return np.concatenate(arrays, axis=dim), lambda dy: np.split(dy, np.cumsum(sizes)[:-1], dim)
+    y = kernels.concatenate_forward(*arrays, axis=dim)
+    return y, lambda dy: kernels.concatenate_backward(dy, sizes, axis=dim)
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
