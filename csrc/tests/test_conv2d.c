@@ -87,6 +87,21 @@ static void test_conv2d_shape(const pydl_conv2d_shape *s)
         want.value[i] = want.value[i] < 0 ? 0 : want.value[i];
     RUN_OK(conv2d_forward, s, tx, tw, tb, ty, 1, PYDL_AS_GIVEN, got);
     expect("conv2d_forward with a residual and ReLU", got, want, 1);
+    pydl_weight_form form;
+    idx packed_size;
+    RUN_OK(conv2d_weight_form, s, &form, &packed_size);
+    if (form != PYDL_AS_GIVEN) {
+        void *packed = blank(packed_size);
+        RUN_OK(conv2d_pack_weight, s, form, tw, packed);
+        RUN_OK(conv2d_forward, s, tx, packed, tb, ty, 1, form, got);
+        if (form == PYDL_TRANSFORMED && s->algorithm == PYDL_AUTO) { /* more tolerance than direct */
+            pydl_conv2d_shape transformed = *s;
+            transformed.algorithm = PYDL_WINOGRAD;
+            want = widened(want, &transformed, s->c + 2, 620, 1389);
+        }
+        expect("conv2d_forward with packed weights", got, want, 1);
+        free(packed);
+    }
     release(want);
     want = widened(conv_expected(s, FORWARD, x, w, y, NULL), s, s->c, 620, 1389);
     RUN_OK(conv2d_forward, s, tx, tw, NULL, NULL, 0, PYDL_AS_GIVEN, got);

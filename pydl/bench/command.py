@@ -20,12 +20,13 @@ from pydl.bench.overhead import overhead_lines, time_overhead
 from pydl.bench.table import Table, time_cases
 from pydl.bench.timing import QUICK, Effort
 from pydl.bench.torch_kernels import import_torch
+from pydl.bench.zoo import time_zoo
 from pydl.kernels import kernels as kernel_names
 from pydl.testing import check_kernel
 
 __all__ = ["main"]
 
-_SPECIAL = ("lenet", "charlstm", "overhead")
+_SPECIAL = ("lenet", "charlstm", "zoo", "overhead")
 _LEGEND = (
     "Every result was checked before it was timed. ms: median. % peak: of multiply-adds in\n"
     "registers, or of copying as many bytes, measured here. A peer's column: its median divided\n"
@@ -76,8 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         "kernels",
         nargs="*",
         metavar="kernel",
-        help="part of a kernel's name, as conv2d or pool; 'lenet' and 'charlstm' for "
-        "training steps, 'overhead' for the cost of a call; every kernel if none is given",
+        help="part of a kernel's name, as conv2d or pool; 'lenet', 'charlstm' and "
+        "'zoo' for whole networks, 'overhead' for the cost of a call; every kernel if none is "
+        "given",
     )
     parser.add_argument("--peers", action="store_true", help="time PyTorch too, if it is installed")
     parser.add_argument("--reference", action="store_true", help="time the readable reference too")
@@ -139,7 +141,11 @@ def _run(args: argparse.Namespace, show: Callable[..., None]) -> dict[str, Any]:
     }
     if cases:
         _run_cases(args, show, cases, counts, effort, torch, stranger, found)
-    for word, time_steps in (("lenet", time_networks), ("charlstm", time_language)):
+    for word, time_steps in (
+        ("lenet", time_networks),
+        ("charlstm", time_language),
+        ("zoo", time_zoo),
+    ):
         if word in args.kernels:
             results = [r for count in counts for r in time_steps(count, effort, torch)]
             show(*network_lines(sorted(results, key=lambda r: r["title"])))

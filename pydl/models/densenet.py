@@ -13,7 +13,7 @@ from typing import Any
 from pydl import functional as F
 from pydl import nn
 from pydl.autograd import Tensor, is_grad_enabled
-from pydl.models.image import Fused, ImageModel, PathLike, build
+from pydl.models.image import ImageModel, PathLike, build
 from pydl.runtime import empty
 
 _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
