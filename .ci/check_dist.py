@@ -28,6 +28,7 @@ def main(sdist: str, wheel: str) -> None:
         "pyproject.toml",
         "setup.py",
         "tests/data/torch_recurrent.npz",
+        "tests/data/torchvision_keys.json.gz",
         "tests/test_packaging.py",
     ):
         check(name in source, f"{name} is not in the sdist")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pydl.bench.cases import CASES, Case, select
 from pydl.bench.layers import (
+    CONCATENATIONS,
     CONVOLUTIONS,
     DEPTHWISE,
     LARGE,
     POOLINGS,
     RESPONSE_NORMS,
+    Concatenation,
     Conv,
     Pooling,
     ResponseNorm,
@@ -16,12 +18,14 @@ from pydl.bench.layers import (
 
 __all__ = [
     "CASES",
+    "CONCATENATIONS",
     "CONVOLUTIONS",
     "DEPTHWISE",
     "LARGE",
     "POOLINGS",
     "RESPONSE_NORMS",
     "Case",
+    "Concatenation",
     "Conv",
     "Pooling",
     "ResponseNorm",

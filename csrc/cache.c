@@ -17,6 +17,9 @@ enum {
     HEADER = 64,
     SMALLEST_LOG2 = 8,
     CLASSES = 4 * 48,
+    LOOK = 8,         /* blocks of a list that are looked at for one that this thread had */
+    LOCK_SPINS = 200, /* pause instructions before a thread sleeps until the lock is free */
+    MOST_HELD = 4,
 };
 #define LARGE ((size_t)1 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -25,6 +28,7 @@ typedef struct block {
     struct block *next; /* in the free list */
     void *base;         /* what to give back to the system */
     size_t length;      /* of the mapping; 0: from malloc */
+    const char *user;   /* the thread that had it last */
     int class;
 } block;
 _Static_assert(sizeof(block) <= HEADER, "the header fits in front of the block");
@@ -35,6 +39,11 @@ static struct {
     pydl_cache_stats stats;
     int ready;
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static __thread char self; /* its address is the thread's name */
+static __thread struct {
+    int on, count;
+    block *blocks[MOST_HELD]; /* count as in use until they are let go */
+} held;
 
 /* The size class of a request and, in *size, what a block of the class holds. -1: too large to count. */
 static int size_class(size_t bytes, size_t *size)
@@ -63,7 +72,15 @@ static size_t memory_limit(void)
     return memory;
 }
 
-void pydl_cache_lock(void) { pthread_mutex_lock(&cache.lock); }
+void pydl_cache_lock(void)
+{
+    for (int spin = 0; spin < LOCK_SPINS; spin++) {
+        if (!pthread_mutex_trylock(&cache.lock))
+            return;
+        pydl_cpu_relax();
+    }
+    pthread_mutex_lock(&cache.lock);
+}
 void pydl_cache_unlock(void) { pthread_mutex_unlock(&cache.lock); }
 
 static void prepare(void)
@@ -96,7 +113,7 @@ static block *block_new(int class, size_t size)
 #endif
     }
     block *new = (block *)start;
-    *new = (block){NULL, base, length, class};
+    *new = (block){NULL, base, length, NULL, class};
     return new;
 }
 
@@ -120,18 +137,38 @@ static void release_all(void)
     cache.stats.cached_bytes = 0;
 }
 
+/* Takes a block off a list: one that this thread had, whose lines are in its own cache, rather than in another's. */
+static block *take(block **list)
+{
+    block **at = list;
+    for (int i = 0; i < LOOK && *at; i++, at = &(*at)->next)
+        if ((*at)->user == &self)
+            break;
+    if (!*at || (*at)->user != &self)
+        at = list;
+    block *found = *at;
+    if (found)
+        *at = found->next;
+    return found;
+}
+
 void *pydl_block_alloc(size_t bytes)
 {
     size_t size = 0;
     const int class = size_class(bytes, &size);
     if (class < 0)
         return NULL;
+    for (int i = 0; i < held.count; i++)
+        if (held.blocks[i]->class == class) {
+            block *own = held.blocks[i];
+            held.blocks[i] = held.blocks[--held.count];
+            return (char *)own + HEADER;
+        }
     pydl_cache_lock();
     if (!cache.ready)
         prepare();
-    block *found = cache.free_list[class];
+    block *found = take(&cache.free_list[class]);
     if (found) {
-        cache.free_list[class] = found->next;
         cache.stats.cached_bytes -= size;
         cache.stats.hits++;
     } else {
@@ -142,17 +179,16 @@ void *pydl_block_alloc(size_t bytes)
             found = block_new(class, size);
         }
     }
-    if (found)
+    if (found) {
+        found->user = &self;
         cache.stats.used_bytes += size;
+    }
     pydl_cache_unlock();
     return found ? (char *)found + HEADER : NULL;
 }
 
-void pydl_block_free(void *memory)
+static void give_back(block *old)
 {
-    if (!memory)
-        return;
-    block *old = (block *)((char *)memory - HEADER);
     size_t size = (size_t)1 << (old->class / 4 + SMALLEST_LOG2);
     size += size / 4 * (size_t)(old->class % 4);
     pydl_cache_lock();
@@ -166,6 +202,26 @@ void pydl_block_free(void *memory)
     pydl_cache_unlock();
     if (old)
         block_release(old);
+}
+
+void pydl_block_free(void *memory)
+{
+    if (!memory)
+        return;
+    block *old = (block *)((char *)memory - HEADER);
+    if (held.on && held.count < MOST_HELD)
+        held.blocks[held.count++] = old;
+    else
+        give_back(old);
+}
+
+void pydl_cache_hold(void) { held.on = 1; }
+
+void pydl_cache_let_go(void)
+{
+    held.on = 0;
+    while (held.count)
+        give_back(held.blocks[--held.count]);
 }
 
 void pydl_cache_empty(void)

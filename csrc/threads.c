@@ -19,15 +19,6 @@ enum {
     MEETING_SPINS = 2000,   /* pause instructions before a member of a team offers its CPU to others */
 };
 
-static inline void cpu_relax(void)
-{
-#if defined(__x86_64__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* ---- flush-to-zero ---- */
 static uint64_t flush_to_zero_on(void)
 {
@@ -128,6 +119,13 @@ int pydl_get_num_threads(void)
 }
 
 /* ---- the pool ---- */
+/* The tasks that a member begins with, one run of them: so the next loop over the same data finds each part in the cache of the
+ * core that it was in before. A member without tasks left takes some of another's. */
+typedef struct {
+    _Alignas(128) pydl_idx next;
+    pydl_idx end;
+} share;
+
 static struct {
     pthread_mutex_t taken;   /* held by the thread whose loop runs */
     pthread_mutex_t sleep;   /* with the condition: guards sleepers and changes of the ticket */
@@ -140,26 +138,30 @@ static struct {
     /* the loop, valid until every invited worker has left it */
     pydl_body body;
     void *context;
-    pydl_idx tasks;
-    pydl_idx next;           /* the next task */
+    share shares[MAX_THREADS];
     int busy;                /* invited workers that have not left yet */
     pydl_team_body team;     /* not NULL: called once per thread in place of the tasks */
-    int members;
+    int members;             /* threads of the loop, the caller among them */
     /* the meetings of the team, away from what the others read */
     _Alignas(128) int arrived;
     _Alignas(128) unsigned meeting;
 } pool = {.taken = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
-static void run_tasks(pydl_body body, void *context, pydl_idx tasks)
+static void run_tasks(int member)
 {
     const uint64_t before = flush_to_zero_on();
     inside_loop = 1;
-    for (;;) {
-        const pydl_idx task = __atomic_fetch_add(&pool.next, 1, __ATOMIC_RELAXED);
-        if (task >= tasks)
-            break;
-        body(context, task);
+    pydl_cache_hold();
+    for (int i = 0; i < pool.members; i++) {
+        share *from = &pool.shares[(member + i) % pool.members];
+        for (;;) {
+            const pydl_idx task = __atomic_fetch_add(&from->next, 1, __ATOMIC_RELAXED);
+            if (task >= from->end)
+                break;
+            pool.body(pool.context, task);
+        }
     }
+    pydl_cache_let_go();
     inside_loop = 0;
     flush_to_zero_restore(before);
 }
@@ -191,7 +193,7 @@ static uint64_t wait_for_change(uint64_t seen)
         const uint64_t now = __atomic_load_n(&pool.ticket, __ATOMIC_ACQUIRE);
         if (now != seen)
             return now;
-        cpu_relax();
+        pydl_cpu_relax();
     }
     pthread_mutex_lock(&pool.sleep);
     pool.sleepers++;
@@ -221,7 +223,7 @@ static void *worker(void *argument)
             if (pool.team)
                 run_team_member(pool.team, pool.context, number + 1, pool.members);
             else
-                run_tasks(pool.body, pool.context, pool.tasks);
+                run_tasks(number + 1);
             __atomic_fetch_sub(&pool.busy, 1, __ATOMIC_RELEASE);
         }
     }
@@ -332,7 +334,7 @@ static void wait_for_helpers(void)
 {
     for (int spin = 0; __atomic_load_n(&pool.busy, __ATOMIC_ACQUIRE); spin++) {
         if (spin < SPINS)
-            cpu_relax();
+            pydl_cpu_relax();
         else
             sched_yield();
     }
@@ -349,10 +351,13 @@ void pydl_parallel_for(pydl_idx tasks, double work, pydl_body body, void *contex
     pool.team = NULL;
     pool.body = body;
     pool.context = context;
-    pool.tasks = tasks;
-    __atomic_store_n(&pool.next, 0, __ATOMIC_RELAXED);
+    pool.members = helpers + 1;
+    for (int i = 0; i <= helpers; i++) {
+        __atomic_store_n(&pool.shares[i].next, tasks * i / (helpers + 1), __ATOMIC_RELAXED);
+        pool.shares[i].end = tasks * (i + 1) / (helpers + 1);
+    }
     invite(helpers);
-    run_tasks(body, context, tasks);
+    run_tasks(0);
     wait_for_helpers();
     pthread_mutex_unlock(&pool.taken);
 }
@@ -389,7 +394,7 @@ void pydl_meet(int members)
     int spin = 0;
     for (; __atomic_load_n(&pool.meeting, __ATOMIC_ACQUIRE) == meeting; spin++) {
         if (spin < patience)
-            cpu_relax();
+            pydl_cpu_relax();
         else
             sched_yield();
     }

@@ -23,8 +23,23 @@ void pydl_meet(int members);
 /* Makes fork safe, once for the process: no loop runs and the cache is not in use while it copies the process. */
 void pydl_guard_fork(void);
 
+/* Tells the CPU that this thread waits in a loop. */
+static inline void pydl_cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("pause");
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /* The lock of the caching allocator (cache.c). A loop's body may take it, so it is taken after the pool. */
 void pydl_cache_lock(void);
 void pydl_cache_unlock(void);
+
+/* From hold to let_go, the thread keeps some blocks that it frees for its own next requests: without the lock, and in its core's
+ * cache. */
+void pydl_cache_hold(void);
+void pydl_cache_let_go(void);
 
 #endif

@@ -31,9 +31,11 @@ from pydl.runtime import (
     set_winograd,
     threads,
 )
+from pydl.summary import summary as summary  # the function, which hides the module of its name
 
 if TYPE_CHECKING:
     from pydl import data as data
+    from pydl import graph as graph
     from pydl import io as io
     from pydl import models as models
     from pydl import nn as nn
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from pydl import schedules as schedules
     from pydl import testing as testing
     from pydl import train as train
+    from pydl import train_images as train_images
     from pydl import train_series as train_series
     from pydl import train_text as train_text
     from pydl.fusion import fuse as fuse
@@ -58,6 +61,7 @@ __all__ = [
     "get_default_dtype",
     "get_num_threads",
     "get_winograd",
+    "graph",
     "io",
     "is_grad_enabled",
     "kernels",
@@ -71,16 +75,18 @@ __all__ = [
     "set_default_dtype",
     "set_num_threads",
     "set_winograd",
+    "summary",
     "testing",
     "threads",
     "train",
+    "train_images",
     "train_series",
     "train_text",
 ]
 
 _LOADED_WHEN_USED = {
-    "data", "io", "models", "nn", "optim", "schedules", "testing", "train",
-    "train_series", "train_text"}
+    "data", "graph", "io", "models", "nn", "optim", "schedules", "testing", "train",
+    "train_images", "train_series", "train_text"}
 
 
 def __getattr__(name: str) -> Any:

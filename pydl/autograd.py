@@ -38,7 +38,9 @@ Gradients = Sequence[Array | None]
 OpResult = tuple[Any, Callable[..., Gradients]]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+Watcher = Callable[[str, tuple[Any, ...], tuple[Any, ...], Any], Any]
 _recording: ContextVar[bool] = ContextVar("pydl_recording", default=True)
+_watching: ContextVar[Watcher | None] = ContextVar("pydl_watching", default=None)
 _default_dtype = _FLOATS[0]
 _order = itertools.count()
 
@@ -79,6 +81,20 @@ def no_grad() -> Any:
 def enable_grad() -> Any:
     """Record again inside, within a `no_grad` block."""
     return _set_recording(True)
+
+
+@contextmanager
+def watch(watcher: Watcher) -> Iterator[None]:
+    """Call ``watcher(name, operands, results, node)`` after every op inside, in this context.
+
+    `name` is the op's; `operands` are as given and `results` are Tensors (or None); `node` is the
+    op's place on the tape, None if it is not recorded.
+    """
+    token = _watching.set(watcher)
+    try:
+        yield
+    finally:
+        _watching.reset(token)
 
 
 class Node:
@@ -142,11 +158,17 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
         results, vjp = op(needs, *arrays, **options)
         several = isinstance(results, tuple)
         node = Node(parents, vjp, len(results) if several else 1) if True in needs else None
-        if not several:
-            return _result(results, dtype, node, 0)
-        return tuple(
-            None if y is None else _result(y, dtype, node, i) for i, y in enumerate(results)
-        )
+        made: Any
+        if several:
+            made = tuple(
+                None if y is None else _result(y, dtype, node, i) for i, y in enumerate(results)
+            )
+        else:
+            made = _result(results, dtype, node, 0)
+        watcher = _watching.get()
+        if watcher is not None:
+            watcher(op.__name__.strip("_"), operands, made if several else (made,), node)
+        return made
 
     return apply
 

@@ -25,8 +25,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "info": Command("pydl.cli:info", "version, instruction set, threads, backends, folders"),
     "demo": Command("pydl.demo:main", "train a network on real handwritten digits and draw it"),
-    "train": Command("pydl.commands.train:main", "train a model of a text or a series of yours"),
+    "train": Command("pydl.commands.train:main", "train a model of a text, a series or images"),
     "generate": Command("pydl.commands.generate:main", "let a trained model of a text write"),
+    "classify": Command("pydl.commands.classify:main", "say what is on a picture"),
     "bench": Command("pydl.bench:main", "check and time every kernel"),
 }
 

@@ -82,6 +82,29 @@ def _without_save(options: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k != "save"}
 
 
+def _batch_norm_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    masked = y[0] if o.get("relu") else None
+    return [dy, a[0], y[1], y[2], a[1], masked], {"residual": a[3] is not None}
+
+
+def _inference_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    rstd = 1 / np.sqrt(a[2] + o.get("eps", 1e-5))
+    masked = y[0] if o.get("relu") else None
+    return [dy, a[0], a[1], rstd, a[3], masked], {"training": False, "residual": a[5] is not None}
+
+
+def _layer_norm_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    return [dy, a[0], y[1], y[2], a[1]], {}
+
+
+def _sum_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    return [dy, y[0] if o.get("relu") else np.ones_like(dy)], {}
+
+
+def _cut_gradient(dy: Any, a: list[Any], y: tuple[Any, ...], o: Any) -> Arguments:
+    return [dy, [array.shape[o["axis"]] for array in a]], o
+
+
 GRADIENTS = (
     Gradient("col2im", "im2col", 0, lambda dy, a, y, o: ([dy, a[0].shape, a[1]], o)),
     Gradient("im2col", "col2im", 0, lambda dy, a, y, o: ([dy, a[2]], o)),
@@ -137,6 +160,17 @@ GRADIENTS = (
     Gradient("relu_backward", "relu_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
     Gradient("sigmoid_backward", "sigmoid_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
     Gradient("tanh_backward", "tanh_forward", 0, lambda dy, a, y, o: ([dy, y[0]], {})),
+    *(
+        Gradient(
+            f"{stem}_backward", f"{stem}_forward", 0, lambda dy, a, y, o: ([dy, a[0]], o)
+        )
+        for stem in ("leaky_relu", "elu", "gelu", "silu", "softplus", "hardswish")
+    ),
+    *(Gradient("relu_backward", "add_forward", i, _sum_gradient) for i in (0, 1)),
+    *(
+        Gradient("concatenate_backward", "concatenate_forward", i, _cut_gradient, result=i)
+        for i in range(3)
+    ),
     Gradient("softmax_backward", "softmax_forward", 0, lambda dy, a, y, o: ([dy, y[0]], o)),
     Gradient("log_softmax_backward", "log_softmax_forward", 0, lambda dy, a, y, o: ([dy, y[0]], o)),
     Gradient(
@@ -151,6 +185,18 @@ GRADIENTS = (
         "embedding_forward",
         1,
         lambda dy, a, y, o: ([dy, a[0], len(a[1])], {}),
+    ),
+    *(
+        Gradient("batch_norm_backward", "batch_norm_forward", i, _batch_norm_gradient, result=r)
+        for i, r in enumerate((0, 1, 2, 3))
+    ),
+    *(
+        Gradient("batch_norm_backward", "batch_norm_inference", i, _inference_gradient, result=r)
+        for i, r in ((0, 0), (3, 1), (4, 2), (5, 3))
+    ),
+    *(
+        Gradient("layer_norm_backward", "layer_norm_forward", i, _layer_norm_gradient, result=i)
+        for i in range(3)
     ),
     *(
         Gradient("rnn_backward", "rnn_forward", i, _rnn_gradient, outputs=2, result=i)
@@ -715,6 +761,108 @@ def _activation_cases() -> list[Case]:
     return found
 
 
+def _smooth_activation_cases() -> list[Case]:
+    """The activations whose backward takes the forward's argument, and the sum."""
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("leaky_relu", {}),
+        ("leaky_relu", {"negative_slope": -0.3}),
+        ("elu", {}),
+        ("elu", {"alpha": 1.7}),
+        ("gelu", {}),
+        ("gelu", {"approximate": "tanh"}),
+        ("silu", {}),
+        ("softplus", {}),
+        ("softplus", {"beta": 2.5, "threshold": 1.0}),
+        ("softplus", {"beta": -0.7, "threshold": 1}),
+        ("hardswish", {}),
+    ]
+    small = [0.0, -0.0, 1e-30, -1e-30, 1e-6, -1e-6, 0.3, -0.75, 2.9, -2.9, -4.0, 8.0, -8.0, 9.5]
+    small += [-13.0, 19.0, -19.0]
+    large = [-40.0, 40.0, 90.0, -90.0, 750.0, -750.0, 1e4, -1e4, np.inf, -np.inf, np.nan, 3.0, -3.0]
+    found = []
+
+    def add(stem: str, name: str, x: Callable[..., Any], o: dict[str, Any], smooth: bool) -> None:
+        name = " ".join([name, *(f"{k} {v}" for k, v in o.items())])
+
+        def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            at = x(r, d)
+            return [np.asarray(_normal(r, d, *at.shape)), at], o
+
+        forward = Case(f"{stem}_forward", name, lambda r, d: ([x(r, d)], o), 4, smooth)
+        found.extend([forward, Case(f"{stem}_backward", name, backward, 8)])
+
+    for stem, o in options:
+        for shape in ((), (1,), (33,), (3, 5, 7), (2, 3, 4, 17), (0, 3), (1000,)):
+            add(stem, f"{shape}", lambda r, d, s=shape: np.asarray(2 * _apart(r, d, *s)), o, True)
+        for name, values in (("small", small), ("large", large)):
+            add(stem, name, lambda r, d, v=values: np.array(v, d), o, False)
+    for shape in ((), (1,), (33,), (3, 5, 7), (0, 3), (1000,)):
+        for o in ({}, {"relu": True}):
+            found.append(
+                Case(
+                    "add_forward",
+                    f"{shape} {o}",
+                    lambda r, d, s=shape, o=o: (
+                        [np.asarray(_apart(r, d, *s) / 2), np.asarray(_apart(r, d, *s) * 3)],
+                        o,
+                    ),
+                    1,
+                )
+            )
+    extremes = [[np.nan, 1.0, np.inf, -np.inf, 1.0, -0.0], [1.0, np.nan, -np.inf, -1.0, -1.0, 0.0]]
+    found += [
+        Case(
+            "add_forward",
+            f"extremes, relu {relu}",
+            lambda r, d, relu=relu: ([np.array(e, d) for e in extremes], {"relu": relu}),
+            1,
+            smooth=False,
+        )
+        for relu in (False, True)
+    ]
+    return found
+
+
+def _concatenation_cases() -> list[Case]:
+    found = []
+    for name, given, axis in (
+        ("channels", [(2, 3, 5, 4), (2, 1, 5, 4), (2, 17, 5, 4)], 1),
+        ("last axis", [(3, 2), (3, 33), (3, 1), (3, 16)], -1),
+        ("first axis", [(2, 7), (5, 7)], 0),
+        ("one array", [(3, 4, 2)], 2),
+        ("an empty one", [(2, 0, 3), (2, 4, 3), (2, 0, 3), (2, 1, 3)], 1),
+        ("all empty", [(2, 0, 3), (2, 0, 3)], 1),
+        ("empty batch", [(0, 3), (0, 5)], 1),
+        ("vectors", [(1,), (70,), (3,)], 0),
+        ("several tasks", [(2, 3, 17000), (2, 1, 17000), (2, 2, 17000)], 1),
+        ("many", [(3, 1 + i % 4, 2) for i in range(40)], 1),
+    ):
+        whole = list(given[0])
+        whole[axis] = sum(s[axis] for s in given)
+        sizes = [s[axis] for s in given]
+        found += [
+            Case(
+                "concatenate_forward",
+                name,
+                lambda r, d, given=given, axis=axis: (
+                    [_normal(r, d, *s) for s in given],
+                    {"axis": axis},
+                ),
+                0,
+            ),
+            Case(
+                "concatenate_backward",
+                name,
+                lambda r, d, whole=whole, sizes=sizes, axis=axis: (
+                    [_normal(r, d, *whole), sizes],
+                    {"axis": axis},
+                ),
+                0,
+            ),
+        ]
+    return found
+
+
 def _softmax_cases() -> list[Case]:
     found = []
     shapes_and_axes: list[tuple[tuple[int, ...], int]] = [
@@ -837,6 +985,106 @@ def _dropout_cases() -> list[Case]:
                     1,
                 ),
             ]
+    return found
+
+
+# Batch normalisation: x. Rows of 1 to several vectors, few and many values in a channel, strips of
+# features, more channels than a task takes.
+_NORMALISED = (
+    (4, 5),
+    (2, 1),
+    (70, 133),
+    (3, 300),
+    (5, 17, 3),
+    (2, 9, 8),
+    (3, 5, 16),
+    (2, 35, 7, 7),
+    (4, 3, 5, 13),
+    (2, 2, 33, 31),
+    (1, 17, 9, 21),
+    (3, 2, 40, 53),
+    (1, 2, 91, 101),
+    (2, 3, 2, 3, 4),
+    (0, 3, 4, 5),
+)
+
+
+def _batch_norm_cases() -> list[Case]:
+    found = []
+
+    def add(name: str, x: tuple[int, ...], options: dict[str, Any], without: str = "") -> None:
+        """Cases of all three kernels; `without` names the operands that are None."""
+        relu, add_residual = options.get("relu", False), "residual" not in without
+        c, terms = (x[1],), max(1, math.prod(x) // x[1])
+        smooth = not relu or math.prod(x) < 1000  # a step may take some of many over the kink
+
+        def operands(r: np.random.Generator, d: np.dtype) -> list[Any]:
+            weight, bias = r.uniform(-2, 2, c).astype(d), _normal(r, d, *c)
+            return [
+                None if "weight" in without else weight,
+                None if "bias" in without else bias,
+                _normal(r, d, *x) if add_residual else None,
+            ]
+
+        def forward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            return [_normal(r, d, *x), *operands(r, d)], options
+
+        def inference(r: np.random.Generator, d: np.dtype) -> Arguments:
+            statistics = [_normal(r, d, *c), r.uniform(0.5, 2, c).astype(d)]
+            return [_normal(r, d, *x), *statistics, *operands(r, d)], options
+
+        def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            y = np.maximum(_normal(r, d, *x), 0) if relu else None
+            statistics = [_normal(r, d, *c), r.uniform(0.5, 2, c).astype(d)]
+            arguments = [_normal(r, d, *x), _normal(r, d, *x), *statistics, operands(r, d)[0], y]
+            return arguments, {"residual": add_residual}
+
+        def frozen(r: np.random.Generator, d: np.dtype) -> Arguments:
+            return backward(r, d)[0], {"residual": add_residual, "training": False}
+
+        found.append(Case("batch_norm_forward", name, forward, terms + 8, smooth))
+        found.append(Case("batch_norm_inference", name, inference, 8, smooth))
+        found.append(Case("batch_norm_backward", name, backward, terms + 8))
+        found.append(Case("batch_norm_backward", f"{name}, frozen", frozen, terms + 8))
+
+    for x in _NORMALISED:
+        add(f"{x}", x, {}, "residual")
+        add(f"{x}, residual, relu", x, {"relu": True})
+    for x in ((5, 17, 3), (2, 35, 7, 7), (3, 2, 40, 53)):
+        add(f"{x}, relu", x, {"relu": True, "eps": 0.3}, "residual")
+        add(f"{x}, residual", x, {})
+        add(f"{x}, no weight", x, {}, "weight, residual")
+        add(f"{x}, no weight, no bias", x, {}, "weight, bias, residual")
+    return found
+
+
+def _layer_norm_cases() -> list[Case]:
+    found = []
+
+    def add(name: str, x: tuple[int, ...], options: dict[str, Any], without: str = "") -> None:
+        tail = x[len(x) - options.get("normalized_ndim", 1) :]
+        leading, terms = x[: len(x) - len(tail)], math.prod(tail) + 8
+
+        def parameter(r: np.random.Generator, d: np.dtype, kind: str) -> Any:
+            return None if kind in without else r.uniform(-2, 2, tail).astype(d)
+
+        def forward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            return [_normal(r, d, *x), parameter(r, d, "weight"), parameter(r, d, "bias")], options
+
+        def backward(r: np.random.Generator, d: np.dtype) -> Arguments:
+            statistics = [_normal(r, d, *leading), np.asarray(r.uniform(0.5, 2, leading), d)]
+            arguments = [_normal(r, d, *x), _normal(r, d, *x), *statistics]
+            return [*arguments, parameter(r, d, "weight")], {}
+
+        found.append(Case("layer_norm_forward", name, forward, terms))
+        found.append(Case("layer_norm_backward", name, backward, terms + math.prod(leading)))
+
+    for x in ((3, 5), (7,), (4, 1), (2, 3, 16), (35, 33), (2, 1100), (3, 9001), (300, 17), (0, 5)):
+        add(f"{x}", x, {})
+    add("(4, 3, 5) 2 axes", (4, 3, 5), {"normalized_ndim": 2})
+    add("(3, 2, 5, 7) 3 axes, eps", (3, 2, 5, 7), {"normalized_ndim": 3, "eps": 0.3})
+    add("(3, 70), no bias", (3, 70), {}, "bias")
+    add("(3, 70), no weight, no bias", (3, 70), {}, "weight, bias")
     return found
 
 
@@ -1067,8 +1315,12 @@ CASES: tuple[Case, ...] = (
     *_linear_cases(),
     *_matmul_cases(),
     *_activation_cases(),
+    *_smooth_activation_cases(),
+    *_concatenation_cases(),
     *_softmax_cases(),
     *_cross_entropy_cases(),
+    *_batch_norm_cases(),
+    *_layer_norm_cases(),
     *_dropout_cases(),
     *_recurrent_cases("rnn", 1, 1, 1, _rnn_gradient, {}),
     *_recurrent_cases("rnn", 1, 1, 1, _rnn_gradient, {"nonlinearity": "relu"}),

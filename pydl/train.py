@@ -230,7 +230,8 @@ def fit(
     checkpoint : a `Checkpoint`, or a path for one per epoch.
     resume : True continues from the checkpoint's path if the file is there; a path continues from
         that file. What follows is bit for bit what would have followed without a break, provided
-        that random transforms in the data draw from `pydl.random` or the model's generators.
+        that random transforms in the data are a `DataLoader`'s, or draw from `pydl.random` or the
+        model's generators.
     rng : decides the order of the batches; None takes a seed from `pydl.manual_seed`'s generator.
     progress : show a bar (tqdm), or a line per epoch where tqdm is missing.
 

@@ -320,8 +320,11 @@ def test_train_series(tmp_path, capsys):
 
 SHORTER = {
     "copy_task": ["--seeds", "1", "--steps", "3"],
+    "dense_parameters": ["--seeds", "1", "--epochs", "1"],
     "digits_cnn": ["--epochs", "1"],
     "google_prices": ["--epochs", "2"],
+    "gradient_norms": ["--depth", "14", "--seeds", "1"],
+    "plain_and_residual": ["--depths", "8", "--seeds", "1", "--epochs", "1"],
     "shakespeare": ["--steps", "2", "--hidden", "16"],
 }
 

@@ -44,6 +44,10 @@ def joined(results):
 GRADIENTS = {
     "add": (F.add, A, B),
     "add alpha": (lambda a, b: F.add(a, b, alpha=3), A, B),
+    "add large": (F.add, normal(130, 129), normal(130, 129)),
+    "add_relu": (F.add_relu, distinct(2, 3, 4), distinct(2, 3, 4) + 0.03),
+    "add_relu broadcast": (F.add_relu, A, B),
+    "add_relu of itself": (lambda x: F.add_relu(x, x), X),
     "sub": (F.sub, A, B),
     "sub alpha": (lambda a, b: F.sub(a, b, alpha=-2), A, B),
     "mul": (F.mul, A, B),
@@ -193,6 +197,7 @@ GRADIENTS = {
     "gelu": (F.gelu, X),
     "gelu tanh": (lambda x: F.gelu(x, "tanh"), X),
     "silu": (F.silu, X),
+    "hardswish": (lambda x: F.hardswish(3.1 * x), X),
     "softplus": (lambda x: F.softplus(x, 2.0, 1.0), X),
     "softmax": (lambda x: F.softmax(x, 1), X),
     "log_softmax": (lambda x: F.log_softmax(x, -1), X),
@@ -319,6 +324,94 @@ def test_gradients_at_the_corners():
     y = Tensor(np.ones((2, 3)), requires_grad=True)
     F.std(y, 1).sum().backward()
     assert y.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_add_relu_is_relu_of_add():
+    a, b = (Tensor(distinct(3, 5).astype(np.float32), requires_grad=True) for _ in range(2))
+    y, separate = F.add_relu(a, b), F.relu(F.add(a, b))
+    np.testing.assert_array_equal(y.data, separate.data)
+    y.sum().backward()
+    expected = (y.data > 0).astype(np.float32)
+    np.testing.assert_array_equal(a.grad, expected)
+    np.testing.assert_array_equal(b.grad, expected)
+    assert not np.shares_memory(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("form", [lambda x: x, np.asfortranarray, lambda x: x[::-1]])
+def test_large_sums_are_numpy_s(form):
+    a, b = form(normal(260, 130)), normal(260, 130)
+    for dtype in (np.float32, np.float64, np.int64):
+        x, y = a.astype(dtype, order="K"), b.astype(dtype)
+        np.testing.assert_array_equal((Tensor(x) + Tensor(y)).data, x + y)
+
+
+def test_cat_of_integers_and_its_errors():
+    assert F.cat([[1, 2], np.array([3])]).tolist() == [1, 2, 3]
+    whole = F.cat([np.array([[1]]), np.array([[2], [3]])])
+    assert whole.dtype.kind == "i" and whole.tolist() == [[1], [2], [3]]
+    with pytest.raises(ValueError, match=r"arrays\[1\]: expected shape \(2, 3\), got \(2, 4\)"):
+        F.cat([normal(2, 3), normal(2, 4)])
+    with pytest.raises(ValueError, match="dim: axis 2 is out of bounds"):
+        F.cat([normal(2, 3), normal(2, 3)], 2)
+
+
+# Recorded from PyTorch 2.13, float64: y and its gradient at x, and at the ends of hardswish
+PYTORCH_X = [-6.0, -3.0, -1.25, -0.0, 0.5, 3.0, 7.0]
+PYTORCH = {
+    "leaky_relu": (
+        lambda x: F.leaky_relu(x, 0.2),
+        [-1.2000000000000002, -0.6000000000000001, -0.25, -0.0, 0.5, 3.0, 7.0],
+        [0.2, 0.2, 0.2, 0.2, 1.0, 1.0, 1.0],
+    ),
+    "elu": (
+        lambda x: F.elu(x, 1.5),
+        [-1.4962818717350004, -1.4253193974482041, -1.0702428047097148, -0.0, 0.5, 3.0, 7.0],
+        [0.0037181282649995377, 0.07468060255179591, 0.4297571952902851, 1.5, 1.0, 1.0, 1.0],
+    ),
+    "gelu": (
+        lambda x: F.gelu(x),
+        [-5.919525869479969e-09, -0.00404969409489031, -0.13206221708356905, -0.0,
+         0.34573123063700656, 2.99595030590511, 6.999999999991041],
+        [-3.546870945402639e-08, -0.01194564720418392, -0.12266158306942215, 0.5,
+         0.8674951246561629, 1.011945647204184, 1.0000000000626632],
+    ),
+    "gelu tanh": (
+        lambda x: F.gelu(x, "tanh"),
+        [-8.43964897967453e-11, -0.0036373920817729943, -0.13228579703028542, -0.0,
+         0.34571400982514394, 2.996362607918227, 6.999999999999997],
+        [-7.709976012836329e-10, -0.011584166630969648, -0.12249263224964865, 0.5,
+         0.8673699035346424, 1.0115841666309695, 1.0000000000000278],
+    ),
+    "silu": (
+        lambda x: F.silu(x),
+        [-0.014835738939808647, -0.14227761953270035, -0.27837517353163604, -0.0,
+         0.3112296656009273, 2.8577223804672998, 6.993622641639196],
+        [-0.012326432591525513, -0.08810410601516962, 0.00631915508468757, 0.5,
+         0.7399611873026519, 1.0881041060151693, 1.0054604970664518],
+    ),
+    "softplus": (
+        lambda x: F.softplus(x, 2.0, 5.0),
+        [3.072096738866403e-06, 0.0012378425688652247, 0.03944486714627481, 0.34657359027997264,
+         0.6566308437591114, 3.0, 7.0],
+        [6.144174602214718e-06, 0.0024726231566347748, 0.07585818002124356, 0.5,
+         0.7310585786300049, 1.0, 1.0],
+    ),
+    "hardswish": (
+        lambda x: F.hardswish(x),
+        [-0.0, -0.0, -0.3645833333333333, -0.0, 0.2916666666666667, 3.0, 7.0],
+        [0.0, 0.0, 0.08333333333333331, 0.5, 0.6666666666666666, 1.0, 1.0],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PYTORCH)
+def test_activations_are_pytorch_s(name):
+    function, y, dx = PYTORCH[name]
+    x = Tensor(np.array(PYTORCH_X), requires_grad=True)
+    got = function(x)
+    got.sum().backward()
+    np.testing.assert_allclose(got.data, y, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(x.grad, dx, rtol=1e-14, atol=1e-15)
 
 
 def test_std_and_var_match_numpy():

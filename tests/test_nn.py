@@ -237,6 +237,56 @@ def test_sequential():
     assert [name for name, _ in named.named_children()] == ["in", "out"] and named[1] is c
 
 
+CHAINS = {
+    "conv relu pool": lambda: [nn.Conv2d(3, 5, 3), nn.ReLU(), nn.MaxPool2d(3, 2)],
+    "conv relu pool pool relu": lambda: [
+        nn.Conv2d(3, 5, 3), nn.ReLU(), nn.MaxPool2d(2, 1), nn.MaxPool2d(2), nn.ReLU()],
+    "norm relu relu pool": lambda: [
+        nn.BatchNorm2d(3), nn.ReLU(), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)],
+    "conv norm relu conv": lambda: [
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1)],
+    "relu conv relu": lambda: [nn.ReLU(), nn.Conv2d(3, 4, 3, groups=1, bias=False), nn.ReLU()],
+    "linear norm relu": lambda: [
+        nn.Flatten(), nn.Linear(210, 7), nn.ReLU(), nn.BatchNorm1d(7), nn.ReLU(), nn.Dropout(0)],
+    "sequences": lambda: [
+        nn.Flatten(2), nn.Conv1d(3, 4, 2), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(3)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_sequential_has_the_bits_of_its_modules_one_by_one(chain, training, dtype):
+    net = nn.Sequential(*CHAINS[chain]()).to(dtype).train(training)
+    x = np.random.default_rng(0).normal(size=(4, 3, 7, 10)).astype(dtype)
+    x[0, 1, 2] = 0
+    results = []
+    for together in (True, False):
+        net.zero_grad()
+        image = Tensor(x, requires_grad=True)
+        y = net(image) if together else image
+        for module in () if together else net:
+            y = module(y)
+        y.backward(np.random.default_rng(1).normal(size=y.shape).astype(dtype))
+        results.append([y.data, image.grad, *(p.grad for p in net.parameters())])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_sequential_calls_modules_with_hooks_as_they_stand():
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.MaxPool2d(2))
+    x = np.random.default_rng(0).normal(size=(1, 3, 7, 10)).astype(np.float32)
+    expected = net(x).data
+    shapes = []
+    for module in net:
+        module.register_forward_hook(lambda module, args, y: shapes.append(y.shape))
+    np.testing.assert_array_equal(net(x).data, expected)
+    assert shapes == [(1, 5, 5, 8), (1, 5, 5, 8), (1, 5, 2, 4)]
+    positions = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, return_indices=True))
+    y, indices = positions(-np.abs(x))
+    assert not y.data.any() and indices.shape == (1, 3, 3, 5)
+
+
 def test_module_list_and_dict():
     layers = nn.ModuleList([nn.ReLU(), nn.Tanh()])
     layers.append(nn.Sigmoid()).extend([nn.Identity()])
@@ -258,6 +308,7 @@ LAYERS = [
     (nn.LeakyReLU(0.3), X4, F.leaky_relu(X4, 0.3)),
     (nn.ELU(2.0), X4, F.elu(X4, 2.0)),
     (nn.GELU("tanh"), X4, F.gelu(X4, "tanh")),
+    (nn.Hardswish(True), X4, F.hardswish(X4)),
     (nn.SiLU(), X4, F.silu(X4)),
     (nn.Softplus(2.0, 3.0), X4, F.softplus(X4, 2.0, 3.0)),
     (nn.Sigmoid(), X4, F.sigmoid(X4)),
@@ -436,3 +487,26 @@ def test_bad_values(call, message):
 def test_forward_must_be_defined():
     with pytest.raises(NotImplementedError, match="Module does not define forward"):
         nn.Module()(1)
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 1}, {"padding": 1}, {"ceil_mode": True}])
+def test_a_pool_runs_before_the_relu_that_it_follows_with_the_same_bits(options):
+    rng = np.random.default_rng(0)
+    data = rng.integers(-3, 3, (2, 3, 9, 9)).astype(np.float32)  # ties, windows without positives
+    data[0, 0, 0, 0] = np.nan
+    net = nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, **options))
+    x, z = pydl.Tensor(data, requires_grad=True), pydl.Tensor(data, requires_grad=True)
+    y, expected = net(x), F.max_pool2d(F.relu(z), 3, **options)
+    np.testing.assert_array_equal(y.numpy(), expected.numpy())
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    y.backward(dy)
+    expected.backward(dy)
+    np.testing.assert_array_equal(x.grad, z.grad)
+
+
+def test_hooks_see_the_modules_in_their_order():
+    net, seen = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), []
+    for module in net:
+        module.register_forward_hook(lambda m, args, y: seen.append((type(m).__name__, y.shape)))
+    net(np.zeros((1, 1, 4, 4), np.float32))
+    assert seen == [("ReLU", (1, 1, 4, 4)), ("MaxPool2d", (1, 1, 2, 2))]

@@ -135,7 +135,11 @@ def test_import_leaves_optional_packages_alone():
 def test_the_stub_has_the_compiled_module_s_functions_and_parameters():
     stub = ast.parse((ROOT / "pydl/_pydl_core.pyi").read_text())
     described = {
-        node.name: [a.arg for a in node.args.args + node.args.kwonlyargs]
+        node.name: [
+            a.arg
+            for a in (*node.args.args, node.args.vararg, *node.args.kwonlyargs)
+            if a is not None
+        ]
         for node in stub.body
         if isinstance(node, ast.FunctionDef)
     }

@@ -26,3 +26,7 @@
 #undef winograd_job
 #undef winograd_weight_job
 #undef weight_scratch
+#undef FOR_ROW
+#undef ROW_STEP
+#undef FOR_BLOCKS
+#undef moments

@@ -1,112 +1,194 @@
-/* Mean and variance of channels: x (n,c,size), a channel's values lie in n rows of size, stride elements apart.
+/* Mean and variance of channels: a channel of x (n,c,size) has n rows of size values, stride
+ * elements apart.
  *
- * Two passes over a block that stays in L1: its sum, then the sum of squared deviations from its mean, so that no digits
- * cancel. Blocks are joined in double by the formula for the variance of a union (Chan, Golub, LeVeque 1979). A channel of a few
- * values is one block, and VLEN such channels have their lanes added up together. */
+ * Of every block of a channel, which stays in L1, the sums of d = x - shift and of d^2 are taken,
+ * where shift is the mean of a fourth of the block, or at least an eighth: so shift is within
+ * sqrt(8 var) of the block's mean, and sum d^2 - (sum d)^2 / count loses at most a factor of 9 of
+ * precision however large the mean is. Blocks are joined in double by the formula for the variance
+ * of a union (Chan, Golub, LeVeque 1983, who discuss shifts as well). Channels of one block are
+ * taken a few at a time, so that the end of one sum does not wait for that of another. */
 enum {
-    FN(MOMENT_BLOCK) = 4096, /* values: a quarter of L1 */
-    FN(MOMENT_FEW) = 1024,   /* at most, for VLEN channels at a time */
+    FN(MOMENT_BLOCK) = 4096, /* values: a third of L1 in float */
+    FN(MOMENT_GROUP) = 8192, /* values of the channels that are taken together */
+    FN(ALIGNED_ROW) = 64,    /* rows of so many values are worth a partial vector to be aligned */
+    FN(GROUP) = VECTOR_BYTES / sizeof(REAL), /* channels in a group, at most */
 };
 
-/* acc[k] += the elements of a row, lane by lane. */
-INLINE void FN(add_row)(idx count, const REAL *x, vec acc[4])
+/* Runs statements for the vectors of a row of count elements: at is the element's number in the
+ * row, rest the elements from there on that count (VLEN, but for the first and the last vector), k
+ * one of four accumulators. Vectors are aligned if the array, which the row begins offset elements
+ * into, is. */
+#define FOR_ROW(offset, count, ...)                                                                \
+    do {                                                                                           \
+        const idx row_end = (count);                                                               \
+        const idx head = row_end >= FN(ALIGNED_ROW) ? -(offset) & (VLEN - 1) : 0;                  \
+        const idx tail = (row_end - head) % VLEN;                                                  \
+        idx begin = head;                                                                          \
+        for (; begin + 4 * VLEN <= row_end; begin += 4 * VLEN) {                                   \
+            ROW_STEP(0, begin, VLEN, __VA_ARGS__);                                                 \
+            ROW_STEP(1, begin + VLEN, VLEN, __VA_ARGS__);                                          \
+            ROW_STEP(2, begin + 2 * VLEN, VLEN, __VA_ARGS__);                                      \
+            ROW_STEP(3, begin + 3 * VLEN, VLEN, __VA_ARGS__);                                      \
+        }                                                                                          \
+        if (begin + VLEN <= row_end)                                                               \
+            ROW_STEP(0, begin, VLEN, __VA_ARGS__);                                                 \
+        if (begin + 2 * VLEN <= row_end)                                                           \
+            ROW_STEP(1, begin + VLEN, VLEN, __VA_ARGS__);                                          \
+        if (begin + 3 * VLEN <= row_end)                                                           \
+            ROW_STEP(2, begin + 2 * VLEN, VLEN, __VA_ARGS__);                                      \
+        if (tail)                                                                                  \
+            ROW_STEP(3, row_end - tail, tail, __VA_ARGS__);                                        \
+        if (head)                                                                                  \
+            ROW_STEP(2, 0, head, __VA_ARGS__);                                                     \
+    } while (0)
+#define ROW_STEP(accumulator, place, count, ...)                                                   \
+    do {                                                                                           \
+        enum { k = accumulator };                                                                  \
+        const idx at = place, rest = count;                                                        \
+        __VA_ARGS__;                                                                               \
+    } while (0)
+
+INLINE vec FN(sum_of_4)(const vec acc[4]) { return (acc[0] + acc[1]) + (acc[2] + acc[3]); }
+
+/* A number of rows, and of their columns. */
+typedef struct {
+    idx rows, columns;
+} FN(extent);
+
+/* The part of a block that its shift is taken from. */
+INLINE FN(extent) FN(shift_part)(idx rows, idx columns)
 {
-    idx j = 0;
-    for (; j + 4 * VLEN <= count; j += 4 * VLEN)
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++)
-            acc[k] += FN(load)(x + j + k * VLEN);
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++, j += VLEN)
-        if (j < count)
-            acc[k] += FN(load_part)(x + j, count - j, 0);
+    if (rows >= 4)
+        return (FN(extent)){rows / 4, columns};
+    return (FN(extent)){1, FN(min)(columns, FN(max)(columns / 2, FN(ALIGNED_ROW)))};
 }
 
-/* acc[k] += (x - mean)^2 */
-INLINE void FN(add_row_squares)(idx count, const REAL *x, REAL mean, vec acc[4])
-{
-    idx j = 0;
-    for (; j + 4 * VLEN <= count; j += 4 * VLEN)
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            const vec d = FN(load)(x + j + k * VLEN) - mean;
-            acc[k] += d * d;
-        }
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++, j += VLEN)
-        if (j < count) {
-            const vec d = FN(load_part)(x + j, count - j, mean) - mean;
-            acc[k] += d * d;
-        }
-}
-
-INLINE vec FN(block_sum)(idx rows, idx count, const REAL *x, idx stride)
+/* The lanes' sums of x over a block of rows, the first of which begins at offset. */
+INLINE vec FN(block_sum)(const REAL *x, idx offset, FN(extent) block, idx stride)
 {
     vec acc[4] = {{0}};
-    for (idx i = 0; i < rows; i++)
-        FN(add_row)(count, x + i * stride, acc);
-    return (acc[0] + acc[1]) + (acc[2] + acc[3]);
-}
-
-INLINE vec FN(block_squares)(idx rows, idx count, const REAL *x, idx stride, REAL mean)
-{
-    vec acc[4] = {{0}};
-    for (idx i = 0; i < rows; i++)
-        FN(add_row_squares)(count, x + i * stride, mean, acc);
-    return (acc[0] + acc[1]) + (acc[2] + acc[3]);
-}
-
-/* For the blocks of a channel of n rows: i the first row, j the first column, rows and columns the size. */
-#define FOR_BLOCKS(n, size, limit)                                                                 \
-    for (idx i = 0, rows; i < (n); i += rows)                                                      \
-        for (idx j = 0, columns = (rows = FN(min)(FN(max)((limit) / (size), 1), (n)-i), 0);        \
-             columns = FN(min)(limit, (size)-j), j < (size); j += columns)
-
-static void FN(moments_of_many)(idx n, idx size, const REAL *x, idx stride, double *mean, double *m2)
-{
-    double sum = 0, squares = 0, seen = 0;
-    FOR_BLOCKS(n, size, FN(MOMENT_BLOCK)) {
-        const REAL *block = x + i * stride + j;
-        const double count = (double)(rows * columns);
-        const REAL m = FN(sum_lanes)(FN(block_sum)(rows, columns, block, stride)) / (REAL)count;
-        squares += (double)FN(sum_lanes)(FN(block_squares)(rows, columns, block, stride, m));
-        if (seen) {
-            const double d = (double)m - sum / seen;
-            squares += d * d * (count * seen / (count + seen));
-        }
-        sum += (double)m * count;
-        seen += count;
+    for (idx i = 0; i < block.rows; i++, offset += stride) {
+        const REAL *row = x + offset;
+        FOR_ROW(offset, block.columns, acc[k] += FN(load_part)(row + at, rest, 0));
     }
-    *mean = sum / seen;
-    *m2 = squares;
+    return FN(sum_of_4)(acc);
 }
 
-/* VLEN channels at most, which follow each other */
-static void FN(moments_of_few)(idx n, idx size, const REAL *x, idx stride, idx channels, double mean[],
-                               double m2[])
+/* ... and of x - shift and its square */
+INLINE void FN(block_moments)(const REAL *x, idx offset, FN(extent) block, idx stride, REAL shift,
+                              vec *sum, vec *square)
 {
-    vec sums[VECTOR_BYTES / sizeof(REAL)] = {{0}};
-    REAL m[VECTOR_BYTES / sizeof(REAL)];
-    for (idx k = 0; k < channels; k++)
-        sums[k] = FN(block_sum)(n, size, x + k * size, stride);
-    FN(store)(m, FN(sum_each)(sums) / (REAL)(n * size));
-    for (idx k = 0; k < channels; k++)
-        sums[k] = FN(block_squares)(n, size, x + k * size, stride, m[k]);
-    const vec squares = FN(sum_each)(sums);
-    for (idx k = 0; k < channels; k++) {
-        mean[k] = (double)m[k];
-        m2[k] = (double)squares[k];
+    vec sums[4] = {{0}}, squares[4] = {{0}};
+    for (idx i = 0; i < block.rows; i++, offset += stride) {
+        const REAL *row = x + offset;
+        FOR_ROW(offset, block.columns, {
+            const vec d = FN(load_part)(row + at, rest, shift) - shift;
+            sums[k] += d;
+            squares[k] += d * d;
+        });
     }
+    *sum = FN(sum_of_4)(sums);
+    *square = FN(sum_of_4)(squares);
 }
 
-/* mean[k] and the sum of squared deviations m2[k] of so many channels, of at least one value each */
-static void FN(moments)(idx n, idx size, const REAL *x, idx stride, idx channels, double mean[], double m2[])
+/* An infinite value or a NaN must reach the sum, not the shift. */
+INLINE REAL FN(finite_or_0)(REAL value) { return value - value == 0 ? value : 0; }
+
+/* Mean and sum of squared deviations from it of count values. */
+typedef struct {
+    double count, mean, squares;
+} FN(moments);
+#define moments FN(moments)
+
+INLINE moments FN(moments_about)(double count, REAL shift, REAL sum, REAL square)
 {
-    if (n * size > FN(MOMENT_FEW)) {
-        for (idx k = 0; k < channels; k++)
-            FN(moments_of_many)(n, size, x + k * size, stride, mean + k, m2 + k);
+    const double part = (double)sum / count, squares = (double)square - (double)sum * part;
+    return (moments){count, (double)shift + part, squares < 0 ? 0 : squares};
+}
+
+INLINE moments FN(moments_of_both)(moments a, moments b)
+{
+    if (!a.count)
+        return b;
+    const double count = a.count + b.count, d = b.mean - a.mean;
+    return (moments){count, (a.mean * a.count + b.mean * b.count) / count,
+                     a.squares + b.squares + d * d * (a.count * b.count / count)};
+}
+
+/* The lanes' sum of each of so many vectors. */
+INLINE void FN(sum_group)(idx count, vec sums[FN(GROUP)], REAL total[FN(GROUP)])
+{
+    if (count < 4) {
+        for (idx k = 0; k < count; k++)
+            total[k] = FN(sum_lanes)(sums[k]);
         return;
     }
-    for (idx k = 0; k < channels; k += VLEN)
-        FN(moments_of_few)(n, size, x + k * size, stride, FN(min)(VLEN, channels - k), mean + k, m2 + k);
+    for (idx k = count; k < FN(GROUP); k++)
+        sums[k] = (vec){0};
+    FN(store)(total, FN(sum_each)(sums));
+}
+
+/* How many channels of so many values each are taken together. */
+INLINE idx FN(group_of)(idx values)
+{
+    return FN(max)(FN(min)(FN(MOMENT_GROUP) / values, FN(GROUP)), 1);
+}
+
+/* For the blocks of a channel: rows and columns, the size of the one at row i, column j. */
+#define FOR_BLOCKS(n, size)                                                                        \
+    for (idx i = 0, rows; rows = FN(min)(FN(max)(FN(MOMENT_BLOCK) / (size), 1), (n) - i), i < (n); \
+         i += rows)                                                                                \
+        for (idx j = 0, columns; columns = FN(min)(FN(MOMENT_BLOCK), (size) - j), j < (size);      \
+             j += columns)
+
+static moments FN(moments_by_blocks)(const REAL *x, idx offset, idx n, idx size, idx stride)
+{
+    moments all = {0};
+    FOR_BLOCKS(n, size) {
+        const idx at = offset + i * stride + j;
+        const FN(extent) block = {rows, columns}, part = FN(shift_part)(rows, columns);
+        const REAL sum = FN(sum_lanes)(FN(block_sum)(x, at, part, stride));
+        const REAL shift = FN(finite_or_0)(sum / (REAL)(part.rows * part.columns));
+        vec sums, squares;
+        FN(block_moments)(x, at, block, stride, shift, &sums, &squares);
+        all = FN(moments_of_both)(all, FN(moments_about)((double)(rows * columns), shift,
+                                                         FN(sum_lanes)(sums),
+                                                         FN(sum_lanes)(squares)));
+    }
+    return all;
+}
+
+/* Of a group of channels, the first at offset. */
+static void FN(moments_of_group)(const REAL *x, idx offset, idx n, idx size, idx stride,
+                                 idx channels, moments result[FN(GROUP)])
+{
+    if (n * size > FN(MOMENT_BLOCK)) {
+        for (idx k = 0; k < channels; k++)
+            result[k] = FN(moments_by_blocks)(x, offset + k * size, n, size, stride);
+        return;
+    }
+    const FN(extent) block = {n, size}, part = FN(shift_part)(n, size);
+    vec sums[FN(GROUP)], squares[FN(GROUP)];
+    REAL shift[FN(GROUP)], sum[FN(GROUP)], square[FN(GROUP)];
+    for (idx k = 0; k < channels; k++)
+        sums[k] = FN(block_sum)(x, offset + k * size, part, stride);
+    FN(sum_group)(channels, sums, shift);
+    for (idx k = 0; k < channels; k++) {
+        shift[k] = FN(finite_or_0)(shift[k] / (REAL)(part.rows * part.columns));
+        FN(block_moments)(x, offset + k * size, block, stride, shift[k], sums + k, squares + k);
+    }
+    FN(sum_group)(channels, sums, sum);
+    FN(sum_group)(channels, squares, square);
+    for (idx k = 0; k < channels; k++)
+        result[k] = FN(moments_about)((double)(n * size), shift[k], sum[k], square[k]);
+}
+
+/* 1 / sqrt(var + eps) */
+INLINE REAL FN(rstd_of)(double var, double eps)
+{
+#if REAL_IS_FLOAT
+    return 1 / sqrtf((float)(var + eps));
+#else
+    return 1 / sqrt(var + eps);
+#endif
 }

@@ -6,7 +6,8 @@
  * of a panel holds the weights of state k for the same units of every gate, so that a tile's
  * sums are all that its units need. A team of threads shares the panels and meets after every
  * product; each keeps its panels in its own cache, which it walks to and fro so that the last
- * ones are still there when the next step begins. */
+ * ones are still there when the next step begins. Where every cache holds all panels, the threads
+ * share the samples instead: then none needs what another made, and they never meet. */
 /* sums that the registers hold, in tiles of 2, 3 or 4 vectors */
 #define TILE_VECTORS (MR * NR_VECTORS / 12 * 12)
 
@@ -16,6 +17,9 @@ enum {
     /* bytes of a panel that stay in L1 while the tiles of a group pass */
     FN(PANEL_BLOCK) = 24576,
     FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth a meeting */
+    FN(SHARED_WEIGHTS) = 1 << 20,   /* bytes of panels that may be in every thread's L2 */
+    FN(STRIP) = 16,                 /* panels that are finished together where memory is far */
+    FN(FAR_BYTES) = 8 << 20,        /* that a pass over all steps does not leave in a cache */
     FN(FEW_STEPS) = 2,              /* for which packing the weights does not pay */
 };
 
@@ -71,7 +75,12 @@ typedef struct {
     void *cell;
     int products;
     product product[2];   /* of each step, one after the other */
+    int far;              /* whether what the cells read and write of all steps is FAR_BYTES */
     idx first, end;       /* the steps to do */
+    int by_samples;       /* what the team shares: samples or else panels */
+    idx strip;            /* panels whose units are finished together, row by row */
+    REAL *sums;           /* of a strip, member_sums for each member */
+    idx member_sums;
 } FN(recurrence);
 #define recurrence FN(recurrence)
 
@@ -288,12 +297,24 @@ typedef void (*FN(tile_function))(idx rows, idx depth, const REAL *a, idx a_row,
                                   const REAL *ahead, int add,
                                   REAL *sums);
 
-/* `depth` rows of a panel times some rows of a, cut into so many tiles. The panel passes in
- * blocks of its depth that stay in L1 for all the tiles; meanwhile each of these fetches its
- * part of the next block. */
+/* The batch is cut into as few tiles as hold it, evened out; how many there are, and the first row
+ * of one. */
+INLINE idx FN(tile_count)(const recurrence *r, const product *w)
+{
+    const idx most = FN(min)(TILE_VECTORS / (w->gates * w->unit_vectors), FN(TILE_ROWS));
+    return (r->shape->b + most - 1) / most;
+}
+INLINE idx FN(tile_row)(const recurrence *r, idx tiles, idx number)
+{
+    return r->shape->b * number / tiles;
+}
+
+/* `depth` rows of a panel times the rows of a of the tiles [first, end) of so many. The panel
+ * passes in blocks of its depth that stay in L1 for all the tiles; meanwhile each of these fetches
+ * its part of the next block. */
 static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth,
-                               const REAL *panel,
-                               idx row, idx rows, idx tiles, int add, REAL *sums)
+                               const REAL *panel, idx first, idx end, idx tiles, int add,
+                               REAL *sums)
 {
     const int vectors = w->gates * w->unit_vectors;
     const FN(tile_function) multiply = vectors == 2   ? FN(recurrent_tile_2)
@@ -304,19 +325,18 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
     const idx block = tiles > 1 ? FN(even_piece)(depth, limit, 4) : depth;
     for (idx k = 0; k < depth; k += block) {
         const idx count = FN(min)(block, depth - k);
-        const REAL *from = a->data + row * a->row + k, *weights = panel + k * width;
+        const REAL *weights = panel + k * width;
         REAL *to = sums;
-        idx first = row;
-        for (idx i = 0; i < tiles; i++) {
-            const idx high = rows / tiles + (i < rows % tiles);
-            const REAL *ahead = i < vectors ? weights + count * (width + i * line) : weights;
-            if (FN(any_lives)(r->shape, a, first, high))
-                multiply(high, count, from, a->row, weights, ahead, add || k, to);
+        for (idx i = first; i < end; i++) {
+            const idx row = FN(tile_row)(r, tiles, i), rows = FN(tile_row)(r, tiles, i + 1) - row;
+            const REAL *ahead =
+                i - first < vectors ? weights + count * (width + (i - first) * line) : weights;
+            if (FN(any_lives)(r->shape, a, row, rows))
+                multiply(rows, count, a->data + row * a->row + k, a->row, weights, ahead, add || k,
+                         to);
             else
-                memset(to, 0, (size_t)(high * width) * sizeof(REAL));
-            first += high;
-            from += high * a->row;
-            to += high * width;
+                memset(to, 0, (size_t)(rows * width) * sizeof(REAL));
+            to += rows * width;
         }
     }
 }
@@ -345,38 +365,58 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
     const operand a = w->state(r->cell, step);
     const idx inputs = w->inputs, t = FN(time_of)(r->shape, step);
     const operand x = {inputs ? w->x + t * r->shape->b * inputs : NULL, inputs, t};
-    const int vectors = w->gates * w->unit_vectors;
-    const idx span = FN(panel_span)(w), panels = FN(panel_count)(w);
-    const idx first = panels * member / members, end = panels * (member + 1) / members;
-    const idx batch = r->shape->b, most = FN(min)(TILE_VECTORS / vectors, FN(TILE_ROWS));
-    const idx tiles = (batch + most - 1) / most,
-        groups = (tiles + FN(GROUP_TILES) - 1) / FN(GROUP_TILES);
-    enum { SUMS = FN(GROUP_TILES) * TILE_VECTORS * (VECTOR_BYTES / (int)sizeof(REAL)) };
-    REAL sums[SUMS] __attribute__((aligned(64)));
-    for (idx i = first; i < end; i++) {
-        const idx panel = step % 2 ? first + end - 1 - i : i, unit = panel * span;
-        for (idx group = 0, row = 0, rows; group < groups; group++, row += rows) {
-            rows = FN(min)(FN(GROUP_TILES) * most, batch - row);
-            const idx cut = (rows + most - 1) / most;
-            const REAL *weights = w->panels + panel * vectors * VLEN * w->depth;
-            if (w->plain && a.data)
-                FN(multiply_plain)(w, &a, row, rows, unit, sums);
-            else if (inputs)
-                FN(multiply_panel)(r, w, &x, inputs, weights, row, rows, cut, 0, sums);
-            if (a.data && !w->plain)
-                FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * vectors * VLEN,
-                                   row, rows, cut,
-                                   inputs > 0, sums);
-            else if (!a.data)
-                memset(sums, 0, sizeof sums);
-            for (idx v = 0; v < w->unit_vectors && unit + v * VLEN < w->units; v++) {
-                const idx at = unit + v * VLEN;
-                const tile of = {step, row, rows, at, FN(min)(VLEN, w->units - at), sums + v * VLEN,
-                                 vectors * VLEN, span, step % 2 ? -span : span};
-                w->finish(r->cell, &of);
+    const idx span = FN(panel_span)(w), width = w->gates * span;
+    const idx panels = FN(panel_count)(w), tiles = FN(tile_count)(r, w);
+    idx first = 0, end = panels, first_tile = 0, end_tile = tiles;
+    if (r->by_samples) {
+        first_tile = tiles * member / members;
+        end_tile = tiles * (member + 1) / members;
+    } else {
+        first = panels * member / members;
+        end = panels * (member + 1) / members;
+    }
+    const idx group = FN(even_piece)(end_tile - first_tile, FN(GROUP_TILES), 1);
+    REAL *sums = r->sums + member * r->member_sums;
+    for (idx i = first; i < end; i += r->strip) {
+        const idx count = FN(min)(r->strip, end - i), low = step % 2 ? first + end - i - count : i;
+        for (idx from = first_tile, to; from < end_tile; from = to) {
+            to = FN(min)(from + group, end_tile);
+            const idx row = FN(tile_row)(r, tiles, from), rows = FN(tile_row)(r, tiles, to) - row;
+            for (idx j = 0; j < count; j++) {
+                const idx panel = step % 2 ? low + count - 1 - j : low + j;
+                const REAL *weights = w->panels + panel * width * w->depth;
+                REAL *of_panel = sums + (panel - low) * rows * width;
+                if (w->plain && a.data)
+                    FN(multiply_plain)(w, &a, row, rows, panel * span, of_panel);
+                else if (inputs)
+                    FN(multiply_panel)(r, w, &x, inputs, weights, from, to, tiles, 0, of_panel);
+                if (a.data && !w->plain)
+                    FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * width, from,
+                                       to, tiles, inputs > 0, of_panel);
+                else if (!a.data)
+                    memset(of_panel, 0, (size_t)(rows * width) * sizeof(REAL));
             }
+            const idx high = r->strip > 1 ? 1 : rows;
+            for (idx b = 0; b < rows; b += high)
+                for (idx j = 0; j < count; j++)
+                    for (idx v = 0; v < w->unit_vectors; v++) {
+                        const idx unit = (low + j) * span + v * VLEN;
+                        if (unit >= w->units)
+                            break;
+                        const tile of = {step, row + b, high, unit, FN(min)(VLEN, w->units - unit),
+                                         sums + (j * rows + b) * width + v * VLEN, width, span,
+                                         r->strip > 1 ? 0 : step % 2 ? -span : span};
+                        w->finish(r->cell, &of);
+                    }
         }
     }
+}
+
+/* Where the cells' arrays come from memory, a row of several panels' units at a time is finished:
+ * a single line of every row is four times as dear as lines that lie together. */
+INLINE int FN(is_far)(const pydl_recurrent_shape *s, idx arrays)
+{
+    return arrays * s->t * s->b * s->h * (idx)sizeof(REAL) > FN(FAR_BYTES);
 }
 
 static void FN(run_share)(void *context, int member, int members)
@@ -385,20 +425,47 @@ static void FN(run_share)(void *context, int member, int members)
     for (idx step = r->first; step < r->end; step++)
         for (int i = 0; i < r->products; i++) {
             FN(multiply_step)(r, &r->product[i], step, member, members);
-            pydl_meet(members);
+            if (!r->by_samples)
+                pydl_meet(members);
         }
+    FN(finish_far_stores)();
 }
 
-static void FN(run_steps)(recurrence *r, idx first, idx end)
+/* Whether so many threads share the samples: every one's cache holds all weights, the products cut
+ * the batch alike, and no thread waits for more than a fifth of the time. */
+static int FN(share_samples)(const recurrence *r, idx threads)
+{
+    const idx tiles = FN(tile_count)(r, r->product), most = (tiles + threads - 1) / threads;
+    idx bytes = 0;
+    for (int i = 0; i < r->products; i++) {
+        const product *w = &r->product[i];
+        if (w->plain || FN(tile_count)(r, w) != tiles || 4 * most * threads > 5 * tiles)
+            return 0;
+        bytes += FN(panel_count)(w) * w->gates * FN(panel_span)(w) * w->depth * (idx)sizeof(REAL);
+    }
+    return bytes <= FN(SHARED_WEIGHTS);
+}
+
+static int FN(run_steps)(recurrence *r, idx first, idx end)
 {
     const product *w = r->product;
     const double work = 2.0 * (double)r->shape->b * (double)w->units *
         (double)(w->gates * w->depth);
+    const idx threads = FN(min)(pydl_get_num_threads(), FN(tile_count)(r, w));
     r->first = first;
     r->end = end;
-    pydl_run_team(work < FN(STEP_WORK) ? 1 : (int)FN(min)(FN(panel_count)(w), 256),
-                  work * (double)(end - first),
-                  FN(run_share), r);
+    r->by_samples = threads > 1 && FN(share_samples)(r, threads);
+    const idx most = r->by_samples ? threads : work < FN(STEP_WORK) ? 1 : FN(panel_count)(w);
+    const idx sums = FN(GROUP_TILES) * TILE_VECTORS * VLEN;
+    r->strip = r->far ? FN(STRIP) : 1;
+    r->member_sums = r->strip * sums;
+    const int members = (int)FN(min)(FN(min)(most, pydl_get_num_threads()), 256);
+    r->sums = pydl_block_alloc((size_t)(members * r->member_sums) * sizeof(REAL));
+    if (!r->sums)
+        return PYDL_NO_MEMORY;
+    pydl_run_team(members, work * (double)(end - first), FN(run_share), r);
+    pydl_block_free(r->sums);
+    return PYDL_OK;
 }
 
 static void FN(free_products)(recurrence *r)

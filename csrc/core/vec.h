@@ -170,6 +170,25 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
 #undef LOAD_PART
 #undef STORE_PART
 
+/* The same for what is not read soon: a whole cache line goes to memory, without being fetched from
+ * there first. finish_far_stores comes before another thread may read it. */
+INLINE void FN(store_far)(REAL *p, idx count, vec v)
+{
+#if defined(X86) && VECTOR_BYTES == 64
+    if (count >= VLEN && (uintptr_t)p % 64 == 0) {
+        X86(stream)(p, v);
+        return;
+    }
+#endif
+    FN(store_part)(p, count, v);
+}
+INLINE void FN(finish_far_stores)(void)
+{
+#if defined(X86) && VECTOR_BYTES == 64
+    _mm_sfence();
+#endif
+}
+
 /* p[0], p[stride], p[2 stride] ...; where stride is above 2 only count of them are read. */
 INLINE vec FN(load_strided)(const REAL *p, idx stride, idx count)
 {

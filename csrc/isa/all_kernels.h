@@ -24,6 +24,7 @@
 #include "../kernels/layer_norm.c"
 #include "../kernels/pool2d_adaptive.c"
 #include "../kernels/lrn.c"
+#include "../kernels/concatenate.c"
 #include "../kernels/dropout.c"
 #include "../kernels/optimizer.c"
 #include "../kernels/recurrent.h"

@@ -1,13 +1,15 @@
-/* Batch normalisation (Ioffe, Szegedy 2015) of x (n,c,size) along n and size, m = n size values per channel.
+/* Batch normalisation (Ioffe, Szegedy 2015) of x (n,c,size) along n and size; m = n size.
  *   x^ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  var = sum (x - mean)^2 / m
- *   y = x^ w + b + residual, with relu y < 0 ? 0 : y
+ *   y = x^ w + b + residual; with relu, 0 where that is negative
  *   g = y <= 0 ? 0 : dy, or dy where no y is given;  dresidual = g
- *   db = sum g,  dw = sum g x^,  dx = w rstd (g - db / m - x^ dw / m), or w rstd g where the statistics are constants
- * x, y, residual and their gradients (n,c,size); mean, rstd, var, w, b and their gradients (c,). w, b, residual, y of the
- * backward, dresidual may be NULL.
+ *   db = sum g,  dw = sum g x^
+ *   dx = w rstd (g - db / m - x^ dw / m), or w rstd g where the statistics are constants
+ * x, y, residual and their gradients (n,c,size); mean, rstd, var, w, b and their gradients (c,).
+ * w, b, residual, the backward's y and dresidual may be NULL; y may be x or residual itself.
  *
- * A task takes whole channels, one after the other, so that a channel's second pass finds it in L2. Where rows are shorter
- * than half a vector (features: size 1), a task takes a strip of columns of the matrix (n, c size). */
+ * A task takes whole channels, one after the other, so that a channel's second pass finds it in L2;
+ * it begins with what the first read last. Where rows are at most half a vector (features: size 1),
+ * a task takes a strip of columns of the matrix (n, c size). */
 typedef struct {
     idx n, c, size, task_channels;
     int relu, training;
@@ -31,10 +33,10 @@ typedef struct {
 } FN(channel);
 #define channel FN(channel)
 
-INLINE channel FN(forward_channel)(const batch_norm_job *job, idx k, double mean, double rstd)
+INLINE channel FN(forward_channel)(const batch_norm_job *job, idx k, REAL mean, REAL rstd)
 {
     const REAL w = job->w ? job->w[k] : 1;
-    return (channel){(REAL)mean, (REAL)rstd * w, job->b ? job->b[k] : 0, 0};
+    return (channel){mean, rstd * w, job->b ? job->b[k] : 0, 0};
 }
 
 /* sum: of g; dot: of g (x - mean) */
@@ -47,60 +49,53 @@ INLINE channel FN(backward_channel)(const batch_norm_job *job, idx k, double sum
     return (channel){job->mean[k], scale, (REAL)(sum / m), (REAL)(dot * rstd * rstd / m)};
 }
 
-INLINE vec FN(normalise)(vec x, vec residual, vec mean, vec scale, vec shift, int relu)
+/* Rows of one channel, stride elements apart. */
+INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, idx stride,
+                               channel of, int add, int relu)
 {
-    const vec y = (x - mean) * scale + shift + residual;
-    return relu ? FN(at_least)(y, 0) : y;
-}
-
-INLINE void FN(normalise_row)(const batch_norm_job *job, idx at, channel v, int add, int relu)
-{
-    const idx size = job->size;
-    const vec mean = FN(splat)(v.mean), scale = FN(splat)(v.scale), shift = FN(splat)(v.shift);
-    const vec none = {0};
-    for (idx j = 0; j < size; j += VLEN) {
-        const idx rest = size - j;
-        const vec residual = add ? FN(load_part)(job->residual + at + j, rest, 0) : none;
-        FN(store_part)(job->y + at + j, rest,
-                       FN(normalise)(FN(load_part)(job->x + at + j, rest, 0), residual, mean, scale,
-                                     shift, relu));
+    const vec mean = FN(splat)(of.mean), scale = FN(splat)(of.scale), shift = FN(splat)(of.shift);
+    for (idx row = offset + (rows - 1) * stride; row >= offset; row -= stride) {
+        const REAL *x = job->x + row, *residual = add ? job->residual + row : NULL;
+        REAL *y = job->y + row;
+        FOR_ROW(row, job->size, {
+            vec v = (FN(load_part)(x + at, rest, 0) - mean) * scale + shift;
+            if (add)
+                v += FN(load_part)(residual + at, rest, 0);
+            FN(store_part)(y + at, rest, relu ? FN(at_least)(v, 0) : v);
+        });
     }
 }
 
-/* Rows of planes apart, from the first at offset at. */
-static void FN(normalise_rows)(const batch_norm_job *job, idx at, idx rows, idx stride, channel v)
+static void FN(normalise_channel)(const batch_norm_job *job, idx offset, idx rows, idx stride,
+                                  channel of)
 {
-    for (idx i = 0; i < rows; i++, at += stride)
-        if (job->residual)
-            if (job->relu)
-                FN(normalise_row)(job, at, v, 1, 1);
-            else
-                FN(normalise_row)(job, at, v, 1, 0);
-        else if (job->relu)
-            FN(normalise_row)(job, at, v, 0, 1);
-        else
-            FN(normalise_row)(job, at, v, 0, 0);
+    if (job->residual && job->relu)
+        FN(normalise_rows)(job, offset, rows, stride, of, 1, 1);
+    else if (job->residual)
+        FN(normalise_rows)(job, offset, rows, stride, of, 1, 0);
+    else if (job->relu)
+        FN(normalise_rows)(job, offset, rows, stride, of, 0, 1);
+    else
+        FN(normalise_rows)(job, offset, rows, stride, of, 0, 0);
 }
-
-INLINE REAL FN(rstd_of)(double var, double eps) { return (REAL)(1 / sqrt(var + eps)); }
 
 static void FN(batch_norm_forward_body)(void *context, idx task)
 {
     const batch_norm_job *job = context;
-    const idx n = job->n, c = job->c, size = job->size, stride = c * size;
-    const idx end = FN(min)(c, (task + 1) * job->task_channels);
-    const idx group = n * size > FN(MOMENT_FEW) ? 1 : VLEN;
-    double mean[VECTOR_BYTES / sizeof(REAL)], m2[VECTOR_BYTES / sizeof(REAL)];
+    const idx n = job->n, size = job->size, stride = job->c * size;
+    const idx end = FN(min)(job->c, (task + 1) * job->task_channels);
+    const idx group = FN(group_of)(n * size);
+    moments found[FN(GROUP)];
     for (idx first = task * job->task_channels; first < end; first += group) {
         const idx channels = FN(min)(group, end - first);
-        FN(moments)(n, size, job->x + first * size, stride, channels, mean, m2);
+        FN(moments_of_group)(job->x, first * size, n, size, stride, channels, found);
         for (idx k = 0; k < channels; k++) {
-            const REAL rstd = FN(rstd_of)(m2[k] / (double)(n * size), job->eps);
-            job->new_mean[first + k] = (REAL)mean[k];
-            job->new_rstd[first + k] = rstd;
-            const channel v = FN(forward_channel)(job, first + k, mean[k], (double)rstd);
-            FN(normalise_rows)(job, (first + k) * size, n, stride, v);
+            job->new_mean[first + k] = (REAL)found[k].mean;
+            job->new_rstd[first + k] = FN(rstd_of)(found[k].squares / found[k].count, job->eps);
         }
+        for (idx k = first; k < first + channels; k++)
+            FN(normalise_channel)(job, k * size, n, stride,
+                                  FN(forward_channel)(job, k, job->new_mean[k], job->new_rstd[k]));
     }
 }
 
@@ -110,13 +105,14 @@ static void FN(batch_norm_inference_body)(void *context, idx task)
     const idx planes = job->n * job->c, end = FN(min)(planes, (task + 1) * job->task_channels);
     for (idx plane = task * job->task_channels; plane < end; plane++) {
         const idx k = plane % job->c;
-        const double rstd = (double)FN(rstd_of)((double)job->var[k], job->eps);
-        const channel v = FN(forward_channel)(job, k, (double)job->mean[k], rstd);
-        FN(normalise_rows)(job, plane * job->size, 1, 0, v);
+        const REAL rstd = FN(rstd_of)((double)job->var[k], job->eps);
+        FN(normalise_channel)(job, plane * job->size, 1, 1,
+                              FN(forward_channel)(job, k, job->mean[k], rstd));
     }
 }
 
-INLINE vec FN(masked_gradient)(const batch_norm_job *job, idx at, idx rest, int mask)
+/* g of the elements at offset at: dy, masked or not */
+INLINE vec FN(gradient_at)(const batch_norm_job *job, idx at, idx rest, int mask)
 {
     const vec dy = FN(load_part)(job->dy + at, rest, 0);
     if (!mask)
@@ -124,59 +120,101 @@ INLINE vec FN(masked_gradient)(const batch_norm_job *job, idx at, idx rest, int 
     return FN(select)((lanes)(FN(load_part)(job->mask + at, rest, 0) <= 0), (vec){0}, dy);
 }
 
-/* sums[0] += g and sums[1] += g (x - mean) for a run of elements; dresidual is stored. */
-INLINE void FN(add_gradients)(const batch_norm_job *job, idx at, idx count, REAL mean, int mask,
-                              vec sums[2])
+/* The lanes' sums over a block of g, and of g (x - mean); dresidual is stored. */
+INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, idx rows, idx columns,
+                                idx stride, REAL mean, int mask, int keep, vec *sum, vec *dot)
 {
-    for (idx j = 0; j < count; j += VLEN) {
-        const idx rest = count - j;
-        const vec g = FN(masked_gradient)(job, at + j, rest, mask);
-        if (job->dresidual)
-            FN(store_part)(job->dresidual + at + j, rest, g);
-        sums[0] += g;
-        sums[1] += g * (FN(load_part)(job->x + at + j, rest, mean) - mean);
+    vec sums[4] = {{0}}, dots[4] = {{0}};
+    for (idx i = 0; i < rows; i++, offset += stride) {
+        const REAL *x = job->x + offset;
+        FOR_ROW(offset, columns, {
+            const vec g = FN(gradient_at)(job, offset + at, rest, mask);
+            if (keep)
+                FN(store_part)(job->dresidual + offset + at, rest, g);
+            sums[k] += g;
+            dots[k] += g * (FN(load_part)(x + at, rest, mean) - mean);
+        });
+    }
+    *sum = FN(sum_of_4)(sums);
+    *dot = FN(sum_of_4)(dots);
+}
+
+/* dx of a channel; where dresidual is kept it is g. */
+INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, channel v, int mask, int keep,
+                              int training)
+{
+    const idx stride = job->c * job->size;
+    const vec mean = FN(splat)(v.mean), scale = FN(splat)(v.scale);
+    const vec shift = FN(splat)(v.shift), slope = FN(splat)(v.slope);
+    for (idx row = offset + (job->n - 1) * stride; row >= offset; row -= stride) {
+        const REAL *x = job->x + row, *kept = keep ? job->dresidual + row : NULL;
+        REAL *dx = job->dx + row;
+        FOR_ROW(row, job->size, {
+            vec g = keep ? FN(load_part)(kept + at, rest, 0)
+                         : FN(gradient_at)(job, row + at, rest, mask);
+            if (training)
+                g -= shift + (FN(load_part)(x + at, rest, 0) - mean) * slope;
+            FN(store_part)(dx + at, rest, g * scale);
+        });
     }
 }
 
-INLINE void FN(gradient_row)(const batch_norm_job *job, idx at, channel v, int mask)
-{
-    for (idx j = 0; j < job->size; j += VLEN) {
-        const idx rest = job->size - j;
-        vec g = FN(masked_gradient)(job, at + j, rest, mask);
-        if (job->training)
-            g -= v.shift + (FN(load_part)(job->x + at + j, rest, 0) - v.mean) * v.slope;
-        FN(store_part)(job->dx + at + j, rest, g * v.scale);
-    }
-}
-
-INLINE void FN(backward_of_channel)(const batch_norm_job *job, idx k, int mask)
+INLINE void FN(backward_of_group)(const batch_norm_job *job, idx first, idx channels, int mask,
+                                  int keep)
 {
     const idx n = job->n, size = job->size, stride = job->c * size;
-    double sum = 0, dot = 0;
-    FOR_BLOCKS(n, size, FN(MOMENT_BLOCK)) {
-        vec sums[2] = {{0}};
-        for (idx row = 0; row < rows; row++)
-            FN(add_gradients)(job, (i + row) * stride + k * size + j, columns, job->mean[k], mask, sums);
-        sum += (double)FN(sum_lanes)(sums[0]);
-        dot += (double)FN(sum_lanes)(sums[1]);
+    double sum[FN(GROUP)] = {0}, dot[FN(GROUP)] = {0};
+    if (n * size > FN(MOMENT_BLOCK)) {
+        FOR_BLOCKS(n, size) {
+            vec sums, dots;
+            FN(block_gradients)(job, first * size + i * stride + j, rows, columns, stride,
+                                job->mean[first], mask, keep, &sums, &dots);
+            sum[0] += (double)FN(sum_lanes)(sums);
+            dot[0] += (double)FN(sum_lanes)(dots);
+        }
+    } else {
+        vec sums[FN(GROUP)], dots[FN(GROUP)];
+        REAL total[2][FN(GROUP)];
+        for (idx k = 0; k < channels; k++)
+            FN(block_gradients)(job, (first + k) * size, n, size, stride, job->mean[first + k],
+                                mask, keep, sums + k, dots + k);
+        FN(sum_group)(channels, sums, total[0]);
+        FN(sum_group)(channels, dots, total[1]);
+        for (idx k = 0; k < channels; k++) {
+            sum[k] = (double)total[0][k];
+            dot[k] = (double)total[1][k];
+        }
     }
-    const channel v = FN(backward_channel)(job, k, sum, dot);
-    for (idx i = 0; i < n; i++)
-        FN(gradient_row)(job, i * stride + k * size, v, mask);
+    for (idx k = 0; k < channels; k++) {
+        const channel v = FN(backward_channel)(job, first + k, sum[k], dot[k]);
+        const idx offset = (first + k) * size;
+        if (job->training)
+            FN(gradient_rows)(job, offset, v, mask, keep, 1);
+        else
+            FN(gradient_rows)(job, offset, v, mask, keep, 0);
+    }
 }
 
 static void FN(batch_norm_backward_body)(void *context, idx task)
 {
     const batch_norm_job *job = context;
     const idx end = FN(min)(job->c, (task + 1) * job->task_channels);
-    for (idx k = task * job->task_channels; k < end; k++)
-        if (job->mask)
-            FN(backward_of_channel)(job, k, 1);
+    const idx group = FN(group_of)(job->n * job->size);
+    for (idx first = task * job->task_channels; first < end; first += group) {
+        const idx channels = FN(min)(group, end - first);
+        if (job->mask && job->dresidual)
+            FN(backward_of_group)(job, first, channels, 1, 1);
+        else if (job->mask)
+            FN(backward_of_group)(job, first, channels, 1, 0);
+        else if (job->dresidual)
+            FN(backward_of_group)(job, first, channels, 0, 1);
         else
-            FN(backward_of_channel)(job, k, 0);
+            FN(backward_of_group)(job, first, channels, 0, 0);
+    }
 }
 
-/* A strip of columns of the matrix (n, c size): whole channels, the values of each column side by side. */
+/* A strip of columns of the matrix (n, c size): whole channels, the values of each column side by
+ * side. */
 typedef struct {
     idx first, channels, width; /* width = channels size columns */
     REAL mean[FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL)];
@@ -216,26 +254,25 @@ INLINE double FN(channel_sum)(const vec sums[], idx k, idx size)
     return sum;
 }
 
-enum { FN(SUM_VALUES), FN(SUM_SQUARES) };
-
-/* sums = the columns' sums of x or of (x - mean)^2 */
-INLINE void FN(strip_sums)(const batch_norm_job *job, const strip *s, int what, vec sums[FN(STRIP_VECTORS)])
+/* The columns' sums over some rows of x - mean, the strip's, and of its square. */
+INLINE void FN(strip_moments)(const batch_norm_job *job, const strip *s, idx rows,
+                              vec sums[FN(STRIP_VECTORS)], vec squares[FN(STRIP_VECTORS)])
 {
     const idx stride = job->c * job->size;
-    memset(sums, 0, FN(STRIP_VECTORS) * sizeof(vec));
-    for (idx first = 0; first < job->n; first += FN(STRIP_ROWS)) {
-        vec part[FN(STRIP_VECTORS)] = {{0}};
-        for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), job->n); i++)
+    const REAL *from = job->x + s->first * job->size;
+    for (idx first = 0; first < rows; first += FN(STRIP_ROWS)) {
+        vec sum[FN(STRIP_VECTORS)] = {{0}}, square[FN(STRIP_VECTORS)] = {{0}};
+        for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), rows); i++)
             FOR_STRIP {
-                vec x = FN(load_part)(job->x + i * stride + s->first * job->size + j, s->width - j, 0);
-                if (what == FN(SUM_SQUARES)) {
-                    x -= FN(load)(s->mean + j);
-                    x *= x;
-                }
-                part[v] += x;
+                const vec d = FN(load_part)(from + i * stride + j, s->width - j, 0) -
+                              FN(load)(s->mean + j);
+                sum[v] += d;
+                square[v] += d * d;
             }
-        FOR_STRIP
-            sums[v] += part[v];
+        FOR_STRIP {
+            sums[v] += sum[v];
+            squares[v] += square[v];
+        }
     }
 }
 
@@ -244,33 +281,37 @@ static void FN(normalise_strip)(const batch_norm_job *job, const strip *s)
     for (idx i = 0; i < job->n; i++)
         FOR_STRIP {
             const idx at = (i * job->c + s->first) * job->size + j, rest = s->width - j;
-            const vec residual = job->residual ? FN(load_part)(job->residual + at, rest, 0) : (vec){0};
-            const vec x = FN(load_part)(job->x + at, rest, 0);
-            FN(store_part)(job->y + at, rest,
-                           FN(normalise)(x, residual, FN(load)(s->mean + j), FN(load)(s->scale + j),
-                                         FN(load)(s->shift + j), job->relu));
+            vec y = (FN(load_part)(job->x + at, rest, 0) - FN(load)(s->mean + j)) *
+                        FN(load)(s->scale + j) +
+                    FN(load)(s->shift + j);
+            if (job->residual)
+                y += FN(load_part)(job->residual + at, rest, 0);
+            FN(store_part)(job->y + at, rest, job->relu ? FN(at_least)(y, 0) : y);
         }
 }
 
+/* As in moments.h, every column being a block. */
 static void FN(batch_norm_forward_strip)(void *context, idx task)
 {
     const batch_norm_job *job = context;
+    const idx size = job->size, part = FN(shift_part)(job->n, 1).rows;
     strip s = FN(strip_of)(job, task);
-    const double m = (double)(job->n * job->size);
-    vec sums[FN(STRIP_VECTORS)];
-    FN(strip_sums)(job, &s, FN(SUM_VALUES), sums);
+    vec shifts[FN(STRIP_VECTORS)] = {{0}}, unused[FN(STRIP_VECTORS)] = {{0}};
+    vec sums[FN(STRIP_VECTORS)] = {{0}}, squares[FN(STRIP_VECTORS)] = {{0}};
+    FN(strip_moments)(job, &s, part, shifts, unused);
+    for (idx j = 0; j < s.width; j++)
+        s.mean[j] = FN(finite_or_0)(((REAL *)shifts)[j] / (REAL)part);
+    FN(strip_moments)(job, &s, job->n, sums, squares);
     for (idx k = 0; k < s.channels; k++) {
-        const REAL mean = (REAL)(FN(channel_sum)(sums, k, job->size) / m);
+        moments all = {0};
+        for (idx j = k * size; j < (k + 1) * size; j++)
+            all = FN(moments_of_both)(all, FN(moments_about)((double)job->n, s.mean[j],
+                                                             ((REAL *)sums)[j],
+                                                             ((REAL *)squares)[j]));
+        const REAL mean = (REAL)all.mean, rstd = FN(rstd_of)(all.squares / all.count, job->eps);
         job->new_mean[s.first + k] = mean;
-        FN(spread_channel)(&s, k, job->size, (channel){.mean = mean});
-    }
-    FN(strip_sums)(job, &s, FN(SUM_SQUARES), sums);
-    for (idx k = 0; k < s.channels; k++) {
-        const REAL mean = job->new_mean[s.first + k];
-        const REAL rstd = FN(rstd_of)(FN(channel_sum)(sums, k, job->size) / m, job->eps);
         job->new_rstd[s.first + k] = rstd;
-        FN(spread_channel)(&s, k, job->size,
-                           FN(forward_channel)(job, s.first + k, (double)mean, (double)rstd));
+        FN(spread_channel)(&s, k, size, FN(forward_channel)(job, s.first + k, mean, rstd));
     }
     FN(normalise_strip)(job, &s);
 }
@@ -281,9 +322,8 @@ static void FN(batch_norm_inference_strip)(void *context, idx task)
     strip s = FN(strip_of)(job, task);
     for (idx k = 0; k < s.channels; k++) {
         const idx at = s.first + k;
-        const double rstd = (double)FN(rstd_of)((double)job->var[at], job->eps);
-        FN(spread_channel)(&s, k, job->size,
-                           FN(forward_channel)(job, at, (double)job->mean[at], rstd));
+        const REAL rstd = FN(rstd_of)((double)job->var[at], job->eps);
+        FN(spread_channel)(&s, k, job->size, FN(forward_channel)(job, at, job->mean[at], rstd));
     }
     FN(normalise_strip)(job, &s);
 }
@@ -301,7 +341,7 @@ static void FN(batch_norm_backward_strip)(void *context, idx task)
         for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), job->n); i++)
             FOR_STRIP {
                 const idx at = i * stride + from + j, rest = s->width - j;
-                const vec g = FN(masked_gradient)(job, at, rest, job->mask != NULL);
+                const vec g = FN(gradient_at)(job, at, rest, job->mask != NULL);
                 if (job->dresidual)
                     FN(store_part)(job->dresidual + at, rest, g);
                 sum[v] += g;
@@ -314,12 +354,13 @@ static void FN(batch_norm_backward_strip)(void *context, idx task)
     }
     for (idx k = 0; k < s->channels; k++)
         FN(spread_channel)(s, k, job->size,
-                           FN(backward_channel)(job, s->first + k, FN(channel_sum)(sums, k, job->size),
+                           FN(backward_channel)(job, s->first + k,
+                                                FN(channel_sum)(sums, k, job->size),
                                                 FN(channel_sum)(dots, k, job->size)));
     for (idx i = 0; i < job->n; i++)
         FOR_STRIP {
             const idx at = i * stride + from + j, rest = s->width - j;
-            vec g = FN(masked_gradient)(job, at, rest, job->mask != NULL);
+            vec g = FN(gradient_at)(job, at, rest, job->mask != NULL);
             const vec x = FN(load_part)(job->x + at, rest, 0) - FN(load)(s->mean + j);
             if (job->training)
                 g -= FN(load)(s->shift + j) + x * FN(load)(s->slope + j);
@@ -337,10 +378,9 @@ static void FN(run_batch_norm)(batch_norm_job *job, idx parts, double cost, pydl
     if (narrow) {
         parts = job->c;
         job->task_channels = FN(STRIP_VECTORS) * VLEN / job->size;
-    } else if (parts == job->c && part <= FN(MOMENT_FEW)) {
-        job->task_channels = FN(round_up)(FN(max)(FN(BATCH_NORM_TASK) / part, 1), VLEN);
     } else {
-        job->task_channels = FN(max)(FN(BATCH_NORM_TASK) / part, 1);
+        const idx group = parts == job->c ? FN(group_of)(part) : 1;
+        job->task_channels = FN(round_up)(FN(max)(FN(BATCH_NORM_TASK) / part, 1), group);
     }
     pydl_parallel_for((parts + job->task_channels - 1) / job->task_channels, cost * elements,
                       narrow ? strips : rows, job);

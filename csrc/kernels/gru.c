@@ -315,9 +315,10 @@ static int FN(gru_backward)(const pydl_recurrent_shape *s, int reset_after, cons
         cell.da = scratch;
         cell.dn = cell.all_reset = scratch + 3 * size;
         FN(fill_state)(s, dh0, s->h, dh_n);
-        FN(run_steps)(&r, 0, s->t + 1);
-        status = FN(gru_weight_gradients)(&cell, x, w_ih, dx, dw_ih, dw_hh, db_ih, db_hh);
+        status = FN(run_steps)(&r, 0, s->t + 1);
     }
+    if (status == PYDL_OK)
+        status = FN(gru_weight_gradients)(&cell, x, w_ih, dx, dw_ih, dw_hh, db_ih, db_hh);
     FN(free_products)(&r);
     pydl_block_free(scratch);
     pydl_block_free(copy);

@@ -1,6 +1,6 @@
 /* Layer normalisation (Ba, Kiros, Hinton 2016) of x (rows,size) along size.
- *   x^ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  var = sum (x - mean)^2 / size;  y = x^ w + b
- *   db = sum dy and dw = sum dy x^ over the rows
+ *   x^ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  var = sum (x - mean)^2 / size
+ *   y = x^ w + b;  db = sum dy and dw = sum dy x^ over the rows
  *   dx = rstd (g - sum g / size - x^ sum(g x^) / size),  g = dy w
  * x, y, dy, dx (rows,size); mean, rstd (rows,); w, b, dw, db (size,); w, b may be NULL. */
 typedef struct {
@@ -22,24 +22,26 @@ static void FN(layer_norm_forward_body)(void *context, idx task)
 {
     const layer_norm_job *job = context;
     const idx size = job->size, end = FN(min)(job->rows, (task + 1) * job->task_rows);
-    double mean[VECTOR_BYTES / sizeof(REAL)], m2[VECTOR_BYTES / sizeof(REAL)];
-    for (idx first = task * job->task_rows; first < end; first += VLEN) {
-        const idx rows = FN(min)(VLEN, end - first);
-        FN(moments)(1, size, job->x + first * size, 0, rows, mean, m2);
+    const idx group = FN(group_of)(size);
+    moments found[FN(GROUP)];
+    for (idx first = task * job->task_rows; first < end; first += group) {
+        const idx rows = FN(min)(group, end - first);
+        FN(moments_of_group)(job->x, first * size, 1, size, 0, rows, found);
         for (idx k = 0; k < rows; k++) {
-            const REAL m = (REAL)mean[k], rstd = FN(rstd_of)(m2[k] / (double)size, job->eps);
+            const REAL m = (REAL)found[k].mean;
+            const REAL rstd = FN(rstd_of)(found[k].squares / found[k].count, job->eps);
             const REAL *x = job->x + (first + k) * size;
             REAL *y = job->y + (first + k) * size;
             job->new_mean[first + k] = m;
             job->new_rstd[first + k] = rstd;
-            for (idx j = 0; j < size; j += VLEN) {
-                vec v = (FN(load_part)(x + j, size - j, 0) - m) * rstd;
+            FOR_ROW(0, size, {
+                vec v = (FN(load_part)(x + at, rest, 0) - m) * rstd;
                 if (job->w)
-                    v *= FN(load_part)(job->w + j, size - j, 0);
+                    v *= FN(load_part)(job->w + at, rest, 0);
                 if (job->b)
-                    v += FN(load_part)(job->b + j, size - j, 0);
-                FN(store_part)(y + j, size - j, v);
-            }
+                    v += FN(load_part)(job->b + at, rest, 0);
+                FN(store_part)(y + at, rest, v);
+            });
         }
     }
 }
@@ -49,43 +51,45 @@ static int FN(layer_norm_forward)(idx rows, idx size, double eps, const REAL *x,
 {
     layer_norm_job job = {.rows = rows, .size = size, .eps = eps, .x = x, .w = w, .b = b, .y = y,
                           .new_mean = mean, .new_rstd = rstd};
-    job.task_rows = FN(round_up)(FN(max)(FN(LAYER_NORM_TASK) / size, 1),
-                                 size > FN(MOMENT_FEW) ? 1 : VLEN);
+    job.task_rows = FN(round_up)(FN(max)(FN(LAYER_NORM_TASK) / size, 1), FN(group_of)(size));
     pydl_parallel_for((rows + job.task_rows - 1) / job.task_rows, 4 * (double)rows * (double)size,
                       FN(layer_norm_forward_body), &job);
     return PYDL_OK;
 }
 
-static void FN(layer_norm_backward_row)(const layer_norm_job *job, idx row, REAL *dw, REAL *db)
+/* dx of a row; dw and db take its share. */
+INLINE void FN(layer_norm_backward_row)(const layer_norm_job *job, idx row, int weighted, REAL *dw,
+                                        REAL *db)
 {
     const idx size = job->size;
-    const REAL *x = job->x + row * size, *dy = job->dy + row * size;
-    const REAL mean = job->mean[row], rstd = job->rstd[row];
+    const REAL *x = job->x + row * size, *dy = job->dy + row * size, *w = job->w;
+    const vec mean = FN(splat)(job->mean[row]), rstd = FN(splat)(job->rstd[row]);
+    REAL *dx = job->dx + row * size;
     double sum = 0, dot = 0;
-    FOR_BLOCKS(1, size, FN(MOMENT_BLOCK)) {
-        vec sums[2] = {{0}};
-        for (idx at = j; at < j + columns; at += VLEN) {
-            const idx rest = j + columns - at;
-            vec g = FN(load_part)(dy + at, rest, 0);
-            const vec normalised = (FN(load_part)(x + at, rest, mean) - mean) * rstd;
-            FN(store_part)(dw + at, rest, FN(load_part)(dw + at, rest, 0) + g * normalised);
-            FN(store_part)(db + at, rest, FN(load_part)(db + at, rest, 0) + g);
-            if (job->w)
-                g *= FN(load_part)(job->w + at, rest, 0);
-            sums[0] += g;
-            sums[1] += g * normalised;
-        }
-        sum += (double)FN(sum_lanes)(sums[0]);
-        dot += (double)FN(sum_lanes)(sums[1]);
+    for (idx first = 0; first < size; first += FN(MOMENT_BLOCK)) {
+        vec sums[4] = {{0}}, dots[4] = {{0}};
+        FOR_ROW(0, FN(min)(size - first, FN(MOMENT_BLOCK)), {
+            const idx j = first + at;
+            vec g = FN(load_part)(dy + j, rest, 0);
+            const vec normalised = (FN(load_part)(x + j, rest, mean[0]) - mean) * rstd;
+            FN(store_part)(dw + j, rest, FN(load_part)(dw + j, rest, 0) + g * normalised);
+            FN(store_part)(db + j, rest, FN(load_part)(db + j, rest, 0) + g);
+            if (weighted)
+                g *= FN(load_part)(w + j, rest, 0);
+            sums[k] += g;
+            dots[k] += g * normalised;
+        });
+        sum += (double)FN(sum_lanes)(FN(sum_of_4)(sums));
+        dot += (double)FN(sum_lanes)(FN(sum_of_4)(dots));
     }
     const REAL shift = (REAL)(sum / (double)size), slope = (REAL)(dot / (double)size);
-    for (idx j = 0; j < size; j += VLEN) {
-        vec g = FN(load_part)(dy + j, size - j, 0);
-        const vec normalised = (FN(load_part)(x + j, size - j, 0) - mean) * rstd;
-        if (job->w)
-            g *= FN(load_part)(job->w + j, size - j, 0);
-        FN(store_part)(job->dx + row * size + j, size - j, (g - shift - normalised * slope) * rstd);
-    }
+    FOR_ROW(0, size, {
+        vec g = FN(load_part)(dy + at, rest, 0);
+        if (weighted)
+            g *= FN(load_part)(w + at, rest, 0);
+        const vec normalised = (FN(load_part)(x + at, rest, 0) - mean) * rstd;
+        FN(store_part)(dx + at, rest, (g - shift - normalised * slope) * rstd);
+    });
 }
 
 static void FN(layer_norm_backward_body)(void *context, idx task)
@@ -95,7 +99,10 @@ static void FN(layer_norm_backward_body)(void *context, idx task)
     REAL *dw = job->parts + task * 2 * job->size;
     FN(zero_run)(dw, 2 * job->size);
     for (idx row = task * job->task_rows; row < end; row++)
-        FN(layer_norm_backward_row)(job, row, dw, dw + job->size);
+        if (job->w)
+            FN(layer_norm_backward_row)(job, row, 1, dw, dw + job->size);
+        else
+            FN(layer_norm_backward_row)(job, row, 0, dw, dw + job->size);
 }
 
 static void FN(layer_norm_add_parts)(void *context, idx task)
@@ -134,4 +141,3 @@ static int FN(layer_norm_backward)(idx rows, idx size, const REAL *dy, const REA
     return PYDL_OK;
 }
 #undef layer_norm_job
-#undef FOR_BLOCKS

@@ -23,10 +23,11 @@ static int FN(linear_backward_weight)(idx n, idx in, idx out, const REAL *dy, co
                     (sink){.c = dw, .row = in});
 }
 
-/* db = sum of dy over the rows: a band of columns per task */
+/* db = sum of dy over the rows, `row` apart: a band of columns per task */
 typedef struct {
     idx n, out;
     const REAL *dy;
+    idx row;
     REAL *db;
 } FN(column_sum_job);
 
@@ -40,16 +41,21 @@ static void FN(column_sum)(void *context, idx band)
     for (idx j = 0; j < count; j++)
         db[j] = 0;
     for (idx i = 0; i < job->n; i++) {
-        const REAL *dy = job->dy + i * job->out + first;
+        const REAL *dy = job->dy + i * job->row + first;
         for (idx j = 0; j < count; j++)
             db[j] += dy[j];
     }
 }
 
-static int FN(linear_backward_bias)(idx n, idx out, const REAL *dy, REAL *db)
+static void FN(column_sums)(idx n, idx out, const REAL *dy, idx row, REAL *db)
 {
-    FN(column_sum_job) job = {n, out, dy, db};
+    FN(column_sum_job) job = {n, out, dy, row, db};
     pydl_parallel_for((out + FN(BAND_COLUMNS) - 1) / FN(BAND_COLUMNS), (double)n * (double)out,
                       FN(column_sum), &job);
+}
+
+static int FN(linear_backward_bias)(idx n, idx out, const REAL *dy, REAL *db)
+{
+    FN(column_sums)(n, out, dy, out, db);
     return PYDL_OK;
 }

@@ -14,9 +14,12 @@ typedef struct {
     REAL *c;        /* (b,h) */
     input_gates input;
     REAL *y, *cells, *all_gates; /* cells and all_gates, (t,b,4h), may be NULL */
+    int far;
     /* backward */
     const REAL *dy, *gates, *all_c, *c0;
-    REAL *da, *dh, *dc; /* (t,b,4h); (b,h): the gradients of the states from what was done before */
+    REAL *da;       /* (t,b,4h), rows da_row apart */
+    idx da_row;
+    REAL *dh, *dc;  /* (b,h): the gradients of the states from what was done before */
 } FN(lstm_cell);
 #define lstm_cell FN(lstm_cell)
 
@@ -24,6 +27,15 @@ static operand FN(lstm_state)(const void *cell, idx step)
 {
     const lstm_cell *l = cell;
     return (operand){l->state[step % 2], l->stride, FN(time_of)(l->s, step)};
+}
+
+/* Stores what backward alone reads. */
+INLINE void FN(lstm_save)(const lstm_cell *l, REAL *p, idx count, vec v)
+{
+    if (l->far)
+        FN(store_far)(p, count, v);
+    else
+        FN(store_part)(p, count, v);
 }
 
 /* Twice over the rows, since a row's second tanh must wait for all the rest of it: c goes to the
@@ -51,10 +63,10 @@ INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
         FN(store)(sums + 3 * of->gate_stride, o);
         if (l->all_gates) {
             REAL *gates = l->all_gates + FN(row_of)(l->s, t, b, 4 * h) + unit;
-            FN(store_part)(gates, count, i);
-            FN(store_part)(gates + h, count, f);
-            FN(store_part)(gates + 2 * h, count, g);
-            FN(store_part)(gates + 3 * h, count, o);
+            FN(lstm_save)(l, gates, count, i);
+            FN(lstm_save)(l, gates + h, count, f);
+            FN(lstm_save)(l, gates + 2 * h, count, g);
+            FN(lstm_save)(l, gates + 3 * h, count, o);
         }
     }
 }
@@ -72,7 +84,7 @@ INLINE void FN(lstm_finish_rows)(void *cell, const tile *of, idx count)
                        FN(lives)(l->s, t, b) ? y : FN(load_part)(before, count, 0));
         FN(store_part)(l->y + FN(row_of)(l->s, t, b, h) + unit, count, y);
         if (l->cells)
-            FN(store_part)(l->cells + FN(row_of)(l->s, t, b, h) + unit, count, c);
+            FN(lstm_save)(l, l->cells + FN(row_of)(l->s, t, b, h) + unit, count, c);
     }
 }
 FINISH(lstm_finish)
@@ -85,8 +97,9 @@ static int FN(lstm_forward)(const pydl_recurrent_shape *s, const REAL *x, const 
 {
     lstm_cell cell = {.s = s, .stride = FN(state_stride)(s->h), .c = c_n,
                       .input = {.data = gates, .width = 4 * s->h},
-                      .y = y, .cells = cells, .all_gates = gates};
-    recurrence r = {.shape = s, .cell = &cell, .products = 1,
+                      .y = y, .cells = cells, .all_gates = gates,
+                      .far = FN(is_far)(s, gates ? 6 : 1)};
+    recurrence r = {.shape = s, .far = cell.far, .cell = &cell, .products = 1,
                     .product = {{.depth = s->h, .units = s->h, .gates = 4, .unit_vectors = 1,
                                  .state = FN(lstm_state), .finish = FN(lstm_finish)}}};
     const idx size = FN(max)(s->b, 1) * cell.stride;
@@ -114,7 +127,7 @@ static operand FN(lstm_gradient)(const void *cell, idx step)
     if (!step)
         return (operand){NULL, 0, 0};
     const idx t = FN(time_of)(l->s, l->s->t - step);
-    return (operand){l->da + FN(row_of)(l->s, t, 0, 4 * l->s->h), 4 * l->s->h, t};
+    return (operand){l->da + FN(row_of)(l->s, t, 0, l->da_row), l->da_row, t};
 }
 
 INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
@@ -124,7 +137,7 @@ INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
     const idx unit = of->unit, h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
     FOR_ROWS_OF_TILE {
         const idx of_y = FN(row_of)(s, t, b, h) + unit;
-        REAL *state = l->dh + b * h + unit, *da = l->da + FN(row_of)(s, t, b, 4 * h) + unit;
+        REAL *state = l->dh + b * h + unit, *da = l->da + FN(row_of)(s, t, b, l->da_row) + unit;
         vec dh = FN(load_part)(state, count, 0) + FN(load)(sums);
         vec di = {0}, df = {0}, dg = {0}, d_o = {0};
         if (of->step < s->t && FN(lives)(s, t, b)) {
@@ -171,25 +184,26 @@ static int FN(lstm_backward)(const pydl_recurrent_shape *s, const REAL *dy, cons
 {
     const idx width = 4 * s->h;
     lstm_cell cell = {.s = s, .dy = dy, .gates = gates, .all_c = cells, .c0 = c0, .dh = dh0,
-                      .dc = dc0};
-    recurrence r = {.shape = s, .cell = &cell, .products = 1,
+                      .dc = dc0, .da_row = FN(state_stride)(width)};
+    recurrence r = {.shape = s, .far = FN(is_far)(s, 10), .cell = &cell, .products = 1,
                     .product = {{.depth = width, .units = s->h, .gates = 1,
                                  .unit_vectors = FN(unit_vectors_for)(s->h),
                                  .state = FN(lstm_gradient), .finish = FN(lstm_finish_backward)}}};
     REAL *copy;
     x = FN(without_padding)(s, x, &copy);
-    cell.da = pydl_block_alloc((size_t)FN(max)(s->t * s->b * width, 1) * sizeof(REAL));
+    cell.da = pydl_block_alloc((size_t)FN(max)(s->t * s->b * cell.da_row, 1) * sizeof(REAL));
     int status = x && cell.da ? FN(prepare_product)(&r.product[0], s->t, NULL, w_hh, 1) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
         FN(fill_state)(s, dh0, s->h, dh_n);
         FN(fill_state)(s, dc0, s->h, dc_n);
-        FN(run_steps)(&r, 0, s->t + 1);
-        status = FN(input_gradients)(s, cell.da, width, width, x, w_ih, dx, 0, dw_ih);
+        status = FN(run_steps)(&r, 0, s->t + 1);
     }
     if (status == PYDL_OK)
-        status = FN(state_gradients)(s, cell.da, width, width, y, h0, dw_hh);
+        status = FN(input_gradients)(s, cell.da, cell.da_row, width, x, w_ih, dx, 0, dw_ih);
     if (status == PYDL_OK)
-        status = FN(linear_backward_bias)(s->t * s->b, width, cell.da, db);
+        status = FN(state_gradients)(s, cell.da, cell.da_row, width, y, h0, dw_hh);
+    if (status == PYDL_OK)
+        FN(column_sums)(s->t * s->b, width, cell.da, cell.da_row, db);
     FN(free_products)(&r);
     pydl_block_free(cell.da);
     pydl_block_free(copy);

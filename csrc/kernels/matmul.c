@@ -7,7 +7,7 @@ typedef struct {
 
 enum {
     FN(PACKED_A_BYTES) = 8 << 20, /* at most this much of a is packed at a time */
-    FN(BLOCK_ROWS) = 3 * FN(MC),  /* a block of c, a block of b and some panels of a share L2 */
+    FN(BLOCK_ROWS) = 4 * FN(MC),  /* a block of c, a block of b and some panels of a share L2 */
     FN(PLAIN_COLUMNS) = 4 *
         NR,        /* rows of a are read where they are if they are used for so few columns */
     FN(TASKS) = 8, /* to share, where each is worth it */
@@ -90,7 +90,7 @@ static void FN(gemm_grid)(gemm_job *job)
     idx columns = FN(even_piece)(job->n, widest, NR);
     const idx evened = FN(round_up)((job->n + FN(TASKS) - 1) / FN(TASKS), NR);
     if (evened < columns)
-        columns = FN(max)(evened, FN(min)(columns, 4 * NR));
+        columns = FN(max)(evened, FN(min)(columns, (job->n < 16 * NR ? 2 : 4) * NR));
     job->columns = columns;
     job->column_blocks = (job->n + columns - 1) / columns;
     const idx wanted = (FN(TASKS) + job->column_blocks - 1) / job->column_blocks;
@@ -152,7 +152,7 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
             pydl_parallel_for((job.m + MR - 1) / MR, (double)job.m * (double)k, FN(gemm_pack_a),
                               &job);
         pydl_parallel_for(job.column_blocks * ((job.m + job.rows - 1) / job.rows),
-                          2.0 * (double)job.m * (double)n * (double)k, FN(gemm_block), &job);
+                          FN(product_work)(job.m, n, k), FN(gemm_block), &job);
     }
     pydl_block_free(job.packed_a);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;

@@ -25,7 +25,7 @@ INLINE span FN(span_of)(idx i, idx size, idx count)
     return (span){i * size / count, POOL_CEIL_DIV((i + 1) * size, count)};
 }
 
-/* sum (in_w,) = the rows of one plane in so many whole vectors, divided by the counts in backward */
+/* sum (in_w,), in whole vectors: the rows of a plane added up, in backward divided by the counts */
 INLINE void FN(sum_rows)(const adaptive_job *job, const REAL *in, span rows, REAL *sum)
 {
     for (idx j = 0; j < job->in_w; j += VLEN) {

@@ -1,19 +1,26 @@
 /* Backward of the mean under windows, and the mean of whole planes; shapes as in pool2d.c.
  *   avg          dx = the sum of dy / count over the windows that hold the place
  *   global_avg   y (planes,) = mean of the plane;  dx = dy / (h w) */
-/* The lanes' sums of one plane. */
-INLINE vec FN(plane_sums)(const REAL *x, idx size)
+enum { FN(READ_AHEAD) = 1024 / (int)sizeof(REAL) };
+
+/* The lanes' sums of one plane of at least a vector; rest has the bits of the lanes of its last
+ * vector that a whole number of vectors leaves over. Planes are read at the speed of memory, for
+ * which the hardware alone does not fetch far enough ahead across small pages. */
+INLINE vec FN(plane_sums)(const REAL *x, idx size, lanes rest)
 {
     vec sum[4] = {{0}};
     idx i = 0;
     for (; i + 4 * VLEN <= size; i += 4 * VLEN)
 #pragma GCC unroll 4
-        for (int k = 0; k < 4; k++)
+        for (int k = 0; k < 4; k++) {
+            __builtin_prefetch(x + i + k * VLEN + FN(READ_AHEAD));
             sum[k] += FN(load)(x + i + k * VLEN);
-    for (; i + VLEN <= size; i += VLEN)
+        }
+    for (; i + VLEN <= size; i += VLEN) {
+        __builtin_prefetch(x + i + FN(READ_AHEAD));
         sum[0] += FN(load)(x + i);
-    if (i < size)
-        sum[1] += FN(load_part)(x + i, size - i, 0);
+    }
+    sum[1] += (vec)((lanes)FN(load)(x + size - VLEN) & rest);
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
@@ -22,11 +29,13 @@ static void FN(global_avg_pool2d_forward_body)(void *context, idx task)
 {
     const planes_job *job = context;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), size = job->in_size;
+    const lanes rest = FN(last_lanes)(size % VLEN);
     vec sums[VECTOR_BYTES / sizeof(REAL)] = {{0}};
     for (idx plane = task * job->task_planes; plane < end; plane += VLEN) {
         const idx count = FN(min)(VLEN, end - plane);
         for (idx k = 0; k < count; k++)
-            sums[k] = FN(plane_sums)(job->in + (plane + k) * size, size);
+            sums[k] = size < VLEN ? FN(load_part)(job->in + (plane + k) * size, size, 0)
+                                  : FN(plane_sums)(job->in + (plane + k) * size, size, rest);
         FN(store_part)(job->out + plane, count, FN(sum_each)(sums) / (REAL)size);
     }
 }

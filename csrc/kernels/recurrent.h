@@ -91,8 +91,7 @@ static int FN(run_forward)(recurrence *r, input_gates *g, const REAL *x, const R
     if (r->product[0].inputs) {
         g->data = bias;
         g->row = 0;
-        FN(run_steps)(r, 0, s->t);
-        return PYDL_OK;
+        return FN(run_steps)(r, 0, s->t);
     }
     const idx block = FN(even_piece)(s->t, FN(max)(FN(INPUT_ROWS) / FN(max)(s->b, 1), 1), 1);
     REAL *const all = g->data, *scratch = NULL;
@@ -113,7 +112,7 @@ static int FN(run_forward)(recurrence *r, input_gates *g, const REAL *x, const R
                           (sink){.c = FN(input_row)(g, s, t, 0), .row = g->width,
                                  .bias_of_column = bias});
         if (status == PYDL_OK)
-            FN(run_steps)(r, first, end);
+            status = FN(run_steps)(r, first, end);
     }
     pydl_block_free(scratch);
     return status;

@@ -115,9 +115,10 @@ static int FN(rnn_backward)(const pydl_recurrent_shape *s, int relu, const REAL 
     int status = x && cell.da ? FN(prepare_product)(&r.product[0], s->t, NULL, w_hh, 1) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
         FN(fill_state)(s, dh0, s->h, dh_n);
-        FN(run_steps)(&r, 0, s->t + 1);
-        status = FN(input_gradients)(s, cell.da, s->h, s->h, x, w_ih, dx, 0, dw_ih);
+        status = FN(run_steps)(&r, 0, s->t + 1);
     }
+    if (status == PYDL_OK)
+        status = FN(input_gradients)(s, cell.da, s->h, s->h, x, w_ih, dx, 0, dw_ih);
     if (status == PYDL_OK)
         status = FN(state_gradients)(s, cell.da, s->h, s->h, y, h0, dw_hh);
     if (status == PYDL_OK)

@@ -69,6 +69,13 @@ void add(array *a, idx i, double term)
     a->terms[i]++;
 }
 
+void set(array *want, idx i, double value, double scale, double terms)
+{
+    want->value[i] = value;
+    want->scale[i] = scale;
+    want->terms[i] = (idx)terms;
+}
+
 size_t item_size(void) { return dtype_now == PYDL_F64 ? sizeof(double) : sizeof(float); }
 
 void *typed(array a)

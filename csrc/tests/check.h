@@ -34,6 +34,7 @@ array zeros(idx count);
 array randoms(idx count); /* uniform in [-1, 1), exact in float32, all different from 0 */
 void release(array a);
 void add(array *a, idx i, double term);
+void set(array *a, idx i, double value, double scale, double terms);
 
 /* A copy in the current dtype, in a block of its exact size so that a sanitizer sees every step
  * outside; memory for a result, filled with NaN so that an element left out is found. */
@@ -67,12 +68,15 @@ void test_activation(void);
 void test_pool2d(void);
 void test_lrn(void);
 void test_softmax(void);
+void test_batch_norm(void);
+void test_layer_norm(void);
 void test_optimizer(void);
 void test_recurrent(void);
 void test_embedding(void);
 
 void test_same_bits(void);
 void test_recurrent_same_bits(void);
+void test_norm_same_bits(void);
 void test_thread_pool(int may_fork);
 void test_cache(void);
 

@@ -1,4 +1,4 @@
-/* Elementwise kernels: activations and dropout. NaN passes through. */
+/* Elementwise kernels: activations, sums, dropout; and concatenation. NaN passes through. */
 #include "check.h"
 
 /* Sizes from nothing to more than two vectors of every width, and one that threads share. */
@@ -73,6 +73,112 @@ static void test_backward(idx n)
     free(tdy), free(ty), free(dx);
 }
 
+/* long double, for erfc multiplies the rounding error of its argument by its square */
+static double normal_cdf(double x) { return (double)(erfcl(-x * sqrtl(0.5L)) / 2); }
+static double cdf_by_tanh(double x)
+{
+    return 1 / (1 + exp(-sqrt(8 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+static double gelu(double x) { return x * normal_cdf(x); }
+static double gelu_by_tanh(double x) { return x * cdf_by_tanh(x); }
+static double silu(double x) { return x * sigmoid(x); }
+static double softplus(double x) { return 1.5 * x > 4 ? x : log1p(exp(1.5 * x)) / 1.5; }
+static double hardswish(double x) { return x * fmin(fmax(x + 3, 0), 6) / 6; }
+static double leaky_relu(double x) { return x > 0 ? x : 0.1 * x; }
+static double elu(double x) { return x > 0 ? x : 1.7 * expm1(x); }
+
+static double gelu_slope(double x)
+{
+    return normal_cdf(x) + x * (double)expl(-(long double)x * x / 2) / sqrt(2 * M_PI);
+}
+static double gelu_by_tanh_slope(double x)
+{
+    const double s = cdf_by_tanh(x);
+    return s + x * s * (1 - s) * sqrt(8 / M_PI) * (1 + 3 * 0.044715 * x * x);
+}
+static double silu_slope(double x) { return sigmoid(x) * (1 + x * (1 - sigmoid(x))); }
+static double softplus_slope(double x) { return 1.5 * x > 4 ? 1 : sigmoid(1.5 * x); }
+static double hardswish_slope(double x) { return x <= -3 ? 0 : x < 3 ? x / 3 + 0.5 : 1; }
+static double leaky_relu_slope(double x) { return x > 0 ? 1 : 0.1; }
+static double elu_slope(double x) { return x > 0 ? 1 : 1.7 * exp(x); }
+
+/* Backward with the forward's argument; forward's error is relative, backward's to the sum of the
+ * formula's terms, which is below 2 |dy|. */
+static void test_smooth(idx n)
+{
+    array x = randoms(n), dy = randoms(n);
+    for (idx i = 0; i < n; i++)
+        x.value[i] = i % 50 == 49 ? NAN : (double)(float)(x.value[i] * 9);
+    void *tx = typed(x), *tdy = typed(dy), *y = blank(n);
+    /* The factors, in 2 ulp: P's bound is 7.5 ulp (vmath.h). exp multiplies the rounding error of
+     * its argument by it: five roundings of up to 66 for tanh's, one of 14 in softplus. */
+#define CHECK(name, f, slope, factor, options)                                                     \
+    do {                                                                                           \
+        array want = expected(x, f);                                                               \
+        RUN_OK(name##_forward, n, OPTIONS options tx, y);                                          \
+        expect(#name "_forward", y, want, factor);                                                 \
+        for (idx i = 0; i < n; i++) {                                                              \
+            want.value[i] = dy.value[i] * slope(x.value[i]);                                       \
+            want.scale[i] = 2 * fabs(dy.value[i]);                                                 \
+        }                                                                                          \
+        RUN_OK(name##_backward, n, OPTIONS options tdy, tx, y);                                    \
+        expect(#name "_backward", y, want, factor);                                                \
+        release(want);                                                                             \
+    } while (0)
+#define OPTIONS(...) __VA_ARGS__
+    CHECK(leaky_relu, leaky_relu, leaky_relu_slope, 1, (0.1, ));
+    CHECK(elu, elu, elu_slope, 2, (1.7, ));
+    CHECK(gelu, gelu, gelu_slope, 5, (0, ));
+    CHECK(gelu, gelu_by_tanh, gelu_by_tanh_slope, 90, (1, ));
+    CHECK(silu, silu, silu_slope, 2, ());
+    CHECK(softplus, softplus, softplus_slope, 8, (1.5, 4, ));
+    CHECK(hardswish, hardswish, hardswish_slope, 2, ());
+#undef OPTIONS
+#undef CHECK
+    array want = zeros(n);
+    for (int rectify = 0; rectify < 2; rectify++) {
+        for (idx i = 0; i < n; i++) {
+            const double sum = x.value[i] + dy.value[i];
+            want.value[i] = rectify ? relu(sum) : sum;
+            want.scale[i] = fabs(sum);
+        }
+        RUN_OK(add_forward, n, rectify, tx, tdy, y);
+        expect("add_forward", y, want, 1);
+    }
+    RUN_OK(add_forward, n, 1, tx, tdy, tx);
+    expect("add_forward in place", tx, want, 1);
+    release(x), release(dy), release(want);
+    free(tx), free(tdy), free(y);
+}
+
+static void test_concatenate(idx outer, idx count, const idx *widths)
+{
+    idx row = 0, at = 0;
+    for (idx k = 0; k < count; k++)
+        row += widths[k];
+    array whole = randoms(outer * row);
+    void *y = blank(outer * row), *twhole = typed(whole), *parts[8], *cut[8];
+    for (idx k = 0; k < count; at += widths[k++]) {
+        array part = zeros(outer * widths[k]);
+        for (idx i = 0; i < part.count; i++)
+            part.value[i] = whole.value[i / widths[k] * row + at + i % widths[k]];
+        parts[k] = typed(part);
+        cut[k] = blank(part.count);
+        release(part);
+    }
+    const size_t bytes = (size_t)whole.count * item_size();
+    RUN_OK(concatenate_forward, outer, count, widths, (const void *const *)parts, y);
+    check(!memcmp(y, twhole, bytes), "concatenate_forward");
+    RUN_OK(concatenate_backward, outer, count, widths, twhole, cut);
+    for (idx k = 0; k < count; k++) {
+        check(!memcmp(cut[k], parts[k], (size_t)(outer * widths[k]) * item_size()),
+              "concatenate_backward");
+        free(parts[k]), free(cut[k]);
+    }
+    release(whole);
+    free(y), free(twhole);
+}
+
 /* Philox4x32-10 (Salmon et al. 2011), the words of the block with this counter. */
 static void philox(uint64_t counter, uint64_t key, uint32_t c[4])
 {
@@ -123,6 +229,13 @@ void test_activation(void)
     for (int i = 0; i < LENGTHS; i++) {
         test_forward(lengths[i]);
         test_backward(lengths[i]);
+        test_smooth(lengths[i]);
     }
+    test_concatenate(1, 1, (const idx[]){7});
+    test_concatenate(3, 4, (const idx[]){5, 0, 17, 1});
+    test_concatenate(2, 3, (const idx[]){70001, 3, 66000});
+    test_concatenate(0, 2, (const idx[]){5, 4});
+    test_concatenate(4, 2, (const idx[]){0, 0});
+    test_concatenate(9000, 8, (const idx[]){0, 3, 0, 1, 40, 2, 1, 0});
     test_dropout();
 }

@@ -20,6 +20,8 @@ static void test_kernels(void)
     test_pool2d();
     test_lrn();
     test_softmax();
+    test_batch_norm();
+    test_layer_norm();
     test_optimizer();
     test_recurrent();
     test_embedding();
@@ -54,6 +56,7 @@ static void test_table(const pydl_table *table)
             if (threads == 2) {
                 test_same_bits();
                 test_recurrent_same_bits();
+                test_norm_same_bits();
             }
             printf("%-8s %s, %d thread%s: %d checks\n", table->isa, dtype ? "float64" : "float32",
                    threads, threads > 1 ? "s" : "", passed + failed - before);

@@ -11,13 +11,6 @@ static const idx row_shapes[][2] = {{0, 3}, {1, 1}, {3, 2},   {5, 7},   {2, 8}, 
                                     {3, 16}, {7, 17}, {2, 33}, {9, 100}, {300, 10}, {40, 1000}};
 enum { ROW_SHAPES = sizeof row_shapes / sizeof *row_shapes };
 
-static void set(array *want, idx i, double value, double scale, double terms)
-{
-    want->value[i] = value;
-    want->scale[i] = scale;
-    want->terms[i] = (idx)terms;
-}
-
 /* Along the middle axis of x (outer,c,inner). */
 static void softmax_expected(idx outer, idx c, idx inner, array x, array *y, array *log_y)
 {

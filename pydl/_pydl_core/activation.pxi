@@ -5,6 +5,19 @@ cdef extern from "pydl.h" nogil:
     int pydl_sigmoid_backward(dtype_code dtype, idx n, const void *dy, const void *y, void *dx)
     int pydl_tanh_forward(dtype_code dtype, idx n, const void *x, void *y)
     int pydl_tanh_backward(dtype_code dtype, idx n, const void *dy, const void *y, void *dx)
+    int pydl_leaky_relu_forward(dtype_code dtype, idx n, double negative_slope, const void *x, void *y)
+    int pydl_leaky_relu_backward(dtype_code dtype, idx n, double negative_slope, const void *dy, const void *x, void *dx)
+    int pydl_elu_forward(dtype_code dtype, idx n, double alpha, const void *x, void *y)
+    int pydl_elu_backward(dtype_code dtype, idx n, double alpha, const void *dy, const void *x, void *dx)
+    int pydl_gelu_forward(dtype_code dtype, idx n, int by_tanh, const void *x, void *y)
+    int pydl_gelu_backward(dtype_code dtype, idx n, int by_tanh, const void *dy, const void *x, void *dx)
+    int pydl_silu_forward(dtype_code dtype, idx n, const void *x, void *y)
+    int pydl_silu_backward(dtype_code dtype, idx n, const void *dy, const void *x, void *dx)
+    int pydl_softplus_forward(dtype_code dtype, idx n, double beta, double threshold, const void *x, void *y)
+    int pydl_softplus_backward(dtype_code dtype, idx n, double beta, double threshold, const void *dy, const void *x, void *dx)
+    int pydl_hardswish_forward(dtype_code dtype, idx n, const void *x, void *y)
+    int pydl_hardswish_backward(dtype_code dtype, idx n, const void *dy, const void *x, void *dx)
+    int pydl_add_forward(dtype_code dtype, idx n, int relu, const void *a, const void *b, void *y)
 
 ctypedef int (*forward_of)(dtype_code, idx, const void *, void *) noexcept nogil
 ctypedef int (*backward_of)(dtype_code, idx, const void *, const void *, void *) noexcept nogil
@@ -61,3 +74,152 @@ def tanh_forward(x, *, out=None):
 
 def tanh_backward(dy, y, *, out=None):
     return elementwise_backward(pydl_tanh_backward, "tanh_backward", dy, y, out)
+
+
+def silu_forward(x, *, out=None):
+    return elementwise_forward(pydl_silu_forward, "silu_forward", x, out)
+
+
+def silu_backward(dy, x, *, out=None):
+    return elementwise_backward(pydl_silu_backward, "silu_backward", dy, x, out)
+
+
+def hardswish_forward(x, *, out=None):
+    return elementwise_forward(pydl_hardswish_forward, "hardswish_forward", x, out)
+
+
+def hardswish_backward(dy, x, *, out=None):
+    return elementwise_backward(pydl_hardswish_backward, "hardswish_backward", dy, x, out)
+
+
+def leaky_relu_forward(x, *, double negative_slope, out=None):
+    x = contiguous(x)
+    if out is None:
+        out = new_array(x.shape, x.dtype)
+    cdef int dtype = code_of(x), status
+    cdef idx n = x.size
+    cdef void *px = address(x)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_leaky_relu_forward(dtype, n, negative_slope, px, pout)
+    check(status, "leaky_relu_forward")
+    return out
+
+
+def leaky_relu_backward(dy, x, *, double negative_slope, out=None):
+    dy, x = contiguous(dy), contiguous(x)
+    if out is None:
+        out = new_array(dy.shape, dy.dtype)
+    cdef int dtype = code_of(dy), status
+    cdef idx n = dy.size
+    cdef void *pdy = address(dy)
+    cdef void *px = address(x)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_leaky_relu_backward(dtype, n, negative_slope, pdy, px, pout)
+    check(status, "leaky_relu_backward")
+    return out
+
+
+def elu_forward(x, *, double alpha, out=None):
+    x = contiguous(x)
+    if out is None:
+        out = new_array(x.shape, x.dtype)
+    cdef int dtype = code_of(x), status
+    cdef idx n = x.size
+    cdef void *px = address(x)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_elu_forward(dtype, n, alpha, px, pout)
+    check(status, "elu_forward")
+    return out
+
+
+def elu_backward(dy, x, *, double alpha, out=None):
+    dy, x = contiguous(dy), contiguous(x)
+    if out is None:
+        out = new_array(dy.shape, dy.dtype)
+    cdef int dtype = code_of(dy), status
+    cdef idx n = dy.size
+    cdef void *pdy = address(dy)
+    cdef void *px = address(x)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_elu_backward(dtype, n, alpha, pdy, px, pout)
+    check(status, "elu_backward")
+    return out
+
+
+def gelu_forward(x, *, str approximate, out=None):
+    x = contiguous(x)
+    if out is None:
+        out = new_array(x.shape, x.dtype)
+    cdef int by_tanh = approximate == "tanh"
+    cdef int dtype = code_of(x), status
+    cdef idx n = x.size
+    cdef void *px = address(x)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_gelu_forward(dtype, n, by_tanh, px, pout)
+    check(status, "gelu_forward")
+    return out
+
+
+def gelu_backward(dy, x, *, str approximate, out=None):
+    dy, x = contiguous(dy), contiguous(x)
+    if out is None:
+        out = new_array(dy.shape, dy.dtype)
+    cdef int by_tanh = approximate == "tanh"
+    cdef int dtype = code_of(dy), status
+    cdef idx n = dy.size
+    cdef void *pdy = address(dy)
+    cdef void *px = address(x)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_gelu_backward(dtype, n, by_tanh, pdy, px, pout)
+    check(status, "gelu_backward")
+    return out
+
+
+def softplus_forward(x, *, double beta, double threshold, out=None):
+    x = contiguous(x)
+    if out is None:
+        out = new_array(x.shape, x.dtype)
+    cdef int dtype = code_of(x), status
+    cdef idx n = x.size
+    cdef void *px = address(x)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_softplus_forward(dtype, n, beta, threshold, px, pout)
+    check(status, "softplus_forward")
+    return out
+
+
+def softplus_backward(dy, x, *, double beta, double threshold, out=None):
+    dy, x = contiguous(dy), contiguous(x)
+    if out is None:
+        out = new_array(dy.shape, dy.dtype)
+    cdef int dtype = code_of(dy), status
+    cdef idx n = dy.size
+    cdef void *pdy = address(dy)
+    cdef void *px = address(x)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_softplus_backward(dtype, n, beta, threshold, pdy, px, pout)
+    check(status, "softplus_backward")
+    return out
+
+
+def add_forward(a, b, *, bint relu, out=None):
+    a, b = contiguous(a), contiguous(b)
+    if out is None:
+        out = new_array(a.shape, a.dtype)
+    cdef int dtype = code_of(a), status
+    cdef idx n = a.size
+    cdef void *pa = address(a)
+    cdef void *pb = address(b)
+    cdef void *pout = address(out)
+    with nogil:
+        status = pydl_add_forward(dtype, n, relu, pa, pb, pout)
+    check(status, "add_forward")
+    return out

@@ -16,11 +16,14 @@ import numpy as np
 
 from pydl import kernels
 from pydl.bench.layers import (
+    CONCATENATIONS,
     CONVOLUTIONS,
     DEPTHWISE,
     LARGE,
+    NORMS,
     POOLINGS,
     RESPONSE_NORMS,
+    Concatenation,
     Conv,
     Pooling,
     ResponseNorm,
@@ -94,6 +97,8 @@ class Case:
 def select(words: Iterable[str] = (), shape: str = "", quick: bool = False) -> list[Case]:
     """The cases whose operation or kernels contain one of `words`, and whose name contains `shape`.
 
+    A word that is a kernel's whole name chooses that kernel alone.
+
     Raises ValueError if a word or the shape fits no case.
     """
     wanted = list(words)
@@ -111,6 +116,9 @@ def select(words: Iterable[str] = (), shape: str = "", quick: bool = False) -> l
 
 
 def _fits(word: str, case: Case) -> bool:
+    """Whether the word is a kernel of the case, or part of a name where no kernel is called so."""
+    if word in kernels.kernels():
+        return word in case.kernels
     return any(word in name for name in (case.operation, *case.kernels))
 
 
@@ -389,6 +397,97 @@ def _response_norm_cases(layer: ResponseNorm) -> list[Case]:
     ]
 
 
+def _batch_norm_cases(name: str, shape: tuple[int, ...]) -> list[Case]:
+    """Training, inference and backward; alone, with a ReLU, and with a residual and a ReLU."""
+    size, c = prod(shape), shape[1]
+    many = size // c
+
+    def inputs(r: np.random.Generator, d: np.dtype) -> Inputs:
+        found = {key: _normal(r, d, *shape) for key in ("x", "dy", "residual")}
+        found |= {key: _normal(r, d, c) for key in ("weight", "bias", "mean")}
+        return {**found, "rstd": r.uniform(0.5, 2, c).astype(d)}
+
+    def with_y(r: np.random.Generator, d: np.dtype) -> Inputs:
+        return {**inputs(r, d), "y": np.maximum(_normal(r, d, *shape), 0)}
+
+    def case(
+        kernel: str, fused: str, call: Callable[[Inputs], tuple[Any, ...]], arrays: int, terms: Any
+    ) -> Case:
+        operation = kernel.replace("norm_", f"norm_{fused}")
+        make = with_y if fused and kernel.endswith("backward") else inputs
+        return Case(
+            operation,
+            name,
+            operation,
+            (kernel,),
+            make,
+            call,
+            terms,
+            numbers=arrays * size,
+            options={"fused": fused},
+        )
+
+    found = []
+    for fused, arrays in (("", 0), ("relu_", 0), ("add_relu_", 1)):
+        relu, add = bool(fused), "add" in fused
+
+        def forward(a: Inputs, relu: bool = relu, add: bool = add) -> tuple[Any, ...]:
+            residual = a["residual"] if add else None
+            return kernels.batch_norm_forward(a["x"], a["weight"], a["bias"], residual, relu=relu)[
+                :1
+            ]
+
+        def inference(a: Inputs, relu: bool = relu, add: bool = add) -> tuple[Any, ...]:
+            operands = (a["mean"], a["rstd"], a["weight"], a["bias"])  # any positive variance
+            residual = a["residual"] if add else None
+            return (kernels.batch_norm_inference(a["x"], *operands, residual, relu=relu),)
+
+        def backward(a: Inputs, add: bool = add) -> tuple[Any, ...]:
+            operands = (a["mean"], a["rstd"], a["weight"], a.get("y"))
+            return kernels.batch_norm_backward(a["dy"], a["x"], *operands, residual=add)
+
+        more = int(relu) + arrays
+        terms = (many + 8,) * (3 + arrays)
+        found += [
+            case("batch_norm_forward", fused, forward, 2 + arrays, (many + 8,)),
+            case("batch_norm_inference", fused, inference, 2 + arrays, (8,)),
+            case("batch_norm_backward", fused, backward, 3 + more, terms),
+        ]
+    return found
+
+
+def _layer_norm_cases(name: str, rows: int, size: int) -> list[Case]:
+    def inputs(r: np.random.Generator, d: np.dtype) -> Inputs:
+        found = {key: _normal(r, d, rows, size) for key in ("x", "dy")}
+        found |= {key: _normal(r, d, size) for key in ("weight", "bias")}
+        return {**found, "mean": _normal(r, d, rows), "rstd": r.uniform(0.5, 2, rows).astype(d)}
+
+    return [
+        Case(
+            "layer_norm_forward",
+            name,
+            "layer_norm_forward",
+            ("layer_norm_forward",),
+            inputs,
+            lambda a: kernels.layer_norm_forward(a["x"], a["weight"], a["bias"]),
+            (size + 8,) * 3,
+            numbers=2 * rows * size,
+        ),
+        Case(
+            "layer_norm_backward",
+            name,
+            "layer_norm_backward",
+            ("layer_norm_backward",),
+            inputs,
+            lambda a: kernels.layer_norm_backward(
+                a["dy"], a["x"], a["mean"], a["rstd"], a["weight"]
+            ),
+            (size + 8, rows + 8, rows),
+            numbers=3 * rows * size,
+        ),
+    ]
+
+
 def _linear_cases(network: str, n: int, i: int, o: int) -> list[Case]:
     def forward_inputs(r: np.random.Generator, d: np.dtype) -> Inputs:
         return {"x": _normal(r, d, n, i), "w": _normal(r, d, o, i), "b": _normal(r, d, o)}
@@ -470,6 +569,85 @@ def _activation_cases(stem: str, terms: int, size: int) -> list[Case]:
             lambda a: (getattr(kernels, backward)(a["dy"], a["y"]),),
             (terms,),
             numbers=3 * size,
+        ),
+    ]
+
+
+def _smooth_activation_cases(stem: str, size: int, **options: Any) -> list[Case]:
+    """Activations whose backward takes the forward's argument."""
+    forward, backward = f"{stem}_forward", f"{stem}_backward"
+    name = " ".join([*(str(value) for value in options.values()), f"{size}"])
+    return [
+        Case(
+            forward,
+            name,
+            forward,
+            (forward,),
+            lambda r, d: {"x": _normal(r, d, size)},
+            lambda a: (getattr(kernels, forward)(a["x"], **options),),
+            (4,),
+            numbers=2 * size,
+            options=options,
+        ),
+        Case(
+            backward,
+            name,
+            backward,
+            (backward,),
+            lambda r, d: {"dy": _normal(r, d, size), "x": _normal(r, d, size)[::-1].copy()},
+            lambda a: (getattr(kernels, backward)(a["dy"], a["x"], **options),),
+            (8,),
+            numbers=3 * size,
+            options=options,
+        ),
+    ]
+
+
+def _sum_case(size: int, relu: bool) -> Case:
+    return Case(
+        "add_forward",
+        f"relu {size}" if relu else f"{size}",
+        "add_forward",
+        ("add_forward",),
+        lambda r, d: {"a": _normal(r, d, size), "b": _normal(r, d, size)[::-1].copy()},
+        lambda a: (kernels.add_forward(a["a"], a["b"], relu=relu),),
+        (1,),
+        numbers=3 * size,
+        options={"relu": relu},
+    )
+
+
+def _concatenation_cases(layer: Concatenation) -> list[Case]:
+    """Along the channels."""
+    n, size = layer.batch, layer.size
+    whole, numbers = sum(layer.channels), 2 * layer.batch * sum(layer.channels) * layer.size**2
+    options = {"sizes": layer.channels}
+
+    def make(r: np.random.Generator, d: np.dtype) -> Inputs:
+        return {str(i): _normal(r, d, n, c, size, size) for i, c in enumerate(layer.channels)}
+
+    return [
+        Case(
+            "concatenate_forward",
+            str(layer),
+            "concatenate_forward",
+            ("concatenate_forward",),
+            make,
+            lambda a: (kernels.concatenate_forward(*a.values(), axis=1),),
+            (0,),
+            numbers=numbers,
+            options=options,
+        ),
+        Case(
+            "concatenate_backward",
+            str(layer),
+            "concatenate_backward",
+            ("concatenate_backward",),
+            lambda r, d: {"dy": _normal(r, d, n, whole, size, size)},
+            lambda a: kernels.concatenate_backward(a["dy"], layer.channels, axis=1),
+            (0,) * len(layer.channels),
+            numbers=numbers,
+            options=options,
         ),
     ]
 
@@ -598,6 +776,15 @@ def _optimizer_case(kernel: str, name: str, size: int, states: str, **options: A
 
 
 _ELEMENTS = (2**16, 2**20, 2**24)
+_SMOOTH: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("leaky_relu", {"negative_slope": 0.01}),
+    ("elu", {"alpha": 1.0}),
+    ("gelu", {"approximate": "none"}),
+    ("gelu", {"approximate": "tanh"}),
+    ("silu", {}),
+    ("softplus", {"beta": 1.0, "threshold": 20.0}),
+    ("hardswish", {}),
+)
 _RESNET50 = 25_557_032  # parameters of ResNet-50
 _STEPS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("sgd_step", "plain", "", {"lr": 1e-3}),
@@ -725,10 +912,15 @@ _QUICK = {
     "densenet121 1024@7 n8",
     "alexnet 256@7-6 n8",
     "alexnet 96@55 n1",
+    "resnet50 256@56 n1",
+    "mlp 512 n64",
+    "transformer 1024x512",
     "lenet 3136-512 n64",
     "512",
     "m64 k576 n3136",
     f"{2**16}",
+    *(f"{option} {2**16}" for option in (0.01, 1.0, "none", "tanh", "1.0 20.0", "relu")),
+    "googlenet 64+128+32+32@28 n8",
     "32x1000 axis 1",
     "32x1000",
     "t30 b1 i1 h64",
@@ -754,6 +946,13 @@ def _all_cases() -> Iterable[Case]:
         yield from _pooling_cases(pooling)
     for response_norm in RESPONSE_NORMS:
         yield from _response_norm_cases(response_norm)
+    for norm in NORMS:
+        for batch in (1, 8):
+            images = (batch, norm.channels, norm.size, norm.size)
+            yield from _batch_norm_cases(f"{norm} n{batch}", images)
+    yield from _batch_norm_cases("mlp 512 n64", (64, 512))
+    for name, count, width in (("transformer", 1024, 512), ("bert", 4096, 768), ("lstm", 64, 650)):
+        yield from _layer_norm_cases(f"{name} {count}x{width}", count, width)
     for network, n, i, o in (
         ("alexnet", 8, 9216, 4096),
         ("vgg16", 1, 4096, 4096),
@@ -783,6 +982,12 @@ def _all_cases() -> Iterable[Case]:
     for size in _ELEMENTS:
         for stem, terms in (("relu", 0), ("sigmoid", 4), ("tanh", 4)):
             yield from _activation_cases(stem, terms, size)
+        for stem, options in _SMOOTH:
+            yield from _smooth_activation_cases(stem, size, **options)
+        for relu in (False, True):
+            yield _sum_case(size, relu)
+    for concatenation in CONCATENATIONS:
+        yield from _concatenation_cases(concatenation)
     rows = ((64, 10), (32, 1000), (6400, 65), (700, 10000))
     for stem in ("softmax", "log_softmax"):
         for shape in rows:

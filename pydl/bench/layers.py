@@ -155,6 +155,34 @@ RESPONSE_NORMS = (
 """The response normalisations of these networks."""
 
 
+class Concatenation(NamedTuple):
+    """Square images that are joined along their channels."""
+
+    network: str
+    batch: int
+    channels: tuple[int, ...]
+    size: int
+
+    def __str__(self) -> str:
+        parts = "+".join(map(str, self.channels))
+        if len(self.channels) > 4:
+            parts = f"{self.channels[0]}+{len(self.channels) - 1}x{self.channels[1]}"
+        return f"{self.network} {parts}@{self.size} n{self.batch}"
+
+
+CONCATENATIONS = (
+    # Szegedy et al. 2014: inceptions 3a and 5b
+    Concatenation("googlenet", 1, (64, 128, 32, 32), 28),
+    Concatenation("googlenet", 8, (64, 128, 32, 32), 28),
+    Concatenation("googlenet", 8, (384, 384, 128, 128), 7),
+    # Huang, Liu, van der Maaten, Weinberger 2016: the last layers of three blocks
+    Concatenation("densenet121", 8, (64, 32, 32, 32, 32, 32), 56),
+    Concatenation("densenet121", 8, (256, *[32] * 23), 14),
+    Concatenation("densenet121", 8, (512, *[32] * 15), 7),
+)
+"""Concatenations of these networks."""
+
+
 class Pooling(NamedTuple):
     """A pooling layer over square images; kind is max, avg, global_avg or adaptive_avg.
 
@@ -177,6 +205,36 @@ class Pooling(NamedTuple):
         ceil = " ceil" if self.ceil_mode else ""
         to = f"-{self.out_size}" if self.out_size else ""
         return f"{self.network} {window}{self.channels}@{self.size}{to}{ceil} n{self.batch}"
+
+
+class Norm(NamedTuple):
+    """A batch normalisation of square images."""
+
+    network: str
+    channels: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.network} {self.channels}@{self.size}"
+
+
+NORMS = (
+    # He, Zhang, Ren, Sun 2015: the stem, and the widest of each stage; 64@56 is within the first
+    Norm("resnet50", 64, 112),
+    Norm("resnet50", 64, 56),
+    Norm("resnet50", 256, 56),
+    Norm("resnet50", 512, 28),
+    Norm("resnet50", 1024, 14),
+    Norm("resnet50", 512, 7),
+    Norm("resnet50", 2048, 7),
+    # Huang, Liu, van der Maaten, Weinberger 2016: inputs of layers amid the blocks
+    Norm("densenet121", 128, 56),
+    Norm("densenet121", 320, 28),
+    Norm("densenet121", 128, 14),
+    Norm("densenet121", 640, 14),
+    Norm("densenet121", 1024, 7),
+)
+"""Batch normalisations of these networks."""
 
 
 POOLINGS = (

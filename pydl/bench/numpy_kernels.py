@@ -12,6 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from pydl.bench.numpy_norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+    layer_norm_backward,
+    layer_norm_forward,
+)
 from pydl.bench.numpy_recurrent import (
     gru_backward,
     gru_forward,
@@ -397,6 +404,11 @@ OWN: dict[str, Callable[..., Any]] = {
         max_pool2d_backward,
         avg_pool2d_forward,
         avg_pool2d_backward,
+        batch_norm_forward,
+        batch_norm_inference,
+        batch_norm_backward,
+        layer_norm_forward,
+        layer_norm_backward,
         softmax_cross_entropy_forward,
         softmax_cross_entropy_backward,
         relu_forward,

@@ -164,6 +164,52 @@ def _local_response_norm_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> R
     return lambda: grad(y, x, dy, retain_graph=True)
 
 
+def _batch_norm_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    x, w, b, finish = t["x"], t["weight"], t["bias"], _finish(torch, t, o)
+    norm = torch.ops.aten.native_batch_norm
+    return lambda: finish(norm(x, w, b, None, None, True, 0.1, 1e-5)[0])
+
+
+def _batch_norm_inference(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    x, finish, norm = t["x"], _finish(torch, t, o), torch.nn.functional.batch_norm
+    mean, var, w, b = t["mean"], t["rstd"], t["weight"], t["bias"]
+    return lambda: finish(norm(x, mean, var, w, b, False, 0.1, 1e-5))
+
+
+def _finish(torch: Any, t: Inputs, o: dict[str, Any]) -> Callable[[Any], Any]:
+    """The residual and the ReLU after a normalisation, in place."""
+    residual = t["residual"]
+    if "add" in o["fused"]:
+        return lambda y: y.add_(residual).relu_()
+    return (lambda y: y.relu_()) if o["fused"] else (lambda y: y)
+
+
+def _batch_norm_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    aten, dy, x, y = torch.ops.aten, t["dy"], t["x"], t.get("y")
+    w, mean, rstd = t["weight"], t["mean"], t["rstd"]
+    rest = (w, None, None, mean, rstd, True, 1e-5, [True, True, True])
+
+    def run() -> Any:
+        g = dy if y is None else aten.threshold_backward(dy, y, 0)
+        results = aten.native_batch_norm_backward(g, x, *rest)
+        return (*results, g) if "add" in o["fused"] else results
+
+    return run
+
+
+def _layer_norm_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> tuple[Run, Adapt]:
+    norm, x, w, b = torch.ops.aten.native_layer_norm, t["x"], t["weight"], t["bias"]
+    size = list(w.shape)
+    return lambda: norm(x, size, w, b, 1e-5), lambda r: as_arrays([r[0], r[1][:, 0], r[2][:, 0]])
+
+
+def _layer_norm_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    backward, dy, x, w, b = (torch.ops.aten.native_layer_norm_backward, t["dy"], t["x"],
+                             t["weight"], t["bias"])  # fmt: skip
+    mean, rstd, size = t["mean"][:, None], t["rstd"][:, None], list(w.shape)
+    return lambda: backward(dy, x, size, mean, rstd, w, b, [True, True, True])
+
+
 def _linear_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
     linear, x, w, b = torch.nn.functional.linear, t["x"], t["w"], t["b"]
     return lambda: linear(x, w, b)
@@ -198,6 +244,45 @@ def _elementwise_backward(name: str) -> Callable[..., Run]:
         return lambda: backward(dy, y)
 
     return build
+
+
+def _smooth_forward(name: str) -> Callable[..., Run]:
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+        function, x = getattr(torch.nn.functional, name), t["x"]
+        return lambda: function(x, **o)
+
+    return build
+
+
+def _smooth_backward(name: str) -> Callable[..., Run]:
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+        backward, dy, x = getattr(torch.ops.aten, name), t["dy"], t["x"]
+        if "approximate" in o:
+            return lambda: backward(dy, x, **o)
+        rest = tuple(o.values())
+        if name == "leaky_relu_backward":
+            rest = (*rest, False)
+        if name == "elu_backward":
+            return lambda: backward(dy, *rest, 1.0, 1.0, False, x)
+        return lambda: backward(dy, x, *rest)
+
+    return build
+
+
+def _add_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    a, b, relu = t["a"], t["b"], torch.relu_
+    return (lambda: relu(a + b)) if o["relu"] else (lambda: a + b)
+
+
+def _concatenate_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    cat, arrays = torch.cat, list(t.values())
+    return lambda: cat(arrays, 1)
+
+
+def _concatenate_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
+    """PyTorch's gradient is views; this is the copies that its next operations make of them."""
+    dy, sizes = t["dy"], o["sizes"]
+    return lambda: [part.contiguous() for part in dy.split(sizes, 1)]
 
 
 def _softmax_forward(name: str) -> Callable[..., Run]:
@@ -336,6 +421,17 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "adaptive_avg_pool2d_backward": _adaptive_avg_pool2d_backward,
     "local_response_norm_forward": _local_response_norm_forward,
     "local_response_norm_backward": _local_response_norm_backward,
+    **{
+        f"batch_norm_{fused}{pass_}": build
+        for fused in ("", "relu_", "add_relu_")
+        for pass_, build in (
+            ("forward", _batch_norm_forward),
+            ("inference", _batch_norm_inference),
+            ("backward", _batch_norm_backward),
+        )
+    },
+    "layer_norm_forward": _layer_norm_forward,
+    "layer_norm_backward": _layer_norm_backward,
     "linear_forward": _linear_forward,
     "linear_backward": _linear_backward,
     "matmul": _matmul,
@@ -345,6 +441,17 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "sigmoid_backward": _elementwise_backward("sigmoid_backward"),
     "tanh_forward": _elementwise("tanh"),
     "tanh_backward": _elementwise_backward("tanh_backward"),
+    **{
+        f"{stem}_forward": _smooth_forward(stem)
+        for stem in ("leaky_relu", "elu", "gelu", "silu", "softplus", "hardswish")
+    },
+    **{
+        f"{stem}_backward": _smooth_backward(f"{stem}_backward")
+        for stem in ("leaky_relu", "elu", "gelu", "silu", "softplus", "hardswish")
+    },
+    "add_forward": _add_forward,
+    "concatenate_forward": _concatenate_forward,
+    "concatenate_backward": _concatenate_backward,
     "softmax_forward": _softmax_forward("softmax"),
     "softmax_backward": _softmax_backward("_softmax_backward_data"),
     "log_softmax_forward": _softmax_forward("log_softmax"),

@@ -1,1 +1,1 @@
-"""The sub-commands of `pydl.cli` that train and use recurrent models."""
+"""The sub-commands of `pydl.cli` that train and use models."""

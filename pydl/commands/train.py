@@ -1,19 +1,19 @@
-"""``pydl train text`` and ``pydl train series``."""
+"""``pydl train text``, ``pydl train series`` and ``pydl train images``."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from pydl.commands import series, text
+from pydl.commands import images, series, text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a training command; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="pydl train", description="Train a recurrent network on a file of yours.")
+        prog="pydl train", description="Train a network on data of yours.")
     kinds = parser.add_subparsers(metavar="<what>", required=True)
-    for name, module in (("text", text), ("series", series)):
+    for name, module in (("text", text), ("series", series), ("images", images)):
         command = kinds.add_parser(name, description=module.DESCRIPTION, help=module.HELP)
         module.add_options(command)
         command.set_defaults(run=module.run)

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from pydl.data.images import open_image, pillow, to_rgb
+
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def image_to_array(image: Any) -> np.ndarray:
-    """A Pillow image as RGB: (3,H,W) float32 in 0..1."""
-    rgb = np.asarray(image.convert("RGB"), np.float32)
+    """A Pillow image as RGB (`pydl.data.images.to_rgb` says how): (3,H,W) float32 in 0..1."""
+    rgb = to_rgb(image).astype(np.float32)
     return np.ascontiguousarray(rgb.transpose(2, 0, 1)) / np.float32(255)
 
 
@@ -43,7 +45,7 @@ class ImageFolder:
         folder: str | os.PathLike[str],
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
-        _pillow()
+        pillow()
         root = Path(folder)
         if not root.is_dir():
             raise FileNotFoundError(f"folder: expected a folder of sub-folders, got {root}")
@@ -68,23 +70,7 @@ class ImageFolder:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Any, np.int64]:
-        image_class = _pillow()
-        try:
-            with image_class.open(self.paths[index]) as image:
-                image.load()
-                return self.transform(image), self.labels[index]
-        except OSError as error:
-            raise ValueError(f"{self.paths[index]}: cannot read the image: {error}") from error
+        return self.transform(open_image(self.paths[index])), self.labels[index]
 
     def __repr__(self) -> str:
         return f"ImageFolder({str(self.folder)!r}, {len(self)} images, {len(self.classes)} classes)"
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            'reading images needs Pillow: pip install "pydl-kernels[images]"'
-        ) from error
-    return Image

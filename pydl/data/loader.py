@@ -14,9 +14,9 @@ from pydl.data.datasets import Dataset, Seed, generator, take
 class DataLoader:
     """Iterate over a data set in batches; each ``for`` loop is one epoch.
 
-    With `shuffle`, every epoch draws one number from `rng` and orders the samples by a generator
-    seeded with it. So the state is small, ``(position, the epoch's number, rng state)``, and it
-    continues an epoch in its middle with the batches that would have followed.
+    With `shuffle` or a `transform`, every epoch draws one number from `rng`, and orders the samples
+    by a generator seeded with it. So the state is small, ``(position, the epoch's number, rng
+    state)``, and it continues an epoch in its middle with the batches that would have followed.
 
     Parameters
     ----------
@@ -26,6 +26,9 @@ class DataLoader:
     drop_last : leave the smaller last batch out.
     rng : a NumPy Generator or a seed; None is seeded by `pydl.manual_seed`'s generator.
     collate : makes a batch from a list of samples; None stacks arrays.
+    transform : ``transform(batch, rng)`` returns the batch that is handed out, such as `Augment`.
+        Its generator is seeded by the epoch's number and the batch's position; so a continued
+        epoch varies its batches as it would have without a break.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class DataLoader:
         drop_last: bool = False,
         rng: Seed = None,
         collate: Callable[[Sequence[Any]], Any] | None = None,
+        transform: Callable[[Any, np.random.Generator], Any] | None = None,
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
             raise TypeError(f"batch_size: expected an int, got {type(batch_size).__name__}")
@@ -54,6 +58,7 @@ class DataLoader:
         self.drop_last = bool(drop_last)
         self.rng = generator(rng)
         self.collate = collate
+        self.transform = transform
         self._position = 0
         self._epoch_seed: int | None = None
         self._resumed = False
@@ -68,21 +73,27 @@ class DataLoader:
             self._resumed = False
         else:
             self._position = 0
-            self._epoch_seed = int(self.rng.integers(2**63)) if self.shuffle else None
+            self._epoch_seed = None
+        random = self.shuffle or self.transform is not None
+        if random and self._epoch_seed is None:
+            self._epoch_seed = int(self.rng.integers(2**63))
         n = len(self.dataset)
-        if self._epoch_seed is None:
-            order = np.arange(n)
-        else:
+        if self.shuffle:
             order = np.random.default_rng(self._epoch_seed).permutation(n)
-        return self._batches(order, self._position)
+        else:
+            order = np.arange(n)
+        return self._batches(order, self._position, self._epoch_seed)
 
-    def _batches(self, order: np.ndarray, start: int) -> Iterator[Any]:
+    def _batches(self, order: np.ndarray, start: int, seed: int | None) -> Iterator[Any]:
         for position in range(start, len(self)):
             indices = order[position * self.batch_size:(position + 1) * self.batch_size]
             if self.collate is None:
                 batch = take(self.dataset, indices)
             else:
                 batch = self.collate([self.dataset[int(i)] for i in indices])
+            if self.transform is not None:
+                own = np.random.SeedSequence(seed, spawn_key=(position,))
+                batch = self.transform(batch, np.random.default_rng(own))
             self._position = position + 1
             yield batch
         self._position = 0

@@ -5,10 +5,11 @@ and numbers are accepted; the result is a Tensor.
 """
 
 from . import operators as operators
-from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from .activation import elu, gelu, hardswish, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from .arithmetic import (
     abs,
     add,
+    add_relu,
     clamp,
     clip,
     div,
@@ -78,6 +79,7 @@ __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "add",
+    "add_relu",
     "amax",
     "amin",
     "argmax",
@@ -107,6 +109,7 @@ __all__ = [
     "flatten",
     "gelu",
     "gru",
+    "hardswish",
     "index",
     "l1_loss",
     "layer_norm",

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
 from pydl import kernels
-from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
+from pydl.autograd import Array, Needs, OpResult, Tensor, differentiable
 
-__all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
+__all__ = [
+    "elu",
+    "gelu",
+    "hardswish",
+    "leaky_relu",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "tanh",
+]
 
 
 @differentiable
@@ -42,19 +49,20 @@ def tanh(needs: Needs, input: Array) -> OpResult:
 
 
 @differentiable
-def _leaky_relu(needs: Needs, x: Array, *, slope: Any) -> OpResult:
-    return np.where(x > 0, x, x * slope), lambda dy: (np.where(x > 0, dy, dy * slope),)
+def _leaky_relu(needs: Needs, x: Array, *, negative_slope: Any) -> OpResult:
+    y = kernels.leaky_relu_forward(x, negative_slope=negative_slope)
+    return y, lambda dy: (kernels.leaky_relu_backward(dy, x, negative_slope=negative_slope),)
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """y = x if x > 0 else negative_slope * x."""
-    return _leaky_relu(input, slope=negative_slope)
+    return _leaky_relu(input, negative_slope=negative_slope)
 
 
 @differentiable
 def _elu(needs: Needs, x: Array, *, alpha: Any) -> OpResult:
-    y = np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-    return y, lambda dy: (np.where(x > 0, dy, dy * (alpha * np.exp(np.minimum(x, 0)))),)
+    y = kernels.elu_forward(x, alpha=alpha)
+    return y, lambda dy: (kernels.elu_backward(dy, x, alpha=alpha),)
 
 
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -63,27 +71,9 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 @differentiable
-def _gelu(needs: Needs, x: Array) -> OpResult:
-    erf = np.frompyfunc(math.erf, 1, 1)
-    cdf = (1 + np.asarray(erf(x * math.sqrt(0.5))).astype(x.dtype)) / 2
-
-    def vjp(dy: Array) -> Gradients:
-        density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-        return (dy * (cdf + x * density),)
-
-    return x * cdf, vjp
-
-
-@differentiable
-def _gelu_tanh(needs: Needs, x: Array) -> OpResult:
-    scale = math.sqrt(2 / math.pi)
-    t = np.tanh(scale * (x + 0.044715 * x**3))
-
-    def vjp(dy: Array) -> Gradients:
-        inner = scale * (1 + 3 * 0.044715 * x * x)
-        return (dy * ((1 + t) / 2 + x * (1 - t * t) * inner / 2),)
-
-    return x * (1 + t) / 2, vjp
+def _gelu(needs: Needs, x: Array, *, approximate: Any) -> OpResult:
+    y = kernels.gelu_forward(x, approximate=approximate)
+    return y, lambda dy: (kernels.gelu_backward(dy, x, approximate=approximate),)
 
 
 def gelu(input: Any, approximate: str = "none") -> Tensor:
@@ -93,15 +83,12 @@ def gelu(input: Any, approximate: str = "none") -> Tensor:
 
     Source: Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
     """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f'approximate: expected "none" or "tanh", got {approximate!r}')
-    return _gelu(input) if approximate == "none" else _gelu_tanh(input)
+    return _gelu(input, approximate=approximate)
 
 
 @differentiable
 def _silu(needs: Needs, x: Array) -> OpResult:
-    s = kernels.sigmoid_forward(x)
-    return x * s, lambda dy: (dy * (s * (1 + x * (1 - s))),)
+    return kernels.silu_forward(x), lambda dy: (kernels.silu_backward(dy, x),)
 
 
 def silu(input: Any, inplace: bool = False) -> Tensor:
@@ -110,17 +97,24 @@ def silu(input: Any, inplace: bool = False) -> Tensor:
 
 
 @differentiable
-def _softplus(needs: Needs, x: Array, *, beta: Any, threshold: Any) -> OpResult:
-    straight = x * beta > threshold
-    bent = np.where(straight, 0, x * beta)
-    y = np.where(straight, x, np.logaddexp(0, bent).astype(x.dtype, copy=False) / beta)
-
-    def vjp(dy: Array) -> Gradients:
-        return (np.where(straight, dy, dy * kernels.sigmoid_forward(bent)),)
-
-    return y, vjp
+def _softplus(needs: Needs, x: Array, **options: Any) -> OpResult:
+    y = kernels.softplus_forward(x, **options)
+    return y, lambda dy: (kernels.softplus_backward(dy, x, **options),)
 
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """y = ln(1 + e ** (beta x)) / beta, and x where beta x > threshold."""
     return _softplus(input, beta=beta, threshold=threshold)
+
+
+@differentiable
+def _hardswish(needs: Needs, x: Array) -> OpResult:
+    return kernels.hardswish_forward(x), lambda dy: (kernels.hardswish_backward(dy, x),)
+
+
+def hardswish(input: Any, inplace: bool = False) -> Tensor:
+    """y = x min(max(x + 3, 0), 6) / 6; the gradient is 0 at -3 and 1 at 3.
+
+    Source: Howard et al. 2019, Searching for MobileNetV3.
+    """
+    return _hardswish(input)

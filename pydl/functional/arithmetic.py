@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
+from .activation import relu
 from .shape import raw, sum_to
 
 __all__ = [
     "abs",
     "add",
+    "add_relu",
     "clamp",
     "clip",
     "div",
@@ -27,6 +30,9 @@ __all__ = [
     "where",
 ]
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_KERNEL_SIZE = 2**14  # elements from which on a kernel's call costs less than it gains
+
 
 @differentiable
 def _add(needs: Needs, a: Array, b: Array) -> OpResult:
@@ -38,12 +44,46 @@ def _add(needs: Needs, a: Array, b: Array) -> OpResult:
             sum_to(dy, b_shape) if needs[1] else None,
         )
 
-    return a + b, vjp
+    return _sum(a, b), vjp
+
+
+def _sum(a: Array, b: Array) -> Array:
+    """Add two arrays; by the kernel, with its threads and its memory, where that pays."""
+    if (
+        a.size >= _KERNEL_SIZE
+        and a.shape == b.shape
+        and a.dtype in _FLOATS
+        and a.flags.c_contiguous
+        and b.flags.c_contiguous
+    ):
+        return kernels.add_forward(a, b)
+    return a + b
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """y = input + alpha * other."""
     return _add(input, other if alpha == 1 else mul(other, alpha))
+
+
+@differentiable
+def _add_relu(needs: Needs, a: Array, b: Array) -> OpResult:
+    y = kernels.add_forward(a, b, relu=True)
+
+    def vjp(dy: Array) -> Gradients:
+        dx = kernels.relu_backward(dy, y)
+        return dx, dx
+
+    return y, vjp
+
+
+def add_relu(input: Any, other: Any) -> Tensor:
+    """y = max(input + other, 0), in one pass where the shapes agree.
+
+    PyTorch has no function of this name; it is the end of a residual block.
+    """
+    if np.shape(raw(input)) != np.shape(raw(other)):
+        return relu(_add(input, other))
+    return _add_relu(input, other)
 
 
 @differentiable

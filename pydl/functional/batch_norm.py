@@ -29,8 +29,6 @@ def _batch_norm_inference(
     mean: Any, var: Any, eps: Any, relu: Any,
 ) -> OpResult:  # fmt: skip
     y = kernels.batch_norm_inference(x, mean, var, w, b, residual, eps=eps, relu=relu)
-    if True not in needs:
-        return y, None
     mean, rstd = np.array(mean), 1 / np.sqrt(np.asarray(var) + eps)  # later batches change them
     return y, _vjp(needs, x, mean, rstd, w, y if relu else None, training=False)
 

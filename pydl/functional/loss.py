@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,33 +104,40 @@ def _checked_labels(labels: np.ndarray, classes: int, ignore_index: int) -> np.n
     return valid
 
 
-@differentiable
-def _softmax_cross_entropy(
-    needs: Needs, logits: Array, *, target: Any, ignore_index: Any
-) -> OpResult:
-    loss, probs = kernels.softmax_cross_entropy_forward(logits, target, ignore_index=ignore_index)
+def _mean_of_rows(loss: Array, count: float | None) -> tuple[Any, Callable[[Array], Array]]:
+    """Divide the sum of losses (B,) by `count`; None leaves them as they are.
 
-    def vjp(dloss: Array) -> Gradients:
-        return (
-            kernels.softmax_cross_entropy_backward(dloss, probs, target, ignore_index=ignore_index),
-        )
-
-    return loss, vjp
-
-
-@differentiable
-def _mean_of_rows(needs: Needs, loss: Array, *, count: float) -> OpResult:
+    Returns the result and its vjp, so that a loss and its mean are one node of the tape.
+    """
+    if count is None:
+        return loss, lambda dy: dy
     shape, dtype = loss.shape, loss.dtype
     y = loss.sum() / count if count else np.asarray(np.nan, dtype)
-    return y, lambda dy: (np.full(shape, dy / count if count else 0, dtype),)
+    return y, lambda dy: np.full(shape, dy / count if count else 0, dtype)
 
 
-def _per_row(loss: Tensor, reduction: str, count: Any, shape: tuple[int, ...]) -> Tensor:
-    """Reduce losses (B,): the mean divides their sum by `count`, the weight of the rows."""
-    if reduction == "mean":
-        return _mean_of_rows(loss, count=count)
-    loss = _reduced(loss, reduction)
-    return loss if reduction == "sum" or loss.shape == shape else reshape(loss, shape)
+@differentiable
+def _softmax_cross_entropy(
+    needs: Needs, logits: Array, *, target: Any, ignore_index: Any, count: float | None
+) -> OpResult:
+    loss, probs = kernels.softmax_cross_entropy_forward(logits, target, ignore_index=ignore_index)
+    y, dloss_of = _mean_of_rows(loss, count)
+
+    def vjp(dy: Array) -> Gradients:
+        return (
+            kernels.softmax_cross_entropy_backward(
+                dloss_of(dy), probs, target, ignore_index=ignore_index
+            ),
+        )
+
+    return y, vjp
+
+
+def _summed_rows(loss: Tensor, reduction: str, shape: tuple[int, ...]) -> Tensor:
+    """Reduce losses (B,), of which "mean" has been taken already."""
+    if reduction == "sum":
+        return sum(loss)
+    return loss if reduction == "mean" or loss.shape == shape else reshape(loss, shape)
 
 
 def cross_entropy(
@@ -187,20 +195,23 @@ def cross_entropy(
         t = (1 - label_smoothing) * t + label_smoothing / classes
     if t.ndim == 2:
         t = np.asarray(t if w is None else t * w, x.dtype)
-    loss = _softmax_cross_entropy(x, target=t, ignore_index=ignored)
-    return _per_row(loss, reduction, count, shape)
+    loss = _softmax_cross_entropy(
+        x, target=t, ignore_index=ignored, count=count if reduction == "mean" else None
+    )
+    return _summed_rows(loss, reduction, shape)
 
 
 @differentiable
-def _nll(needs: Needs, x: Array, *, labels: Any, scale: Any) -> OpResult:
+def _nll(needs: Needs, x: Array, *, labels: Any, scale: Any, count: float | None) -> OpResult:
     shape, rows = x.shape, np.arange(len(labels))
+    y, dloss_of = _mean_of_rows(np.where(scale == 0, 0, -x[rows, labels] * scale), count)
 
     def vjp(dy: Array) -> Gradients:
         dx = np.zeros(shape, x.dtype)
-        dx[rows, labels] = -dy * scale
+        dx[rows, labels] = -dloss_of(dy) * scale
         return (dx,)
 
-    return np.where(scale == 0, 0, -x[rows, labels] * scale), vjp
+    return y, vjp
 
 
 def nll_loss(
@@ -229,7 +240,8 @@ def nll_loss(
     valid = _checked_labels(t, x.shape[1], ignore_index)
     labels = np.where(valid, t, 0)
     scale = (valid if w is None else w[labels] * valid).astype(x.dtype)
-    return _per_row(_nll(x, labels=labels, scale=scale), reduction, float(scale.sum()), shape)
+    count = float(scale.sum()) if reduction == "mean" else None
+    return _summed_rows(_nll(x, labels=labels, scale=scale, count=count), reduction, shape)
 
 
 def _same_shape(input: Any, target: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 __all__ = [
@@ -165,8 +166,13 @@ def index(input: Any, key: Any) -> Tensor:
 
 @differentiable
 def _cat(needs: Needs, *arrays: Array, dim: Array) -> OpResult:
+    """The gradients are views: a map that many layers join (DenseNet) has them added up anyway."""
     ends = np.cumsum([a.shape[dim] for a in arrays])[:-1]
-    return np.concatenate(arrays, axis=dim), lambda dy: np.split(dy, ends, axis=dim)
+    if arrays[0].dtype.kind == "f":
+        y = kernels.concatenate_forward(*arrays, axis=dim)
+    else:
+        y = np.concatenate(arrays, axis=dim)
+    return y, lambda dy: np.split(dy, ends, axis=dim)
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:

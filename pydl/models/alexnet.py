@@ -164,5 +164,5 @@ def alexnet2012(*, weights: PathLike | None = None, **config: Any) -> AlexNet201
 
 def alexnet_small(*, weights: PathLike | None = None, **config: Any) -> AlexNet:
     """AlexNet for images of 32x32, 8x8 at least, and 10 classes: 335,530 parameters."""
-    small = {"features": _features_small, "num_classes": 10, "pooled": 2, "hidden": 256}
-    return build(AlexNet, weights, **{**small, **config})
+    small = {"features": _features_small, "pooled": 2, "hidden": 256}
+    return build(AlexNet, weights, classes=10, **{**small, **config})

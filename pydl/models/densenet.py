@@ -13,7 +13,7 @@ from typing import Any
 from pydl import functional as F
 from pydl import nn
 from pydl.autograd import Tensor, is_grad_enabled
-from pydl.models.image import Fused, ImageModel, PathLike, build
+from pydl.models.image import ImageModel, PathLike, build
 from pydl.runtime import empty
 
 _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
@@ -72,7 +72,7 @@ class _DenseBlock(nn.ModuleDict):
 
 def _transition(channels: int) -> nn.Sequential:
     """Halve the channels and the image."""
-    return Fused({
+    return nn.Sequential({
         "norm": nn.BatchNorm2d(channels),
         "relu": nn.ReLU(),
         "conv": nn.Conv2d(channels, channels // 2, 1, bias=False),
@@ -114,11 +114,11 @@ class DenseNet(ImageModel):
         # conv0 and pool0 make ceil(n / 4) of n; every transition floor(n / 2).
         self.in_channels, self.smallest = in_channels, 2**halvings
         if small:
-            self.features = Fused({
+            self.features = nn.Sequential({
                 "conv0": nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)})
         else:
             self.smallest = 4 * self.smallest - 3
-            self.features = Fused({
+            self.features = nn.Sequential({
                 "conv0": nn.Conv2d(in_channels, channels, 7, 2, 3, bias=False),
                 "norm0": nn.BatchNorm2d(channels),
                 "relu0": nn.ReLU(),
@@ -145,7 +145,14 @@ class DenseNet(ImageModel):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
         """`nn.Module.load_state_dict`; takes also the names of old files, ``norm.1`` for norm1."""
-        named = {_OLD_NAME.sub(r"\1", name): value for name, value in state_dict.items()}
+        if not isinstance(state_dict, Mapping):
+            return super().load_state_dict(state_dict, strict)
+        named: dict[str, Any] = {}
+        for old, value in state_dict.items():
+            name = _OLD_NAME.sub(r"\1", str(old))
+            if name in named:
+                raise ValueError(f"state_dict: expected every name once, got twice: {name}")
+            named[name] = value
         return super().load_state_dict(named, strict)
 
 
@@ -180,5 +187,5 @@ def densenet_small(
     if depth < 10 or depth % 6 != 4:
         raise ValueError(f"depth: expected 6n + 4 (10, 16, 22, ...), got {depth}")
     config = {"growth_rate": growth_rate, "block_config": [(depth - 4) // 6] * 3,
-              "num_init_features": 2 * growth_rate, "num_classes": 10, "small": True, **config}
+              "num_init_features": 2 * growth_rate, "classes": 10, "small": True, **config}
     return build(DenseNet, weights, **config)

@@ -187,7 +187,9 @@ class GoogLeNet(ImageModel):
 
         self.inception5a = inception(256, 160, 320, 32, 128, 128)
         self.inception5b = inception(384, 192, 384, 48, 128, 128)
-        self.aux1, self.aux2 = aux1, aux2  # here, because torchvision's state has them here
+        # Here, because torchvision's state has them here.
+        self.aux1: Any = aux1
+        self.aux2: Any = aux2
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
@@ -251,7 +253,7 @@ def googlenet2014(*, weights: PathLike | None = None, **config: Any) -> GoogLeNe
 
 def googlenet_small(*, weights: PathLike | None = None, **config: Any) -> GoogLeNet:
     """GoogLeNet for images of 32x32, 2x2 at least, and 10 classes, a quarter as wide, no heads."""
-    small = {"num_classes": 10, "aux_logits": False, "small": True, "width": 0.25}
+    small = {"classes": 10, "aux_logits": False, "small": True, "width": 0.25}
     return _without_heads(weights, {**small, **config})
 
 

@@ -1,5 +1,4 @@
-"""What the networks for images share: the check of their input, fused layers, weights from a file.
-"""
+"""What the networks for images share: the check of their input, and weights from a file."""
 
 from __future__ import annotations
 
@@ -47,26 +46,6 @@ class ImageModel(nn.Module):
         return x
 
 
-class Fused(nn.Sequential):
-    """`nn.Sequential` that runs a BatchNorm2d and the ReLU after it as one pass over memory."""
-
-    in_order = True
-
-    def forward(self, input: Any) -> Any:
-        """Apply the modules in order."""
-        layers = iter(self)
-        layer = next(layers, None)
-        while layer is not None:
-            following = next(layers, None)
-            if isinstance(layer, nn.BatchNorm2d) and isinstance(following, nn.ReLU):
-                input = layer(input, relu=True)
-                following = next(layers, None)
-            else:
-                input = layer(input)
-            layer = following
-        return input
-
-
 M = TypeVar("M", bound=ImageModel)
 PathLike = str | os.PathLike[str]
 
@@ -75,30 +54,41 @@ def build(
     cls: Callable[..., M],
     weights: PathLike | None,
     *,
+    classes: int | None = None,
     ignored: tuple[str, ...] = (),
     **config: Any,
 ) -> M:
     """Make a model; with `weights`, load a file of `pydl.io` instead of drawing values.
 
-    The number of classes is the file's unless `config` says another; entries of the file whose
-    names begin with one of `ignored` are left out.
+    Parameters
+    ----------
+    cls : class of the model.
+    weights : the file, or None.
+    classes : number of classes where neither `config` nor the file says one.
+    ignored : what the names of entries to be left out begin with.
+    config : the arguments of `cls`.
 
     Raises
     ------
     ValueError
         A file that is damaged, or does not fit the model; the message begins with its name.
+    TypeError
+        A file with other dtypes than numbers.
     FileNotFoundError
         There is no such file.
     """
-    if weights is None:
+    state = None
+    if weights is not None:
+        state = {k: a for k, a in io.load(weights).items() if not k.startswith(ignored)}
+        head = state.get(getattr(cls, "head", ""))
+        classes = classes if head is None or not head.ndim else len(head)
+    if classes is not None:
+        config.setdefault("num_classes", classes)
+    if state is None:
         return cls(**config)
-    state = {name: a for name, a in io.load(weights).items() if not name.startswith(ignored)}
-    head = state.get(getattr(cls, "head", ""))
-    if head is not None and head.ndim:
-        config.setdefault("num_classes", len(head))
     model = nn.utils.skip_init(cls, **config)
     try:
         model.load_state_dict(state)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"{os.fspath(weights)}: {error}") from None
+        raise type(error)(f"{weights}: {error}") from None
     return model

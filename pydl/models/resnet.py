@@ -210,7 +210,7 @@ def resnet_small(
     """
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"depth: expected 6n + 2 (8, 14, 20, ...), got {depth}")
-    config = {"num_classes": 10, "width": 16, "small": True, **config}
+    config = {"classes": 10, "width": 16, "small": True, **config}
     return build(ResNet, weights, block=BasicBlock, layers=[(depth - 2) // 6] * 3, **config)
 
 

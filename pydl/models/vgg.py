@@ -12,7 +12,7 @@ from typing import Any
 from pydl import functional as F
 from pydl import nn
 from pydl.autograd import Tensor
-from pydl.models.image import Fused, ImageModel, PathLike, build
+from pydl.models.image import ImageModel, PathLike, build
 
 CONFIGURATIONS: dict[str, tuple[tuple[int, int], ...]] = {
     # pairs of (convolutions, channels), a pooling after each
@@ -54,7 +54,7 @@ class VGG(ImageModel):
     ):
         super().__init__()
         self.in_channels, self.smallest = in_channels, 2 ** len(stages)
-        self.features = Fused()
+        self.features = nn.Sequential()
         channels = in_channels
         for count, width in stages:
             for _ in range(count):
@@ -141,6 +141,5 @@ def vgg_small(*, weights: PathLike | None = None, **config: Any) -> VGG:
 
     Its affine layers start the layers' way: N(0, 0.01²) is too faint for so few inputs.
     """
-    small = {"num_classes": 10, "init_weights": False, "batch_norm": True, "pooled": 2,
-             "hidden": 256}
+    small = {"init_weights": False, "batch_norm": True, "pooled": 2, "hidden": 256, "classes": 10}
     return _vgg("small", weights, {**small, **config})

@@ -5,6 +5,7 @@ from . import utils as utils
 from .activation import (
     ELU,
     GELU,
+    Hardswish,
     LeakyReLU,
     LogSoftmax,
     ReLU,
@@ -64,6 +65,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GRUCell",
+    "Hardswish",
     "Identity",
     "L1Loss",
     "LSTMCell",

@@ -12,6 +12,7 @@ from .module import Module
 __all__ = [
     "ELU",
     "GELU",
+    "Hardswish",
     "LeakyReLU",
     "LogSoftmax",
     "ReLU",
@@ -97,6 +98,22 @@ class SiLU(Module):
     def forward(self, input: Any) -> Tensor:
         """Apply the function."""
         return F.silu(input)
+
+    def extra_repr(self) -> str:
+        """Return the options that `repr` shows."""
+        return "inplace=True" if self.inplace else ""
+
+
+class Hardswish(Module):
+    """y = x min(max(x + 3, 0), 6) / 6."""
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Any) -> Tensor:
+        """Apply the function."""
+        return F.hardswish(input)
 
     def extra_repr(self) -> str:
         """Return the options that `repr` shows."""

@@ -23,6 +23,7 @@ class _BatchNorm(Module):
     """
 
     _axes: ClassVar[dict[int, str]]
+    _optional = frozenset({"num_batches_tracked"})
 
     def __init__(
         self,
@@ -68,8 +69,8 @@ class _BatchNorm(Module):
         if self.bias is not None:
             self.bias.data.fill(0)
 
-    def forward(self, input: Any, *, relu: bool = False, residual: Any = None) -> Tensor:
-        """Normalise input (N, C, ...); relu and residual as for `functional.batch_norm`."""
+    def forward(self, input: Any, residual: Any = None, relu: bool = False) -> Tensor:
+        """Normalise input (N, C, ...); residual and relu are those of `functional.batch_norm`."""
         shape = np.shape(input.data if isinstance(input, Tensor) else input)
         if len(shape) not in self._axes:
             raise ValueError(

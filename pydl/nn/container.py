@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from .activation import ReLU
+from .batch_norm import BatchNorm1d, BatchNorm2d
+from .conv2d import Conv2d
+from .linear import Linear
 from .module import Module
+from .pool2d import MaxPool1d, MaxPool2d
 
 __all__ = ["Identity", "ModuleDict", "ModuleList", "Sequential"]
 
@@ -92,9 +97,43 @@ class Sequential(_Numbered):
 
     def forward(self, input: Any) -> Any:
         """Apply the modules in order."""
-        for module in self:
-            input = module(input)
+        for module, options in _calls(self):
+            input = module(input, **options)
         return input
+
+
+_PLAIN: dict[str, bool] = {}
+_WITH_RELU = {"relu": True}
+_ENDS_IN_RELU = frozenset((Conv2d, Linear, BatchNorm1d, BatchNorm2d))
+
+
+def _calls(modules: Iterable[Any]) -> list[tuple[Any, dict[str, bool]]]:
+    """The calls that apply the modules in order, with the same bits from fewer passes over memory.
+
+    A MaxPool after a ReLU goes before it, which then has fewer elements to pass over: the two
+    commute, with the same gradients, as a window's gradient goes to its first greatest element, and
+    to none where that is not above 0. Another ReLU becomes a part of the layer before it.
+    Modules with hooks are called as they stand.
+    """
+    calls: list[tuple[Any, dict[str, bool]]] = []
+    before: Any = None
+    for module in modules:
+        kind = type(module)
+        if type(before) is ReLU and _free(before, module):
+            if kind in (MaxPool1d, MaxPool2d) and not module.return_indices:
+                calls.insert(-1, (module, _PLAIN))
+                continue
+        calls.append((module, _PLAIN))
+        before = module
+    for i in range(len(calls) - 1, 0, -1):
+        (layer, _), (relu, _) = calls[i - 1 : i + 1]
+        if type(relu) is ReLU and type(layer) in _ENDS_IN_RELU and _free(layer, relu):
+            calls[i - 1 : i + 1] = [(layer, _WITH_RELU)]
+    return calls
+
+
+def _free(first: Module, second: Module) -> bool:
+    return first._hooks is None and second._hooks is None
 
 
 class ModuleList(_Numbered):

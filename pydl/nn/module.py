@@ -41,6 +41,32 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+class HookHandle:
+    """Takes a hook of a module off again: by ``remove()``, or at the end of a ``with`` block."""
+
+    def __init__(self, module: Module, index: int, hook: Callable[..., Any]):
+        self._module, self._index = module, index
+        assert module._hooks is not None
+        module._hooks[index][self] = hook
+
+    def remove(self) -> None:
+        """Take the hook off; once more does nothing."""
+        hooks = self._module._hooks
+        if hooks is not None:
+            hooks[self._index].pop(self, None)
+            if not any(hooks):
+                object.__delattr__(self._module, "_hooks")
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
+
+
+Hooks = dict[HookHandle, Callable[..., Any]]
+
+
 class Module:
     """A part of a network: parameters, buffers, submodules, and `forward`.
 
@@ -53,6 +79,7 @@ class Module:
     _buffers: dict[str, np.ndarray | None]
     _modules: dict[str, Module | None]
     _transient: set[str]
+    _hooks: tuple[Hooks, Hooks] | None = None  # before and after forward; None where there is none
     _optional: ClassVar[frozenset[str]] = frozenset()
     """Own names that a state may lack, because older files do; they keep their values then."""
 
@@ -71,7 +98,40 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        if self._hooks is None:
+            return self.forward(*args, **kwargs)
+        for hook in tuple(self._hooks[0].values()):
+            given = hook(self, args)
+            if given is not None:
+                args = given if isinstance(given, tuple) else (given,)
+        result = self.forward(*args, **kwargs)
+        for hook in tuple(self._hooks[1].values()) if self._hooks is not None else ():
+            given = hook(self, args, result)
+            result = result if given is None else given
+        return result
+
+    def _add_hook(self, index: int, hook: Callable[..., Any]) -> HookHandle:
+        if not callable(hook):
+            raise TypeError(f"hook: expected a function, got {type(hook).__name__}")
+        if self._hooks is None:
+            object.__setattr__(self, "_hooks", ({}, {}))
+        return HookHandle(self, index, hook)
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call ``hook(module, args)`` before each `forward`; `args` are the positional arguments.
+
+        Until the handle's ``remove()``; what the hook returns, unless None, takes the place of the
+        arguments.
+        """
+        return self._add_hook(0, hook)
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call ``hook(module, args, output)`` after each `forward`.
+
+        Until the handle's ``remove()``; what the hook returns, unless None, takes the place of the
+        output.
+        """
+        return self._add_hook(1, hook)
 
     def _tables(self) -> tuple[dict[str, Any], ...]:
         tables = tuple(

@@ -15,7 +15,7 @@ def batch_norm_forward(
     relu: bool,
     out: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x (N,C,...) -> y = (x - mean) rstd weight + bias, mean (C,), rstd (C,) over all axes but C."""
+    """x (N,C,...) -> y = (x - mean) rstd weight + bias + residual; mean (C,); rstd (C,)."""
     axes = _all_but_channels(x)
     mean = _mean(x, axes)
     with np.errstate(invalid="ignore"):
