@@ -91,9 +91,7 @@ class FusedConv2d(nn.Conv2d):
         """(N, C, H, W) -> (N, OC, OH, OW), as of `nn.Conv2d`."""
         if self.training:
             raise RuntimeError(_FOR_INFERENCE)
-        return super().forward(
-            input, norm=norm, relu=relu or self.then_relu, residual=residual
-        )
+        return super().forward(input, norm=norm, relu=relu or self.then_relu, residual=residual)
 
 
 class FusedConv1d(nn.Conv1d):
@@ -124,12 +122,12 @@ class FusedLinear(nn.Linear):
         return super().forward(input, relu=relu or self.then_relu)
 
 
-_FUSED: dict[type, type] = {
+_FUSED: dict[type, Any] = {
     nn.Conv2d: FusedConv2d,
     nn.Conv1d: FusedConv1d,
     nn.Linear: FusedLinear,
 }
-_NORMS: dict[type, type] = {
+_NORMS: dict[type, Any] = {
     FusedConv2d: nn.BatchNorm2d,
     FusedConv1d: nn.BatchNorm1d,
     FusedLinear: nn.BatchNorm1d,
@@ -144,7 +142,7 @@ def _convert(module: nn.Module, places: Counter[int]) -> None:
     """Give every layer of the module its fused class, unless it is used in two places."""
     for name, layer in module._modules.items():
         if type(layer) in _FUSED and places[id(layer)] == 1:
-            fused = nn.Module.__new__(_FUSED[type(layer)])
+            fused: Any = nn.Module.__new__(_FUSED[type(layer)])
             fused.__dict__.update(layer.__dict__)
             if isinstance(fused, FusedConv2d):
                 fused._cache = {}
@@ -153,7 +151,7 @@ def _convert(module: nn.Module, places: Counter[int]) -> None:
 
 def _folds_into(norm: Any, layer: Any) -> bool:
     """Whether the norm is one of running statistics over the channels that the layer makes."""
-    return (
+    return bool(
         type(layer) in _NORMS
         and type(norm) is _NORMS[type(layer)]
         and norm.running_mean is not None
@@ -192,7 +190,8 @@ def _fold_pairs(module: nn.Module) -> None:
         for name in names:
             if name not in module._modules:
                 raise ValueError(f"folds: {type(module).__name__} has no module {name!r}")
-        layer, norm = (module._modules[name] for name in names)
+        layer: Any = module._modules[names[0]]
+        norm: Any = module._modules[names[1]]
         if _folds_into(norm, layer):
             _fold(norm, layer)
             module._modules[names[1]] = None
