@@ -31,7 +31,8 @@ def fuse(model: nn.Module) -> nn.Module:
     * a ReLU, and before it the sum with a residual, is done where that layer stores its result.
 
     This is done along every `nn.Sequential`, and in modules that say so (below). What cannot be
-    fused stays and works. Results are equal to rounding, in float32 and float64.
+    fused, and what has hooks, stays and works. Results are equal to rounding, in float32 and
+    float64.
 
     A module of your own takes part by a class attribute ``folds``, pairs of names of a layer and
     the batch norm after it, and calls the layer with the norm, which in the copy is None::
@@ -153,6 +154,8 @@ def _folds_into(norm: Any, layer: Any) -> bool:
     """Whether the norm is one of running statistics over the channels that the layer makes."""
     return bool(
         type(layer) in _NORMS
+        and layer._hooks is None
+        and getattr(norm, "_hooks", None) is None
         and type(norm) is _NORMS[type(layer)]
         and norm.running_mean is not None
         and norm.num_features == len(layer.weight.data)
@@ -197,6 +200,10 @@ def _fold_pairs(module: nn.Module) -> None:
             module._modules[names[1]] = None
 
 
+def _is_free_relu(layer: Any, relu: Any) -> bool:
+    return type(relu) is nn.ReLU and layer._hooks is None and relu._hooks is None
+
+
 def _fuse_chain(chain: nn.Sequential) -> None:
     """Fuse neighbours; an `nn.Identity` stands where a module was, so that the names stay."""
     table = cast(dict[str, nn.Module], chain._modules)
@@ -207,6 +214,6 @@ def _fuse_chain(chain: nn.Sequential) -> None:
             _fold(table[rest[0]], layer)
             table[rest.pop(0)] = nn.Identity()
         takes_relu = isinstance(layer, (FusedConv2d, FusedLinear))
-        if rest and takes_relu and type(table[rest[0]]) is nn.ReLU:
+        if rest and takes_relu and _is_free_relu(layer, table[rest[0]]):
             layer.then_relu = True
             table[rest[0]] = nn.Identity()
