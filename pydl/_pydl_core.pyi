@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+_C_API: object  # a capsule of pydl_api, for pydl_import() of pydl_api.h
 _Pair = tuple[int, int]
 _Shape = tuple[int, ...]
 
