@@ -19,9 +19,9 @@ SOURCE = Path(__file__).with_name("conv2d_ffi.cc")
 def build(folder):
     """Compile into a folder and return the path of the library; $CXX says by what."""
     library = Path(folder, "libpydl_conv2d_ffi.so")
-    includes = [f"-I{jax.ffi.include_dir()}", f"-I{CORE.with_name('include')}"]
+    includes = ["-isystem", jax.ffi.include_dir(), f"-I{CORE.with_name('include')}"]
     command = [os.environ.get("CXX", "c++"), "-std=c++17", "-O2", "-Wall", "-Wno-sign-compare"]
-    command += ["-shared", "-fPIC", "-fvisibility=hidden", *includes, str(SOURCE)]
+    command += ["-shared", "-fPIC", *includes, str(SOURCE)]
     subprocess.run([*command, str(CORE), "-o", str(library)], check=True)
     return library
 

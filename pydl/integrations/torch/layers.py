@@ -117,7 +117,7 @@ class PydlBatchNorm2d(nn.BatchNorm2d):
         momentum = self.momentum
         if momentum is None:
             momentum = 1 / float(self.num_batches_tracked)
-        var = rstd.double().pow_(-2).sub_(self.eps).clamp_(min=0).mul_(count / (count - 1))
+        var = rstd.double().pow(-2).sub_(self.eps).clamp_(min=0).mul_(count / (count - 1))
         self.running_mean.lerp_(mean, momentum)
         self.running_var.lerp_(var.to(self.running_var.dtype), momentum)
 
