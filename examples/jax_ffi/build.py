@@ -10,19 +10,18 @@ from pathlib import Path
 
 import jax
 
-from pydl import _pydl_core
+import pydl
 
-CORE = Path(_pydl_core.__file__)
 SOURCE = Path(__file__).with_name("conv2d_ffi.cc")
 
 
 def build(folder):
     """Compile into a folder and return the path of the library; $CXX says by what."""
     library = Path(folder, "libpydl_conv2d_ffi.so")
-    includes = ["-isystem", jax.ffi.include_dir(), f"-I{CORE.with_name('include')}"]
+    includes = ["-isystem", jax.ffi.include_dir(), f"-I{pydl.get_include()}"]
     command = [os.environ.get("CXX", "c++"), "-std=c++17", "-O2", "-Wall", "-Wno-sign-compare"]
     command += ["-shared", "-fPIC", *includes, str(SOURCE)]
-    subprocess.run([*command, str(CORE), "-o", str(library)], check=True)
+    subprocess.run([*command, pydl.get_library(), "-o", str(library)], check=True)
     return library
 
 
