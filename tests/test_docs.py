@@ -28,7 +28,8 @@ def test_examples_run(page, tmp_path):
         pytest.skip(f"needs {', '.join(sorted({needs for needs, _ in blocks}))}")
     script = tmp_path / "example.py"
     script.write_text("\n".join(there))
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    folders = [str(ROOT), str(ROOT / "examples" / "jax_ffi"), os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(filter(None, folders))
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,

@@ -26,15 +26,15 @@ def conv2d(tmp_path_factory):
     """The example's function, its handlers compiled and registered."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXAMPLE))
-        import build
+        import build_handlers
         import pydl_jax
 
-        pydl_jax.register(build.build(tmp_path_factory.mktemp("jax_ffi")))
+        pydl_jax.register(build_handlers.build(tmp_path_factory.mktemp("jax_ffi")))
         before = jax.config.jax_enable_x64
         jax.config.update("jax_enable_x64", True)
         yield pydl_jax.conv2d
         jax.config.update("jax_enable_x64", before)
-    for name in ("build", "pydl_jax"):
+    for name in ("build_handlers", "pydl_jax"):
         sys.modules.pop(name, None)
 
 

@@ -6,7 +6,7 @@ from statistics import median
 
 import jax
 import numpy as np
-from build import build
+from build_handlers import build
 from pydl_jax import conv2d, register
 
 

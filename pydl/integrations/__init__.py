@@ -1,5 +1,5 @@
-<<<<<<< HEAD
-"""Adapters: pydl's kernels in other projects' programs. Each module needs only its own framework."""
-=======
-"""Adapters: pydl's kernels in other projects' programs, a module for each framework."""
->>>>>>> croute
+"""pydl's kernels inside other frameworks.
+
+Every adapter is imported by name (``import pydl.integrations.torch``), and only that loads its
+framework; nothing else in pydl imports this package. docs/integrations.md has complete programs.
+"""

@@ -112,11 +112,11 @@ class PydlBatchNorm2d(nn.BatchNorm2d):
         """Let the running statistics take up a batch of `count` values per channel."""
         if self.running_mean is None or self.running_var is None or not count:
             return
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        momentum = self.momentum
+        batches, momentum = self.num_batches_tracked, self.momentum
+        if batches is not None:
+            batches.add_(1)
         if momentum is None:
-            momentum = 1 / float(self.num_batches_tracked)
+            momentum = 0.0 if batches is None else 1 / float(batches)
         var = rstd.double().pow(-2).sub_(self.eps).clamp_(min=0).mul_(count / (count - 1))
         self.running_mean.lerp_(mean, momentum)
         self.running_var.lerp_(var.to(self.running_var.dtype), momentum)

@@ -21,10 +21,11 @@ from torch.nn import functional
 from pydl import kernels
 from pydl.integrations.torch.arrays import array, memory, tensor
 
-Pair = Sequence[int] | int
+Pair = list[int] | tuple[int, ...] | int
 _CONV = "int[2] stride=1, int[2] padding=0, int[2] dilation=1, int groups=1"
-_MAX = "int[2] kernel_size, int[2] stride=[], int[2] padding=0, int[2] dilation=1, bool ceil_mode=False"  # noqa: E501
-_AVG = "int[2] kernel_size, int[2] stride=[], int[2] padding=0, bool ceil_mode=False, bool count_include_pad=True"  # noqa: E501
+_POOL = "int[2] kernel_size, int[2] stride=[], int[2] padding=0"
+_MAX = f"{_POOL}, int[2] dilation=1, bool ceil_mode=False"
+_AVG = f"{_POOL}, bool ceil_mode=False, bool count_include_pad=True"
 
 
 def operator(name: str, schema: str) -> Callable[[Callable[..., Any]], Any]:

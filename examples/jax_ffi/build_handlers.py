@@ -1,6 +1,6 @@
 """Compile the handlers of conv2d_ffi.cc: a shared library that is linked to pydl's.
 
-python examples/jax_ffi/build.py FOLDER
+python examples/jax_ffi/build_handlers.py FOLDER
 """
 
 import os
