@@ -313,6 +313,7 @@ def test_what_cannot_be_swapped_is_kept_and_listed():
     class Mine(nn.Conv2d):
         pass
 
+    namesake = type("Conv2d", (nn.Module,), {})
     replaced = nn.Conv2d(1, 1, 1)
     replaced.forward = lambda x: x
     model = nn.ModuleDict(
@@ -321,6 +322,7 @@ def test_what_cannot_be_swapped_is_kept_and_listed():
             "reflect": nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"),
             "uneven": nn.Conv2d(1, 1, 2, padding="same"),
             "mine": Mine(1, 1, 1),
+            "namesake": namesake(),
             "replaced": replaced,
             "half-precision": nn.Conv2d(1, 1, 1).half(),
             "meta": nn.Conv2d(1, 1, 1, device="meta"),
@@ -336,6 +338,7 @@ def test_what_cannot_be_swapped_is_kept_and_listed():
         "reflect": "padding_mode is 'reflect'",
         "uneven": "uneven",
         "mine": "Mine",
+        "namesake": "it is a ",
         "replaced": "forward has been replaced",
         "half-precision": "torch.float16",
         "meta": "is on meta",
@@ -402,6 +405,30 @@ def step_of(function, model, x):
     y = function(x)
     y.square().mean().backward()
     return [y.detach(), *(p.grad for p in model.parameters()), *model.buffers()]
+
+
+@pytest.mark.parametrize("name", ["images", "lstm", "gru"])
+def test_a_patched_model_runs_in_float32_under_autocast(name):
+    make, inputs = MODELS[name]
+    model, x = make().eval(), inputs(torch.float32)
+    theirs = step(model, x)[0]
+    seen = []
+    with pt.patch(model) as done, torch.autocast("cpu", torch.bfloat16):
+        for layer in done.swapped:
+            model.get_submodule(layer).register_forward_hook(
+                lambda _, args, y: seen.append(y if isinstance(y, torch.Tensor) else y[0])
+            )
+        ours = step(model, x)[0].float()
+    assert seen and {y.dtype for y in seen} == {torch.float32}
+    assert float((ours - theirs).abs().max()) < 0.05 * float(theirs.abs().max())
+
+
+def test_a_patched_model_runs_in_inference_mode():
+    model, x = Images().eval(), torch.randn(2, 3, 12, 11)
+    with torch.inference_mode():
+        theirs = model(x)
+        with pt.patch(model):
+            close(model(x), theirs, 2000)
 
 
 POOLS = {

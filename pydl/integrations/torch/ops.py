@@ -29,8 +29,17 @@ _AVG = f"{_POOL}, bool ceil_mode=False, bool count_include_pad=True"
 
 
 def operator(name: str, schema: str) -> Callable[[Callable[..., Any]], Any]:
-    """Register a function as ``torch.ops.pydl.<name>``; it changes none of its arguments."""
-    return torch.library.custom_op(f"pydl::{name}", mutates_args=(), schema=schema)
+    """Register a function as ``torch.ops.pydl.<name>``; it changes none of its arguments.
+
+    Where `torch.autocast` is on, it is given float32.
+    """
+
+    def register(function: Callable[..., Any]) -> Any:
+        made = torch.library.custom_op(f"pydl::{name}", function, mutates_args=(), schema=schema)
+        made.register_autocast("cpu", torch.float32)
+        return made
+
+    return register
 
 
 def needed(ctx: Any, count: int) -> list[bool]:

@@ -62,7 +62,7 @@ def patch(model: nn.Module, *, layers: Iterable[str | type[nn.Module]] | None = 
         The layer or network; float32 or float64, on the CPU.
     layers : iterable of str or class, optional
         The kinds to swap, of Conv2d, MaxPool2d, AvgPool2d, BatchNorm2d, LSTM and GRU; all of them
-        if None. Linear is not among them: PyTorch's product is as fast, and a call costs more here.
+        if None. Linear is not among them: a call of an operator costs what its product would gain.
 
     Returns
     -------
