@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +10,7 @@ import torch
 REAL = (torch.float32, torch.float64)
 
 
-@overload
-def array(name: str, tensor: torch.Tensor) -> np.ndarray: ...
-@overload
-def array(name: str, tensor: None) -> None: ...
-def array(name: str, tensor: Any) -> Any:
+def array(name: str, tensor: torch.Tensor | None) -> Any:
     """The memory of a tensor (or None) as an array with its shape and strides.
 
     Raises
