@@ -1,1 +1,5 @@
-"""Adapters: pydl's kernels in other projects' programs. Each module needs only its own framework."""
+"""pydl's kernels inside other frameworks.
+
+Every adapter is imported by name (``import pydl.integrations.torch``), and only that loads its
+framework; nothing else in pydl imports this package. docs/integrations.md has complete programs.
+"""

@@ -285,7 +285,7 @@ def _convolution_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     x, w, dy = _common(self.x, self.W, dout, least=np.float64)
     geometry: Any = {"stride": self.stride, "padding": self.pad}
     self.dW = kernels.conv2d_backward_weight(dy, x, w.shape, **geometry)
-    self.db = kernels.conv2d_backward_bias(dy)
+    self.db = kernels.conv2d_backward_bias(*_common(dout))
     return kernels.conv2d_backward_input(dy, w, x.shape, **geometry)
 
 
@@ -329,19 +329,18 @@ def _norm_forward(self: Any, x: np.ndarray, train_flg: bool = True) -> np.ndarra
     running = momentum running + (1 - momentum) batch, with the biased variance.
     """
     self.input_shape = x.shape
-    x, gamma, beta = _common(x.reshape(len(x), -1), self.gamma, self.beta)
+    x = x.reshape(len(x), -1)
     features = x.shape[1]
-    gamma, beta = _vector(gamma, features), _vector(beta, features)
     if self.running_mean is None:
         self.running_mean = np.zeros(features)
         self.running_var = np.zeros(features)
     if not train_flg:
-        mean, var = (
-            _vector(np.asarray(a, x.dtype), features)
-            for a in (self.running_mean, self.running_var)
-        )
+        x, *rest = _common(x, self.running_mean, self.running_var, self.gamma, self.beta)
+        mean, var, gamma, beta = (_vector(a, features) for a in rest)
         y = kernels.batch_norm_inference(x, mean, var, gamma, beta, eps=_NORM_EPS)
         return y.reshape(self.input_shape)
+    x, gamma, beta = _common(x, self.gamma, self.beta)
+    gamma, beta = _vector(gamma, features), _vector(beta, features)
     if len(x) == 1:
         mean, var = x[0].copy(), np.zeros(features, x.dtype)
         rstd = 1 / np.sqrt(var + _NORM_EPS)
@@ -379,15 +378,9 @@ def _matmul_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     return kernels.matmul(dy, w.T)
 
 
-def _embedding_forward(self: Any, idx: Any) -> np.ndarray:
-    (w,) = self.params
-    self.idx = idx
-    return w[idx]
-
-
 def _embedding_backward(self: Any, dout: np.ndarray) -> None:
     (dw,) = self.grads
-    dw[...] = kernels.embedding_backward(*_common(dout), _indices(self.idx, len(dw)), len(dw))
+    _write_rows(dw, dout, self.idx)
 
 
 def _time_embedding_forward(self: Any, xs: np.ndarray) -> np.ndarray:
@@ -399,7 +392,13 @@ def _time_embedding_forward(self: Any, xs: np.ndarray) -> np.ndarray:
 def _time_embedding_backward(self: Any, dout: np.ndarray) -> None:
     xs = _saved(self)
     (dw,) = self.grads
-    dw[...] = kernels.embedding_backward(*_common(dout), _indices(xs, len(dw)), len(dw))
+    _write_rows(dw, dout, xs)
+
+
+def _write_rows(dw: np.ndarray, dout: np.ndarray, indices: Any) -> None:
+    """Add dout up in the rows of dw that the indices name, the others being 0."""
+    (dy,) = _common(dout, least=dw.dtype)
+    dw[...] = kernels.embedding_backward(dy, _indices(indices, len(dw)), len(dw))
 
 
 def _time_affine_backward(self: Any, dout: np.ndarray) -> np.ndarray:
@@ -611,7 +610,7 @@ def _adam_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.nda
 # What is replaced: classes with the arguments that make them the books', functions
 
 _SEQUENCE = ("Wx", "Wh", "b", "stateful")
-_LAYERS: dict[str, tuple[tuple[str, ...], Method, Method]] = {
+_LAYERS: dict[str, tuple[tuple[str, ...], Method | None, Method]] = {
     "Relu": ((), _relu_forward, _relu_backward),
     "Sigmoid": ((), _sigmoid_forward, _sigmoid_backward),
     "Softmax": ((), _softmax_forward, _softmax_backward),
@@ -621,7 +620,7 @@ _LAYERS: dict[str, tuple[tuple[str, ...], Method, Method]] = {
     "Pooling": (("pool_h", "pool_w", "stride", "pad"), _pooling_forward, _pooling_backward),
     "BatchNormalization": (("gamma", "beta", "momentum"), _norm_forward, _norm_backward),
     "MatMul": (("W",), _matmul_forward, _matmul_backward),
-    "Embedding": (("W",), _embedding_forward, _embedding_backward),
+    "Embedding": (("W",), None, _embedding_backward),
     "TimeEmbedding": (("W",), _time_embedding_forward, _time_embedding_backward),
     "TimeAffine": (("W", "b"), _affine_forward, _time_affine_backward),
     "TimeSoftmaxWithLoss": ((), _time_softmax_loss_forward, _time_softmax_loss_backward),
@@ -652,11 +651,13 @@ def _plan(module: ModuleType, leave: Collection[str]) -> list[tuple[Any, str, Me
         if isinstance(value, type) and name in _LAYERS:
             arguments, forward, backward = _LAYERS[name]
             _check_arguments(name, value.__init__, arguments, skip=1)  # type: ignore[misc]
-            plan += [(value, "forward", forward), (value, "backward", backward)]
+            if forward is not None:
+                plan.append((value, "forward", forward))
+            plan.append((value, "backward", backward))
         elif isinstance(value, type) and name in _OPTIMIZERS:
             arguments, wrap = _OPTIMIZERS[name]
             _check_arguments(name, value.__init__, arguments, skip=1)  # type: ignore[misc]
-            plan.append((value, "update", wrap(vars(value)["update"])))
+            plan.append((value, "update", wrap(value.update)))
         elif inspect.isfunction(value) and name in _FUNCTIONS:
             arguments, function = _FUNCTIONS[name]
             _check_arguments(name, value, arguments)
