@@ -422,7 +422,25 @@ def test_backward_without_a_forward_since_the_patch():
         pooling.backward(y)
 
 
-def test_fifty_steps_of_the_network_of_book_one():
+def test_single_precision_on_request():
+    w, b = normal(4, 3, 3, 3, seed=1), normal(4, seed=2)
+    x = normal(2, 3, 6, 6)
+    expected = one_layers.Convolution(w, b).forward(x)
+    with dlfs.patch(one_layers, dtype=np.float32):
+        layer = one_layers.Convolution(w, b)
+        y = layer.forward(x)
+        assert y.dtype == layer.backward(y).dtype == layer.dW.dtype == np.float32
+        with dlfs.patch(one_layers):
+            assert layer.forward(x).dtype == np.float64
+        assert layer.forward(x).dtype == np.float32
+    assert layer.W is w and w.dtype == np.float64
+    close(y.astype(np.float64), expected, 27, "y", np.float32)
+    with pytest.raises(TypeError, match="dtype: expected float32, float64 or None, got float16"):
+        dlfs.patch(one_layers, dtype=np.float16)
+
+
+@pytest.mark.parametrize("dtype", [None, np.float32])
+def test_fifty_steps_of_the_network_of_book_one(dtype):
     """Equal losses to 1e-4."""
     rng = np.random.default_rng(5)
     x = rng.random((50, 100, 1, 28, 28), dtype=np.float32)
@@ -438,7 +456,7 @@ def test_fifty_steps_of_the_network_of_book_one():
         return found
 
     expected = losses()
-    with dlfs.patch(*BOOK_ONE):
+    with dlfs.patch(*BOOK_ONE, dtype=dtype):
         actual = losses()
     assert actual != expected
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)

@@ -2,7 +2,8 @@
 
 `patch` replaces the methods of the books' classes (``common.layers``, ``common.time_layers``,
 ``common.optimizer``) and the functions ``im2col`` and ``col2im`` (``common.util``) by pydl's kernels.
-Scripts, parameters, gradients and saved weights stay as they are; results differ by rounding only.
+Scripts, parameters, gradients and saved weights stay as they are; results, of the same dtypes as
+before, differ by rounding only.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ _MISSING = object()
 
 Method = Callable[..., Any]
 
+_dtype: np.dtype[Any] | None = None
+"""What the replaced layers compute in; None means what NumPy would compute in."""
 
-def patch(*modules: ModuleType, leave: Collection[str] = ()) -> Patch:
+
+def patch(*modules: ModuleType, leave: Collection[str] = (), dtype: Any = None) -> Patch:
     """Replace what pydl has faster in modules of the books; at once, until `Patch.undo`.
 
     The methods of a class are replaced, so that modules which imported the class, and layers which
@@ -39,6 +43,8 @@ def patch(*modules: ModuleType, leave: Collection[str] = ()) -> Patch:
     modules : the books' modules, or any with classes of their names and signatures, the script
         itself (``sys.modules[__name__]``) included
     leave : names of classes and functions to leave alone
+    dtype : float32 makes the layers compute in single precision, which is faster: book 1 computes
+        in float64, because its im2col does. Parameters keep their dtype. None keeps the books'.
 
     Returns
     -------
@@ -47,12 +53,12 @@ def patch(*modules: ModuleType, leave: Collection[str] = ()) -> Patch:
     Raises
     ------
     TypeError
-        A module is none, or a class or function has the name of one in the books, but takes other
+        A module is none, dtype is not float32 or float64, or a class or function has the name of one in the books, but takes other
         arguments; nothing is replaced then.
     ValueError
         A module has nothing to replace.
     """
-    return Patch(modules, leave)
+    return Patch(modules, leave, dtype)
 
 
 class Patch:
@@ -64,10 +70,17 @@ class Patch:
         The replaced methods and functions, as ``module.Class.method`` and ``module.function``.
     """
 
-    def __init__(self, modules: Iterable[ModuleType], leave: Collection[str] = ()) -> None:
+    def __init__(
+        self, modules: Iterable[ModuleType], leave: Collection[str] = (), dtype: Any = None
+    ) -> None:
+        global _dtype
+        dtype = None if dtype is None else np.dtype(dtype)
+        if dtype is not None and dtype not in _FLOATS:
+            raise TypeError(f"dtype: expected float32, float64 or None, got {dtype}")
         plan = [step for module in modules for step in _plan(module, leave)]
         self.names: list[str] = []
-        self._before: list[tuple[Any, str, Any]] = []
+        self._before: list[tuple[Any, str, Any]] = [(sys.modules[__name__], "_dtype", _dtype)]
+        _dtype = dtype
         for owner, name, function in plan:
             current = vars(owner).get(name, _MISSING)
             if getattr(current, "__module__", None) != __name__:
@@ -135,9 +148,12 @@ def col2im(
 
 
 def _common(*values: Any, least: Any = None) -> list[np.ndarray]:
-    """The values as arrays of the dtype in which NumPy would compute with all of them."""
+    """The values as arrays of the dtype in which NumPy would compute with all of them.
+
+    `least` is another operand's dtype. The dtype of the patch goes before all.
+    """
     arrays = [np.asarray(value) for value in values]
-    dtype = np.result_type(*arrays, *([] if least is None else [least]))
+    dtype = _dtype or np.result_type(*arrays, *([] if least is None else [least]))
     if dtype.kind in "biu":
         dtype = np.dtype(np.float64)
     return [array.astype(dtype, copy=False) for array in arrays]
