@@ -2,11 +2,13 @@
 
     python benchmarks/zoo.py --train                      # the six families, batch 8
     python benchmarks/zoo.py --train resnet50 --batch 4 --threads 1 --steps 6
+    python benchmarks/zoo.py --train --torch              # torchvision's, in PyTorch
 
 A step is forward, loss, backward and SGD with momentum on one repeated batch of noise. Time is the
 median of the steps after the first. Memory is the most that the process has held, less what it held
 after the imports, and beside it the parameters with what training keeps for each (value, gradient,
-velocity). Without --train, the same for inference: evaluation mode, no tape. The status is 1 if a
+velocity). Without --train, the same for inference: evaluation mode, no tape. With --torch, the same
+steps of torchvision's models in PyTorch, eager, NCHW, its optimizer fused. The status is 1 if a
 loss is not finite.
 """
 
@@ -18,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from memory import peak_bytes
@@ -36,48 +38,82 @@ CLASSES = 1000
 HEADS = 0.3  # the paper's weight of an auxiliary loss
 
 
-def losses(model: Any, x: np.ndarray, labels: np.ndarray) -> Any:
-    """The mean cross-entropy; with auxiliary heads, 0.3 of theirs added."""
-    from pydl import functional as F
+class Side(NamedTuple):
+    """One library's network, and what a step needs of the library."""
 
-    outputs = model(x)
+    before: int  # bytes held after the imports
+    model: Any
+    optimizer: Any
+    parameters: int  # bytes
+    cross_entropy: Any
+    no_grad: Any
+    tensor: Any
+
+
+def losses(side: Side, x: Any, labels: Any) -> Any:
+    """The mean cross-entropy; with auxiliary heads, 0.3 of theirs added."""
+    outputs, cross_entropy = side.model(x), side.cross_entropy
     if not isinstance(outputs, tuple):
-        return F.cross_entropy(outputs, labels)
-    first, *heads = (F.cross_entropy(y, labels) for y in outputs)
+        return cross_entropy(outputs, labels)
+    first, *heads = (cross_entropy(y, labels) for y in outputs)
     return sum((head * HEADS for head in heads), first)
 
 
-def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Build a network and run its steps."""
+def pydl_side(name: str, options: argparse.Namespace) -> Side:
+    """Import; what is held then; a model and an optimizer, and what the steps call."""
     import pydl
-    from pydl import models, optim, runtime
+    from pydl import functional, models, optim, runtime
 
     before = peak_bytes()
     runtime.set_num_threads(options.threads)
     pydl.manual_seed(0)
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((options.batch, 3, FAMILIES[name], FAMILIES[name]), np.float32)
-    labels = rng.integers(0, CLASSES, options.batch)
     model = models.get_model(name, num_classes=CLASSES).train(options.train)
     optimizer = optim.SGD(model.parameters(), lr=options.lr, momentum=0.9)
+    parameters = sum(p.data.nbytes for p in model.parameters())
+    cross_entropy = functional.cross_entropy
+    return Side(before, model, optimizer, parameters, cross_entropy, pydl.no_grad, pydl.Tensor)
+
+
+def torch_side(name: str, options: argparse.Namespace) -> Side:
+    """The same of PyTorch."""
+    import torch
+    import torchvision
+
+    before = peak_bytes()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    config = {"init_weights": False} if name == "googlenet" else {}
+    model = torchvision.models.get_model(name, num_classes=CLASSES, **config).train(options.train)
+    optimizer = torch.optim.SGD(model.parameters(), lr=options.lr, momentum=0.9, fused=True)
+    parameters = sum(p.nbytes for p in model.parameters())
+    cross_entropy, tensor = torch.nn.functional.cross_entropy, torch.from_numpy
+    return Side(before, model, optimizer, parameters, cross_entropy, torch.no_grad, tensor)
+
+
+def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Build a network and run its steps."""
+    side = (torch_side if options.torch else pydl_side)(name, options)
+    rng = np.random.default_rng(0)
+    size = FAMILIES[name]
+    x = side.tensor(rng.standard_normal((options.batch, 3, size, size), np.float32))
+    labels = side.tensor(rng.integers(0, CLASSES, options.batch))
     times, values = [], []
     for _ in range(options.steps):
         start = time.perf_counter()
         if options.train:
-            loss = losses(model, x, labels)
-            optimizer.zero_grad()
+            loss = losses(side, x, labels)
+            side.optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            side.optimizer.step()
             values.append(loss.item())
         else:
-            with pydl.no_grad():
-                values.append(float(np.abs(model(x).data).max()))
+            with side.no_grad():
+                values.append(float(np.abs(side.model(x).numpy()).max()))
         times.append(time.perf_counter() - start)
-    parameters = sum(p.data.nbytes for p in model.parameters())
     return {
         "ms": 1e3 * statistics.median(times[1:] or times),
-        "peak": peak_bytes() - before,
-        "parameters": parameters * (3 if options.train else 1),
+        "peak": peak_bytes() - side.before,
+        "parameters": side.parameters * (3 if options.train else 1),
         "first": values[0],
         "last": values[-1],
     }
@@ -92,9 +128,12 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--torch", action="store_true", help="PyTorch and torchvision, not pydl")
     parser.add_argument("--here", action="store_true", help="print JSON, from this process")
     options = parser.parse_args()
     names = options.names or list(FAMILIES)
+    if options.torch and not options.names:
+        names.remove("alexnet2012")  # which torchvision does not have
     if unknown := set(names) - set(FAMILIES):
         parser.error(f"names: expected some of {', '.join(FAMILIES)}, got {', '.join(unknown)}")
     if options.here:
@@ -103,18 +142,19 @@ def main() -> int:
     status = 0
     kind = "training step" if options.train else "inference"
     values = ("first loss", "last") if options.train else ("largest", "last")
+    kind += " of torchvision" if options.torch else ""
     title = f"{kind}, batch {options.batch}, threads {options.threads}"
-    print(f"{title:38}{'ms':>9}{'peak MB':>10}{'parameters MB':>15}{values[0]:>12}{values[1]:>10}")
+    print(f"{title:52}{'ms':>9}{'peak MB':>10}{'parameters MB':>15}{values[0]:>12}{values[1]:>10}")
     for name in names:
         command = [sys.executable, __file__, "--here", name, *sys.argv[1:]]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            print(f"{name:38} {done.stderr.strip().splitlines()[-1]}")
+            print(f"{name:52} {done.stderr.strip().splitlines()[-1]}")
             status = 1
             continue
         r = json.loads(done.stdout)
         status |= not np.isfinite(r["last"])
-        print(f"{name:38}{r['ms']:9.0f}{r['peak'] / 1e6:10.0f}{r['parameters'] / 1e6:15.0f}"
+        print(f"{name:52}{r['ms']:9.0f}{r['peak'] / 1e6:10.0f}{r['parameters'] / 1e6:15.0f}"
               f"{r['first']:12.3f}{r['last']:10.3f}", flush=True)
     return status
 

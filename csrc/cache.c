@@ -1,8 +1,11 @@
 /* The caching allocator for results and scratch. Freshly mapped memory costs a page fault and a zeroing for every 4 KiB, so
- * freed blocks are kept on a list per size class, the one used last on top.
+ * freed memory is kept.
  *
- * A size class is a power of two or one of the three steps between it and the next (at most 25 % is wasted).
- * Blocks are 64-byte aligned; those of 1 MiB or more are mapped on their own, aligned to 2 MiB and advised to huge pages. */
+ * Below 2 MiB there is a list of freed blocks per size class, the one used last on top. A size class is a power of two or one of the
+ * three steps between it and the next (at most 25 % is wasted).
+ * From 1 MiB on, blocks are cut out of a region of address space, in huge pages. Those of 2 MiB and more are whole pages of 4 KiB,
+ * and free ones that touch become one: a training step's peak is what it has in use, not the sum of every size's peak.
+ * A request takes the smallest free block that holds it (best fit: Wilson et al., "Dynamic storage allocation", 1995). */
 #define _GNU_SOURCE
 #include "threads.h"
 
@@ -20,22 +23,39 @@ enum {
     LOOK = 8,         /* blocks of a list that are looked at for one that this thread had */
     LOCK_SPINS = 200, /* pause instructions before a thread sleeps until the lock is free */
     MOST_HELD = 4,
+    PAGE = 4096,
+    REST = 64 * PAGE, /* less is not cut off */
 };
 #define LARGE ((size_t)1 << 20)
+#define MERGED ((size_t)2 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
 
+typedef struct region region;
 typedef struct block {
-    struct block *next; /* in the free list */
-    void *base;         /* what to give back to the system */
-    size_t length;      /* of the mapping; 0: from malloc */
-    const char *user;   /* the thread that had it last */
-    int class;
+    struct block *next, *previous; /* in the free list; the second in a region's only */
+    struct block *left;            /* the one before it in its region */
+    region *home;                  /* NULL: from malloc */
+    size_t size;                   /* with this header */
+    size_t resident;               /* of a free one of a region: what counts as cached */
+    const char *user;              /* the thread that had it last */
+    int class;                     /* -1: merged when it is freed */
+    int free;                      /* and ready to be merged */
 } block;
 _Static_assert(sizeof(block) <= HEADER, "the header fits in front of the block");
+
+/* Blocks lie from its second page to top without a gap. */
+struct region {
+    region *next;
+    char *top, *end;
+    block *last; /* the one before top */
+};
 
 static struct {
     pthread_mutex_t lock;
     block *free_list[CLASSES];
+    block *idle[CLASSES]; /* of regions; a class has those from its size to the next one's */
+    region *regions;
+    size_t memory;
     pydl_cache_stats stats;
     int ready;
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -57,6 +77,12 @@ static int size_class(size_t bytes, size_t *size)
     const size_t steps = (bytes - power + quarter - 1) / quarter;
     *size = power + steps * quarter;
     return 4 * (log2 - SMALLEST_LOG2) + (int)steps;
+}
+
+static int class_below(size_t size)
+{
+    const int log2 = 63 - __builtin_clzll((unsigned long long)size);
+    return 4 * (log2 - SMALLEST_LOG2) + (int)(size >> (log2 - 2) & 3);
 }
 
 static size_t memory_limit(void)
@@ -87,54 +113,183 @@ static void prepare(void)
 {
     cache.ready = 1;
     const char *text = getenv("PYDL_CACHE_LIMIT");
-    const size_t eighth = memory_limit() / 8, gibibyte = (size_t)1 << 30;
+    cache.memory = memory_limit();
+    const size_t eighth = cache.memory / 8, gibibyte = (size_t)1 << 30;
     cache.stats.limit_bytes = text ? (size_t)strtoull(text, NULL, 10) : eighth < gibibyte ? eighth : gibibyte;
     pydl_guard_fork();
 }
 
-static block *block_new(int class, size_t size)
+/* ---- regions; with the lock held ---- */
+static region *region_new(size_t need)
 {
-    const size_t bytes = size + HEADER;
-    void *base;
-    size_t length = 0;
-    char *start;
-    if (bytes < LARGE) {
-        if (posix_memalign(&base, HEADER, bytes))
-            return NULL;
-        start = base;
-    } else {
-        length = bytes + HUGE_PAGE;
-        base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (need > cache.memory)
+        return NULL;
+    for (size_t length = cache.memory; length >= need; length /= 2) {
+        const size_t whole = length + PAGE + HUGE_PAGE;
+        char *base = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base == MAP_FAILED)
-            return NULL;
-        start = (char *)(((uintptr_t)base + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+            continue;
+        region *new = (region *)(((uintptr_t)base + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+        char *end = base + whole;
 #ifdef MADV_HUGEPAGE
-        madvise(start, bytes, MADV_HUGEPAGE);
+        madvise(new, (size_t)(end - (char *)new), MADV_HUGEPAGE);
 #endif
+        *new = (region){cache.regions, (char *)new + PAGE, end, NULL};
+        return cache.regions = new;
     }
-    block *new = (block *)start;
-    *new = (block){NULL, base, length, NULL, class};
-    return new;
+    return NULL;
 }
 
-static void block_release(block *old)
+static block *right_of(const block *of)
 {
-    if (old->length)
-        munmap(old->base, old->length);
-    else
-        free(old->base);
+    char *right = (char *)of + of->size;
+    return right < of->home->top ? (block *)right : NULL;
 }
 
-/* Takes every block that is kept for reuse off the lists and gives it back. Called with the lock held. */
+/* What follows a block, after its size has changed. */
+static void tell_right(block *of)
+{
+    block *right = right_of(of);
+    if (right)
+        right->left = of;
+    else
+        of->home->last = of;
+}
+
+static void idle_add(block *new)
+{
+    block **list = &cache.idle[class_below(new->size)];
+    new->free = 1;
+    new->previous = NULL;
+    new->next = *list;
+    if (*list)
+        (*list)->previous = new;
+    *list = new;
+    cache.stats.cached_bytes += new->resident;
+}
+
+static void idle_remove(block *old)
+{
+    if (old->previous)
+        old->previous->next = old->next;
+    else
+        cache.idle[class_below(old->size)] = old->next;
+    if (old->next)
+        old->next->previous = old->previous;
+    old->free = 0;
+    cache.stats.cached_bytes -= old->resident;
+}
+
+/* The smallest free block that holds so much; of equal ones that freed last. */
+static block *idle_find(size_t need)
+{
+    block *best = NULL;
+    for (int class = class_below(need); class < CLASSES && !best; class++)
+        for (block *at = cache.idle[class]; at; at = at->next)
+            if (at->size >= need && (!best || at->size < best->size))
+                best = at;
+    return best;
+}
+
+/* A block at a region's top, of which a free one below is a part. */
+static block *grow(size_t need)
+{
+    for (region *home = cache.regions; home || (home = region_new(need)); home = home->next) {
+        block *last = home->last;
+        const size_t have = last && last->free ? last->size : 0;
+        if ((size_t)(home->end - home->top) + have < need) {
+            if (!home->next && !region_new(need))
+                return NULL;
+            continue;
+        }
+        if (have) {
+            idle_remove(last);
+        } else {
+            block *new = (block *)home->top;
+            *new = (block){.left = last, .home = home};
+            last = new;
+        }
+        home->top = (char *)last + need;
+        home->last = last;
+        last->size = need;
+        last->resident = 0;
+        return last;
+    }
+    return NULL;
+}
+
+/* A block of a region. size: with the header, whole pages */
+static block *region_take(size_t size)
+{
+    block *found = idle_find(size);
+    if (!found)
+        return grow(size);
+    idle_remove(found);
+    if (found->size - size >= REST) {
+        block *rest = (block *)((char *)found + size);
+        const size_t resident = found->resident > size ? found->resident - size : 0;
+        *rest = (block){.left = found, .home = found->home, .size = found->size - size, .resident = resident};
+        found->resident -= resident;
+        tell_right(rest);
+        found->size = size;
+        idle_add(rest);
+    }
+    return found;
+}
+
+/* Gives the memory of a block back to the system, but for its first page. */
+static void drop(block *of)
+{
+    madvise((char *)of + PAGE, of->size - PAGE, MADV_DONTNEED);
+    of->resident = 0;
+}
+
+static void region_give(block *old)
+{
+    block *left = old->left, *right = right_of(old);
+    if (right && right->free) {
+        idle_remove(right);
+        old->size += right->size;
+        old->resident += right->resident;
+    }
+    if (left && left->free) {
+        idle_remove(left);
+        left->size += old->size;
+        left->resident += old->resident;
+        old = left;
+    }
+    tell_right(old);
+    idle_add(old);
+}
+
+/* ---- blocks ---- */
+/* Gives back every block that is kept for reuse. Called with the lock held. */
 static void release_all(void)
 {
-    for (int class = 0; class < CLASSES; class ++)
+    for (int class = 0; class < CLASSES; class++)
         while (cache.free_list[class]) {
             block *old = cache.free_list[class];
             cache.free_list[class] = old->next;
-            block_release(old);
+            cache.stats.cached_bytes -= old->size;
+            if (old->home) {
+                old->resident = old->size;
+                region_give(old);
+            } else {
+                free(old);
+            }
         }
-    cache.stats.cached_bytes = 0;
+    for (int class = 0; class < CLASSES; class++)
+        for (block *at = cache.idle[class]; at; at = at->next) {
+            cache.stats.cached_bytes -= at->resident;
+            drop(at);
+        }
+    for (region *home = cache.regions; home; home = home->next)
+        if (home->last && home->last->free) {
+            block *last = home->last;
+            idle_remove(last);
+            home->top = (char *)last;
+            home->last = last->left;
+        }
 }
 
 /* Takes a block off a list: one that this thread had, whose lines are in its own cache, rather than in another's. */
@@ -152,14 +307,41 @@ static block *take(block **list)
     return found;
 }
 
-void *pydl_block_alloc(size_t bytes)
+/* How a request is served: the size of its block with the header, and its class, or -1 for one that is merged. 0: too large. */
+static size_t block_size(size_t bytes, int *class)
 {
     size_t size = 0;
-    const int class = size_class(bytes, &size);
-    if (class < 0)
+    *class = size_class(bytes, &size);
+    if (*class < 0)
+        return 0;
+    if (size >= MERGED) {
+        size = bytes;
+        *class = -1;
+    }
+    size += HEADER;
+    return size < LARGE ? size : (size + PAGE - 1) & ~(size_t)(PAGE - 1);
+}
+
+static block *block_new(size_t size)
+{
+    void *base;
+    if (size >= LARGE)
+        return region_take(size);
+    if (posix_memalign(&base, HEADER, size))
+        return NULL;
+    block *new = base;
+    *new = (block){.size = size};
+    return new;
+}
+
+void *pydl_block_alloc(size_t bytes)
+{
+    int class;
+    const size_t size = block_size(bytes, &class);
+    if (!size)
         return NULL;
     for (int i = 0; i < held.count; i++)
-        if (held.blocks[i]->class == class) {
+        if (held.blocks[i]->class == class && held.blocks[i]->size >= size && held.blocks[i]->size / 2 < size) {
             block *own = held.blocks[i];
             held.blocks[i] = held.blocks[--held.count];
             return (char *)own + HEADER;
@@ -167,21 +349,24 @@ void *pydl_block_alloc(size_t bytes)
     pydl_cache_lock();
     if (!cache.ready)
         prepare();
-    block *found = take(&cache.free_list[class]);
+    block *found = class < 0 ? NULL : take(&cache.free_list[class]);
     if (found) {
-        cache.stats.cached_bytes -= size;
+        cache.stats.cached_bytes -= found->size;
         cache.stats.hits++;
     } else {
-        cache.stats.misses++;
-        found = block_new(class, size);
+        found = block_new(size);
         if (!found) {
             release_all();
-            found = block_new(class, size);
+            found = block_new(size);
         }
+        const int hit = found && found->resident >= size;
+        cache.stats.hits += (uint64_t)hit;
+        cache.stats.misses += (uint64_t)!hit;
     }
     if (found) {
         found->user = &self;
-        cache.stats.used_bytes += size;
+        found->class = class;
+        cache.stats.used_bytes += found->size;
     }
     pydl_cache_unlock();
     return found ? (char *)found + HEADER : NULL;
@@ -189,19 +374,23 @@ void *pydl_block_alloc(size_t bytes)
 
 static void give_back(block *old)
 {
-    size_t size = (size_t)1 << (old->class / 4 + SMALLEST_LOG2);
-    size += size / 4 * (size_t)(old->class % 4);
     pydl_cache_lock();
-    cache.stats.used_bytes -= size;
-    if (cache.stats.cached_bytes + size <= cache.stats.limit_bytes) {
+    cache.stats.used_bytes -= old->size;
+    const int keep = cache.stats.cached_bytes + old->size <= cache.stats.limit_bytes;
+    if (keep && old->class >= 0) {
         old->next = cache.free_list[old->class];
         cache.free_list[old->class] = old;
-        cache.stats.cached_bytes += size;
+        cache.stats.cached_bytes += old->size;
+        old = NULL;
+    } else if (old->home) {
+        old->resident = old->size;
+        if (!keep)
+            drop(old);
+        region_give(old);
         old = NULL;
     }
     pydl_cache_unlock();
-    if (old)
-        block_release(old);
+    free(old);
 }
 
 void pydl_block_free(void *memory)

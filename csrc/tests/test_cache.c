@@ -72,6 +72,44 @@ static void test_limit(void)
     pydl_cache_set_limit(before);
 }
 
+/* Large blocks share one stretch of memory, whatever their sizes were before. */
+static void test_merging(void)
+{
+    enum { PARTS = 6 };
+    unsigned char *parts[PARTS], *whole;
+    pydl_cache_empty();
+    const size_t used = pydl_cache_get_stats().used_bytes;
+    for (int i = 0; i < PARTS; i++)
+        memset(parts[i] = pydl_block_alloc(4 * MEBIBYTE), i, 4 * MEBIBYTE);
+    pydl_block_free(parts[1]);
+    pydl_block_free(parts[3]);
+    pydl_block_free(parts[2]);
+    const pydl_cache_stats before = pydl_cache_get_stats();
+    whole = pydl_block_alloc(12 * MEBIBYTE);
+    check(whole == parts[1], "neighbours that are free make one block, in any order");
+    check(pydl_cache_get_stats().hits == before.hits + 1, "which is a hit");
+    memset(whole, 99, 12 * MEBIBYTE);
+    check(parts[0][4 * MEBIBYTE - 1] == 0 && parts[4][0] == 4, "and does not reach its neighbours");
+    pydl_block_free(whole);
+    unsigned char *small = pydl_block_alloc(3 * MEBIBYTE), *next = pydl_block_alloc(9 * MEBIBYTE);
+    check(small == parts[1] && next > small && next < parts[4], "a large block is cut");
+    memset(next, 98, 9 * MEBIBYTE);
+    check(parts[4][0] == 4, "and its parts stay within it");
+    pydl_block_free(next);
+    pydl_block_free(small);
+    for (int i = 0; i < PARTS; i += i ? 1 : 4)
+        pydl_block_free(parts[i]);
+    check(pydl_cache_get_stats().used_bytes == used, "every part has come back");
+    pydl_cache_empty();
+    check(pydl_cache_get_stats().cached_bytes == 0, "and nothing is kept");
+    whole = pydl_block_alloc(20 * MEBIBYTE);
+    int zero = 1;
+    for (size_t i = 8192; i < 20 * MEBIBYTE; i += 4096)
+        zero &= whole[i] == 0;
+    check(zero, "the system took the memory back");
+    pydl_block_free(whole);
+}
+
 static int running; /* callers that have begun */
 
 static void *caller(void *argument)
@@ -88,7 +126,7 @@ static void *caller(void *argument)
         for (size_t i = 0; i < sizes[at]; i += 4093)
             *ok &= blocks[at][i] == (unsigned char)mark;
         pydl_block_free(blocks[at]);
-        sizes[at] = (state >> 8) % 200000 + 1;
+        sizes[at] = (state >> 8) % (at < 4 ? 5 * MEBIBYTE : 200000) + 1;
         blocks[at] = pydl_block_alloc(sizes[at]);
         memset(blocks[at], mark, sizes[at]);
     }
@@ -133,6 +171,7 @@ void test_cache(void)
 {
     test_sizes();
     test_reuse();
+    test_merging();
     test_limit();
     test_many_threads();
     pydl_cache_empty();
