@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 __all__ = ["when_imported"]
 
@@ -24,10 +25,9 @@ class _Finder(MetaPathFinder):
         if name != self.name:
             return None
         for finder in sys.meta_path:
-            if finder is self:
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = find and find(name, path, target)
+            if spec:
                 if spec.loader is not None:
                     spec.loader = _Loader(spec.loader, self.action)
                 return spec
@@ -35,8 +35,13 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(Loader):
+    """Is a module's own loader until the module is executed, and calls `action` after that."""
+
     def __init__(self, loader: Loader, action: str) -> None:
         self.loader, self.action = loader, action
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
