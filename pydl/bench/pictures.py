@@ -173,8 +173,8 @@ def _points(axes: Any, results: Sequence[dict[str, Any]], xs: list[float], ys: l
         i = order.index(name)
         chosen = [k for k, r in enumerate(results) if family(r) == name]
         axes.plot([xs[k] for k in chosen], [ys[k] for k in chosen], _POINTS[i % len(_POINTS)],
-                  color=_SHADES[(i + i // len(_POINTS)) % len(_SHADES)], markeredgecolor=_LINE, markeredgewidth=0.7,
-                  markersize=6, label=name)  # fmt: skip
+                  color=_SHADES[(i + i // len(_POINTS)) % len(_SHADES)], markeredgecolor=_LINE,
+                  markeredgewidth=0.7, markersize=6, label=name)  # fmt: skip
 
 
 def _roofs(axes: Any, low: float, high: float, peak: Any) -> None:

@@ -19,7 +19,7 @@ from pydl.bench.timing import Effort, measure
 from pydl.kernels import reference, swap, which
 from pydl.testing import compare
 
-__all__ = ["OWN_NAME", "Table", "check_case", "time_cases"]
+__all__ = ["OWN_NAME", "Table", "check_case", "check_entry", "exact_results", "time_cases"]
 
 _PAUSE = 0.02
 _SETTLE = 0.1
@@ -125,25 +125,22 @@ class _Checked:
         self.unable: dict[str, str] = {}
         self.moved = sum(a.nbytes for a in inputs.values() if isinstance(a, np.ndarray))
         self._able: list[tuple[Library, Entry | None]] = []
-        exact = _exact(case, inputs)
+        exact = exact_results(case, inputs)
         for library in table.libraries:
             self._check(library, exact, table)
 
     def _check(self, library: Library, exact: tuple[Any, ...], table: Table) -> None:
-        case, name = self._case, library.name
+        name = library.name
         fresh = self._inputs if library.prepares_once else copy.deepcopy(self._inputs)
         try:
-            entry = library.prepare(case, fresh, table.threads)
+            entry = library.prepare(self._case, fresh, table.threads)
         except Exception as error:
             self.unable[name] = _one_line(error)
             return
         if entry is None:
             return
         try:
-            with entry.contestant.scope():
-                got = entry.adapt(entry.contestant.run())
-            if case.comparable or library.draws_alike:
-                _compare(f"{name}: {case}", got, exact, table.dtype, case.terms)
+            got = check_entry(library, entry, self._case, exact, table.dtype)
         except Exception as error:
             self.errors[name] = f"{type(error).__name__}: {error}"
             return
@@ -157,6 +154,17 @@ class _Checked:
         return [entry for entry in made if entry]
 
 
+def check_entry(
+    library: Library, entry: Entry, case: Case, exact: tuple[Any, ...], dtype: Any
+) -> tuple[Any, ...]:
+    """Run a prepared contestant once; its results, AssertionError if they are wrong."""
+    with entry.contestant.scope():
+        got = entry.adapt(entry.contestant.run())
+    if case.comparable or library.draws_alike:
+        _compare(f"{library.name}: {case}", got, exact, np.dtype(dtype), case.terms)
+    return got
+
+
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}"
@@ -168,15 +176,13 @@ def _numpy_kind(case: Case) -> str:
 
 
 def check_case(case: Case, inputs: Inputs, dtype: Any) -> None:
-    """Run the active kernels on a copy of the inputs; AssertionError if a result is wrong.
-
-    The judge is the readable reference in float64, for large shapes the vectorised NumPy kernels.
-    """
-    exact = _exact(case, inputs)
+    """Run the active kernels on a copy of the inputs; AssertionError if a result is wrong."""
+    exact = exact_results(case, inputs)
     _compare(str(case), case.call(copy.deepcopy(inputs)), exact, np.dtype(dtype), case.terms)
 
 
-def _exact(case: Case, inputs: Inputs) -> tuple[Any, ...]:
+def exact_results(case: Case, inputs: Inputs) -> tuple[Any, ...]:
+    """The case in float64: by the readable reference, for large shapes by vectorised NumPy."""
     judge = {
         name: numpy_kernels.TABLE[name]
         if case.is_large and case.comparable
