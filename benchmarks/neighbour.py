@@ -1,6 +1,6 @@
 """What a busy neighbour costs: training steps alone, and with a foreign process on one core.
 
-python benchmarks/neighbour.py [--threads 2] [--rounds 30]
+python benchmarks/neighbour.py [--threads 2] [--rounds 20]
 
 The neighbour is a process of this script that calculates without end on one of the cores; it is
 stopped and continued between rounds, so that quiet and busy rounds alternate. A library that cuts
@@ -95,7 +95,8 @@ def main() -> None:
         torch = None
     runtime.set_num_threads(args.threads)
     cpu = max(os.sched_getaffinity(0))
-    print(f"{cpu_model()}, {usable_cores()} cores, {args.threads} threads; the neighbour on CPU {cpu}")
+    cores = f"{usable_cores()} cores, {args.threads} threads"
+    print(f"{cpu_model()}, {cores}; the neighbour on CPU {cpu}")
     print(f"{'training step':36}{'':9}{'alone ms':>10}{'busy ms':>10}{'slowdown':>10}")
     with neighbour(cpu) as let:
         for title, entrants in steps(torch).items():

@@ -37,10 +37,13 @@ NOT_RUN = {
 }
 """Commands that are left out, by what they look like, and why."""
 
+MY_CONV = "--quick --threads 1 --shape 'lenet 32' --kernel conv2d_forward=mymodule:my_conv"
 SHORTER = {
-    r"\bbench (conv2d )?--kernel (\w+=)?mymodule:my_conv.*": "bench --quick --threads 1 --shape 'lenet 32' --kernel conv2d_forward=mymodule:my_conv",
-    r"\bbench overhead": "bench overhead --quick",
-    r"\bbench(?! .*--(from|compare|kernel)|.*overhead)( conv2d)?( --shape vgg16)?": "bench relu_forward --quick --threads 1",
+    r"\bpydl bench (conv2d )?--kernel (\w+=)?mymodule:my_conv.*": f"pydl bench {MY_CONV}",
+    r"\bpydl bench overhead": "pydl bench overhead --quick",
+    r"\bpydl bench(?! .*--(from|compare|kernel)|.*overhead)( conv2d)?( --shape vgg16)?": (
+        "pydl bench relu_forward --quick --threads 1"
+    ),
     r"\btrain text plays\.txt( --epochs 20)?": "train text plays.txt --steps 8",
     r"\btrain images$": "train images --epochs 1",
 }
