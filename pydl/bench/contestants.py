@@ -225,7 +225,7 @@ class TorchCompile(Torch):
         compiler = os.environ.get("CXX", "g++")
         if not shutil.which(compiler):
             raise Absent(f"torch.compile needs a C++ compiler, and there is no {compiler}")
-        inductor = importlib.import_module("torch._inductor.config")
+        inductor: Any = importlib.import_module("torch._inductor.config")
         inductor.compile_threads = 1  # else processes that compile would stay and be in the way
         try:
             self._compile(lambda x: x + 1)(self.torch.zeros(3))
