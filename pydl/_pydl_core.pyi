@@ -1,6 +1,7 @@
 """The compiled module: the kernels without argument checks, and the control of the core."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
