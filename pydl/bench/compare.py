@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp, log
 from typing import Any
 
 from pydl.bench.report import digits, geometric_mean
@@ -15,14 +16,15 @@ _TOLD_APART = ("cpu", "isa", "usable_cores", "pydl", "numpy", "python", "environ
 def compare_runs(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     """Compare pydl's times in two runs, as `pydl bench --json` writes them.
 
-    A case is "faster" or "slower" in b only where the middle halves of the rounds, from the first
-    to the third quartile, do not meet; else it is the "same". Where a result was wrong in one of
-    the runs it is "wrong".
+    A case is "faster" or "slower" in b only where the rounds of the two runs, but for a tenth at
+    either end, do not meet, and where it changed by more than any of the others did that are in
+    both runs: they are the measure of the machine. Else it is the "same". Where a result was wrong
+    in one of the runs it is "wrong".
 
     Returns
     -------
     comparison : {"rows", "only_a", "only_b", "machines"}: a row has its label, class, both medians,
-        ratio = a / b (above 1 b is faster), noise (what the halves span, as a share) and verdict;
+        ratio = a / b (above 1 b is faster), noise (of rounds and machine, as a share) and verdict;
         machines has what differs between them
 
     Raises
@@ -50,14 +52,14 @@ Key = tuple[str, str, str, int]
 
 
 def _times(run: dict[str, Any]) -> dict[Key, dict[str, Any] | None]:
-    """pydl's times by class, case, dtype and threads; None where the result was wrong."""
+    """The times by class, case, dtype and threads; None where pydl's result was wrong."""
     found: dict[Key, dict[str, Any] | None] = {}
     for r in run["results"]:
-        found[r["group"], r["case"], r["dtype"], r["threads"]] = r["times"].get("pydl")
+        found[r["group"], r["case"], r["dtype"], r["threads"]] = r["times"] or None
     for r in run["networks"]:
-        found[r["title"], r["network"], "float32", r["threads"]] = r["times"].get("pydl")
+        found[r["title"], r["network"], "float32", r["threads"]] = r["times"] or None
     for times in found.values():
-        if times is not None and "low_ms" not in times:
+        if times is not None and "low_ms" not in times["pydl"]:
             raise ValueError("compare: expected times with low_ms and high_ms, got an older file")
     return found
 
@@ -71,17 +73,22 @@ def _row(key: Key, a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[s
     row: dict[str, Any] = {"label": _label(key), "group": key[0], "threads": key[3]}
     if a is None or b is None:
         return {**row, "verdict": "wrong"}
-    verdict = "same"
-    if b["high_ms"] < a["low_ms"]:
+    shared = [who for who in a if who in b and who not in ("pydl", "yours")]
+    drift = max((abs(log(a[who]["median_ms"] / b[who]["median_ms"])) for who in shared), default=0)
+    a, b = a["pydl"], b["pydl"]
+    ratio, verdict = a["median_ms"] / b["median_ms"], "same"
+    if abs(log(ratio)) <= drift:
+        pass
+    elif b["high_ms"] < a["low_ms"]:
         verdict = "faster"
     elif a["high_ms"] < b["low_ms"]:
         verdict = "slower"
-    noise = max(t["high_ms"] / t["low_ms"] - 1 for t in (a, b))
+    noise = max(exp(drift) - 1, *(t["high_ms"] / t["low_ms"] - 1 for t in (a, b)))
     return {
         **row,
         "a_ms": a["median_ms"],
         "b_ms": b["median_ms"],
-        "ratio": a["median_ms"] / b["median_ms"],
+        "ratio": ratio,
         "noise": noise,
         "verdict": verdict,
     }
@@ -108,7 +115,7 @@ def compare_lines(found: dict[str, Any]) -> list[str]:
     if len(by_class) > 1:
         lines.append(f"{'all':{width}}  {'':>7}  {_counts(rows)}")
     apart = [row for row in rows if row["verdict"] in ("faster", "slower")]
-    lines += ["", "Beyond the spread of the rounds (quartiles that do not meet):"]
+    lines += ["", "Beyond the spread of the rounds, and beyond what others changed:"]
     for row in sorted(apart, key=lambda r: r["ratio"]):
         lines.append(
             f"  {row['verdict']}  {digits(row['ratio']):>5}x  noise {100 * row['noise']:3.0f} %  "

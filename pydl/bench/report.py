@@ -167,7 +167,7 @@ def verdict_lines(results: Sequence[dict[str, Any]], who: str) -> list[str]:
 
 
 def _apart(results: Sequence[dict[str, Any]], who: str, slower: bool) -> list[dict[str, Any]]:
-    """The results where the middle halves of the rounds of `who` and of pydl do not meet."""
+    """The results where the rounds of both, but for a tenth at either end, do not meet."""
     found = []
     for r in results:
         if who in r["ratios"]:

@@ -49,11 +49,11 @@ class Sample:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The middle half of the rounds, first to third quartile; all where they are below four."""
-        if len(self.seconds) < 4:
+        """All rounds but a tenth at either end; all where they are below ten."""
+        if len(self.seconds) < 10:
             return min(self.seconds), max(self.seconds)
-        first, _, third = quantiles(self.seconds, method="inclusive")
-        return first, third
+        deciles = quantiles(self.seconds, n=10, method="inclusive")
+        return deciles[0], deciles[-1]
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers for JSON, in milliseconds."""
