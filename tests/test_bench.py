@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pydl import kernels
-from pydl.bench import command, main, numpy_kernels, report, torch_kernels
+from pydl import kernels, runtime
+from pydl.bench import command, main, numpy_kernels, onnx_models, report, torch_kernels
 from pydl.bench.cases import CASES, Case, select
+from pydl.bench.compare import compare_lines, compare_runs
+from pydl.bench.contestants import ALL_PEERS, Entry, Library, Pydl, choose
+from pydl.bench.contestants import names as contestant_names
 from pydl.bench.language import CharStep, Generation, _InNumpy
 from pydl.bench.layers import CONVOLUTIONS
-from pydl.bench.machine import Peaks, blas_keeps_to
+from pydl.bench.machine import Peaks, blas_keeps_to, describe
 from pydl.bench.networks import NETWORKS, Step, _numpy_step, small_vgg
 from pydl.bench.overhead import time_overhead
-from pydl.bench.table import check_case
+from pydl.bench.page import write_page
+from pydl.bench.table import Table, check_case, time_cases
 from pydl.bench.timing import Contestant, Effort, Sample, measure
 from pydl.testing import check_kernel
 
@@ -26,6 +33,8 @@ ONE_RELU = ["relu_forward", "--quick", "--threads", "1"]
 SMALL = sorted({c.operation: c for c in CASES if c.quick}.values(), key=str)
 
 STRANGERS = """
+import time
+
 import numpy as np
 
 def relu_forward(x, *, out=None):
@@ -36,6 +45,10 @@ def shifted(x, *, out=None):
 
 def without_options(x):
     return x
+
+def slow(x, *, out=None):
+    time.sleep(0.002)
+    return np.maximum(x, 0, out=out)
 """
 
 
@@ -168,6 +181,101 @@ def test_the_language_model_in_numpy_has_the_numbers_of_pydl():
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+class Fake(Library):
+    """A library with relu alone, which takes its time and may be wrong."""
+
+    def __init__(self, name: str, seconds: float, off: float = 0.0, is_peer: bool = True) -> None:
+        self.name, self.seconds, self.off, self.is_peer = name, seconds, off, is_peer
+
+    def prepare(self, case: Case, inputs: dict[str, Any], threads: int) -> Entry | None:
+        if self.name == "unable":
+            raise RuntimeError("no  such\noperator")
+        if self.name == "lacking":
+            return None
+
+        def run() -> np.ndarray:
+            time.sleep(self.seconds)
+            return np.maximum(inputs["x"], 0) + np.float32(self.off)
+
+        return Entry(Contestant(self.name, run), lambda y: (y,))
+
+
+def test_the_best_peer_is_the_fastest_that_is_right():
+    libraries = [
+        Pydl(),
+        Fake("slow", 0.02),
+        Fake("quick", 0.005),
+        Fake("wrong", 0.0, off=1e-3),
+        Fake("no peer", 0.0, is_peer=False),
+        Fake("unable", 0.0),
+        Fake("lacking", 0.0),
+    ]
+    table = Table("float32", 1, Effort(budget=1e-3, least=2, most=2), libraries)
+    (found,) = time_cases(table, select(["relu_forward"], quick=True))
+    assert set(found["errors"]) == {"wrong"}
+    assert found["unable"] == {"unable": "RuntimeError: no such operator"}
+    assert set(found["ratios"]) == {"slow", "quick", "no peer"}
+    assert found["best"] == {"peer": "quick", "ratio": found["ratios"]["quick"]}
+    assert found["bytes"] == 2 * 4 * 65536
+
+
+def test_contestants_are_chosen_by_name():
+    libraries, absent = choose(["numpy", "reference", "numpy"])
+    assert [x.name for x in libraries] == ["pydl", "numpy", "reference"]
+    assert absent == {}
+    assert set(ALL_PEERS) < set(contestant_names())
+    with pytest.raises(ValueError, match="contestants: expected some of numpy, .*got 'jax'"):
+        choose(["jax"])
+
+
+@pytest.mark.parametrize(
+    "name, module", [("pytorch", "torch"), ("compile", "torch"), ("onnxruntime", "onnx"),
+                     ("openvino", "openvino")],
+)  # fmt: skip
+def test_a_contestant_that_is_not_there_says_so(name, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    libraries, absent = choose([name])
+    assert [x.name for x in libraries] == ["pydl"]
+    assert "not installed" in absent[name]
+
+
+def test_native_kernels_at_other_instruction_sets():
+    others = [isa for isa in runtime.available_isas() if isa != runtime.isa()]
+    libraries, _ = choose(others)
+    table = Table("float32", 1, Effort(budget=1e-3, least=1, most=1), libraries)
+    (found,) = time_cases(table, select(["relu_forward"], quick=True))
+    assert list(found["ratios"]) == others and not found["errors"]
+    assert "best" not in found
+    for library in libraries[1:]:
+        with library.prepare(CASES[0], {}, 1).contestant.scope():
+            assert kernels.which("relu_forward") == f"native {library.name}"
+
+
+OTHERS = {"pytorch": "torch", "channels_last": "torch", "onnxruntime": "onnxruntime",
+          "openvino": "openvino"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_libraries_give_pydl_s_numbers(name):
+    """One small case of every operation; none wrong, and all that a library claims to have run."""
+    pytest.importorskip(OTHERS[name])
+    libraries, absent = choose([name])
+    if absent:
+        pytest.skip(absent[name])
+    table = Table("float32", 1, Effort(budget=1e-3, least=1, most=1), libraries)
+    found = list(time_cases(table, SMALL))
+    assert {r["operation"]: r["errors"] for r in found if r["errors"]} == {}
+    able = {r["operation"] for r in found if name in r["ratios"]}
+    unable = {r["operation"] for r in found if r["unable"]}
+    if name == "pytorch":
+        assert able == set(torch_kernels._BUILDERS)
+    elif name == "channels_last":
+        assert {"conv2d_forward", "conv2d_backward", "max_pool2d_backward"} <= able
+    else:
+        assert able | unable == set(onnx_models.OPERATIONS)
+        assert {"conv2d_forward", "lstm_forward", "gru_forward", "matmul"} <= able
+
+
 # The timing
 
 
@@ -181,8 +289,6 @@ def test_contestants_take_turns():
 
 
 def test_a_slow_contestant_takes_part_less_often():
-    import time
-
     fast = Contestant("fast", lambda: None)
     slow = Contestant("slow", lambda: time.sleep(0.005))
     samples = measure([fast, slow], Effort(budget=0.02, least=5, most=12))
@@ -216,6 +322,14 @@ def test_median_and_minimum():
     assert (sample.median, sample.minimum) == (2.5, 1.0)
 
 
+def test_the_spread_leaves_out_a_tenth_at_either_end():
+    assert Sample(1, [float(i) for i in range(11)]).spread == (1.0, 9.0)
+    assert Sample(1, [3.0, 1.0, 2.0]).spread == (1.0, 3.0)
+    found = Sample(7, [0.001, 0.002, 0.003, 0.004, 0.005]).as_dict()
+    assert (found["low_ms"], found["median_ms"], found["high_ms"]) == (1.0, 3.0, 5.0)
+    assert (found["rounds"], found["calls_per_round"]) == (5, 7)
+
+
 def test_peaks_keep_the_best_and_compare_with_copies_of_like_size(monkeypatch):
     asked = []
     monkeypatch.setattr(
@@ -245,13 +359,52 @@ def test_blas_is_trusted_with_all_cores(monkeypatch):
 
 
 def result(case: str, ratio: float, **more: Any) -> dict[str, Any]:
-    """A result with the fields that the summary reads."""
-    base = {"group": "g", "threads": 1, "case": case, "times": {"pydl": {}}, "share": 0.5}
-    return {**base, "ratios": {"pytorch": ratio}, "errors": {}, **more}
+    """A result with the fields that the summary and the page read."""
+
+    def times(median: float) -> dict[str, float]:
+        return {"median_ms": median, "low_ms": 0.9 * median, "high_ms": 1.1 * median}
+
+    base = {
+        "operation": "relu_forward",
+        "group": "g",
+        "threads": 1,
+        "case": case,
+        "dtype": "float32",
+        "unit": "GB/s",
+        "work": 2**20,
+        "bytes": 2**20,
+        "rate": 20.0,
+        "share": 0.5,
+        "times": {"pydl": times(1.0), "pytorch": times(ratio)},
+        "best": {"peer": "pytorch", "ratio": ratio},
+    }
+    return {**base, "ratios": {"pytorch": ratio}, "errors": {}, "unable": {}, **more}
+
+
+def run_of(*results: dict[str, Any]) -> dict[str, Any]:
+    """What `--json` would hold."""
+    return {
+        "machine": {**describe({"torch": "2.0"}), "load_average_after": 0.0},
+        "contestants": [],
+        "absent": {"openvino": "openvino is not installed"},
+        "peaks": [
+            {
+                "threads": 1,
+                "dtype": "float32",
+                "fma_gflops": 100.0,
+                "copy_gb_per_s": {str(2**17): 90.0, str(2**23): 20.0},
+            }
+        ],
+        "results": list(results),
+        "summary": report.summary(results, ["pytorch"]),
+        "networks": [],
+        "overhead": [],
+    }
 
 
 def test_the_summary_has_losses_and_wrong_results():
     wrong = result("c", 1.0, times={}, ratios={}, errors={"pydl": "no"})
+    del wrong["best"]
     (entry,) = report.summary([result("a", 4.0), result("b", 0.25), wrong], ["pytorch"])
     assert entry["cases"] == 3 and entry["wrong"] == 1
     assert entry["peers"]["pytorch"] == {
@@ -264,6 +417,93 @@ def test_the_summary_has_losses_and_wrong_results():
     text = "\n".join(report.summary_lines([entry]))
     assert "1 of 2, most on b" in text
     assert "WRONG on 1 of 3" in text
+    assert entry["best"]["geometric_mean"] == pytest.approx(1.0)
+    assert entry["best"]["short"] == [{"case": "b", "peer": "pytorch", "ratio": 0.25}]
+    assert " 0.25  g, b, 1 thread: pytorch" in text
+
+
+def test_only_what_is_beyond_the_spread_is_called_slower():
+    assert report.is_slower([result("a", 2.0)], "pytorch")
+    assert not report.is_slower([result("a", 1.1)], "pytorch")
+    assert not report.is_slower([result("a", 0.5)], "pytorch")
+    (line,) = report.verdict_lines([result("a", 2.0), result("b", 1.1)], "pytorch")
+    assert "slower: 0.67x the speed" in line
+    assert "faster on 0, slower on 1, within the noise on 1 of 2" in line
+
+
+def test_two_runs_are_compared_within_the_noise():
+    before = run_of(result("a", 1.0), result("b", 1.0), result("c", 1.0), result("d", 1.0))
+    after = run_of(*(result(case, 1.0) for case in "abce"))
+    for r, factor in zip(after["results"], (0.5, 1.5, 1.05, 1.0), strict=True):
+        r["times"]["pydl"] = {k: v * factor for k, v in r["times"]["pydl"].items()}
+    after["machine"]["cpu"] = "another"
+    found = compare_runs(before, after)
+    assert [row["verdict"] for row in found["rows"]] == ["faster", "slower", "same"]
+    assert found["rows"][0]["ratio"] == pytest.approx(2.0)
+    assert (len(found["only_a"]), len(found["only_b"])) == (1, 1)
+    text = "\n".join(compare_lines(found))
+    assert "in A, another in B" in text
+    assert "only in A: 1, g, d, float32, 1 thread" in text
+    after["results"][0]["times"]["pytorch"]["median_ms"] = 0.4  # the machine changed, not pydl
+    assert compare_runs(before, after)["rows"][0]["verdict"] == "same"
+    after["results"][0]["times"] = {}
+    assert compare_runs(before, after)["rows"][0]["verdict"] == "wrong"
+    with pytest.raises(ValueError, match="a case in common"):
+        compare_runs(before, run_of(result("z", 1.0)))
+    del after["results"][1]["times"]["pydl"]["low_ms"]
+    with pytest.raises(ValueError, match="low_ms"):
+        compare_runs(before, after)
+
+
+def test_a_page_lists_every_loss_and_has_its_pictures(tmp_path):
+    pytest.importorskip("matplotlib")
+    lost = [result(f"lost {i}", 0.5 + i / 10) for i in range(4)]
+    wrong = result("c", 1.0, times={}, ratios={}, errors={"pydl": "pydl: <off> by 1"})
+    del wrong["best"]
+    found = run_of(*lost, result("won", 3.0), wrong)
+    found["results"][0]["unable"] = {"onnxruntime": "no such operator"}
+    found["networks"] = [
+        {
+            "network": "lenet",
+            "title": "Training step: one",
+            "threads": 1,
+            "errors": {},
+            "ratios": {"numpy": 2.0},
+            "times": {who: {"median_ms": 1.0, "min_ms": 0.9} for who in ("pydl", "numpy")},
+        }
+    ]
+    found["overhead"] = [{"name": "relu_forward", "kind": "kernel", "microseconds": 1.5}]
+    written = write_page(found, tmp_path / "page")
+    assert [path.name for path in written] == ["index.html", "report.md"]
+    html, markdown = (path.read_text() for path in written)
+    assert "Cases where a peer is faster: 4 of 5; below 0.9x: 4. Wrong results: 1." in markdown
+    for text in (html, markdown):
+        losses = text.partition("Losses")[2].partition("Every case")[0]
+        assert all(f"lost {i}" in losses for i in range(4)) and "won" not in losses
+        assert found["machine"]["cpu"] in text and "openvino is not installed" in text
+        assert "no such operator" in text
+    assert "&lt;off&gt; by 1" in html
+    pictures = set(re.findall(r'src="([^"]+)"', html))
+    assert pictures == set(re.findall(r"\]\(([^)]+)\)", markdown))
+    assert pictures == {"classes-1.png", "roofline-1.png", "g-1.png", "networks.png"}
+    for name in pictures:
+        assert (tmp_path / "page" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_of_an_earlier_run(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    assert main([*ONE_RELU, "--json", "a.json"]) == 0
+    assert main(["--from", "a.json", "--report", "page"]) == 0
+    assert "wrote page/index.html" in capsys.readouterr().out
+    assert "65536" in Path("page/report.md").read_text()
+    assert main(["--compare", "a.json", "a.json"]) == 0
+    assert "nothing" in capsys.readouterr().out
+    Path("b.json").write_text("{}")
+    assert main(["--from", "b.json"]) == 2
+    assert main(["--compare", "a.json", "missing.json"]) == 2
+    errors = capsys.readouterr().err
+    assert "b.json: expected JSON of `pydl bench --json`" in errors and "missing.json" in errors
 
 
 # The command
@@ -312,10 +552,27 @@ def test_a_kernel_with_another_signature_is_refused(strangers, capsys):
 def test_a_right_kernel_is_timed_beside_pydl_s(strangers, tmp_path):
     path = tmp_path / "bench.json"
     arguments = ["--quick", "--threads", "1", "--kernel", f"{strangers}:relu_forward"]
-    assert main([*arguments, "--json", str(path)]) == 0
+    assert main([*arguments, "--json", str(path)]) in (0, 3)  # NumPy's may be the slower one
     results = json.loads(path.read_text())["results"]
     assert {r["operation"] for r in results} == {"relu_forward"}
     assert set(results[0]["times"]) == {"pydl", "yours", "numpy"}
+
+
+def test_a_planted_slow_kernel_is_caught(strangers, tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    status = main([*ONE_RELU, "--kernel", f"relu_forward={strangers}:slow", "--json", str(path)])
+    assert status == 3
+    assert "yours: slower: 0.0" in capsys.readouterr().out
+    (only,) = json.loads(path.read_text())["results"]
+    assert only["ratios"]["yours"] > 10
+
+
+def test_a_planted_wrong_kernel_is_caught_by_check_kernel(strangers, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module(strangers)
+    check_kernel("relu_forward", module.slow, dtypes=["float32"], gradients=False)
+    with pytest.raises(AssertionError, match=r"relu_forward\[.*expected an error of at most"):
+        check_kernel("relu_forward", module.shifted)
 
 
 def test_the_kernel_s_name_can_follow_from_the_family(strangers):
@@ -353,6 +610,18 @@ def test_peers_without_pytorch(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main([*ONE_RELU, "--peers"]) == 0
     assert "PyTorch is not installed" in capsys.readouterr().out
+
+
+def test_what_follows_peers_may_be_a_kernel():
+    for arguments, peers in (
+        (["--peers", "relu"], ["numpy", "pytorch"]),
+        (["relu", "--peers"], ["numpy", "pytorch"]),
+        (["relu", "--peers", "all"], list(ALL_PEERS)),
+        (["relu", "--contestants", "openvino, numpy"], ["openvino", "numpy"]),
+    ):
+        args = command._parser().parse_args(arguments)
+        assert command._contestants(args) == peers or set(command._contestants(args)) == set(peers)
+        assert args.kernels == ["relu"]
 
 
 def test_overhead_covers_every_kernel():

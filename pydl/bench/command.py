@@ -8,18 +8,20 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydl import runtime
-from pydl.bench import report
+from pydl.bench import contestants, report
 from pydl.bench.cases import Case, select
+from pydl.bench.compare import compare_lines, compare_runs
 from pydl.bench.language import time_language
-from pydl.bench.machine import blas_keeps_to, describe
+from pydl.bench.machine import describe
 from pydl.bench.networks import network_lines, time_networks
 from pydl.bench.overhead import overhead_lines, time_overhead
+from pydl.bench.page import write_page
 from pydl.bench.table import Table, time_cases
 from pydl.bench.timing import QUICK, Effort
-from pydl.bench.torch_kernels import import_torch
 from pydl.bench.zoo import time_zoo
 from pydl.kernels import kernels as kernel_names
 from pydl.testing import check_kernel
@@ -27,9 +29,10 @@ from pydl.testing import check_kernel
 __all__ = ["main"]
 
 _SPECIAL = ("lenet", "charlstm", "zoo", "overhead")
+_PARTS = ("machine", "contestants", "peaks", "results", "summary", "networks", "overhead")
 _LEGEND = (
     "Every result was checked before it was timed. ms: median. % peak: of multiply-adds in\n"
-    "registers, or of copying as many bytes, measured here. A peer's column: its median divided\n"
+    "registers, or of copying as many bytes, measured here. Another's column: its median divided\n"
     "by pydl's: above 1x pydl is faster. numpy is either vectorised (im2col and BLAS, shifted\n"
     "slices, few temporaries) or the readable reference; the line above a class says which."
 )
@@ -44,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    status : 0; 1 if a result was wrong or a kernel was refused; 2 for arguments that make no sense
+    status : 0; 1 if a result was wrong or a kernel was refused; 2 for arguments that make no sense;
+        3 if the kernel of ``--kernel`` is right, but slower than pydl's
     """
     parser = _parser()
     args = parser.parse_args(argv)
@@ -55,16 +59,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(text, file=out, flush=True)
 
     try:
-        report_ = _run(args, show)
+        if args.compare:
+            show(*compare_lines(compare_runs(*map(_read, args.compare))))
+            return 0
+        if args.from_file:
+            found = _read(args.from_file)
+            show(*report.machine_lines(found["machine"]), *report.summary_lines(found["summary"]))
+        else:
+            found = _run(args, show)
+        if args.report:
+            show("", *(f"wrote {path}" for path in write_page(found, Path(args.report))))
     except _Refused as error:
         print(f"{parser.prog}: refused: {error}", file=sys.stderr)
         return 1
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    _write(report_, args.json)
-    wrong = any(r["errors"] for r in (*report_["results"], *report_["networks"]))
-    return 1 if wrong else 0
+    _write(found, args.json)
+    if any(r["errors"] for r in (*found["results"], *found["networks"])):
+        return 1
+    return 3 if args.kernel and report.is_slower(found["results"], "yours") else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +95,18 @@ def _parser() -> argparse.ArgumentParser:
         "'zoo' for whole networks, 'overhead' for the cost of a call; every kernel if none is "
         "given",
     )
-    parser.add_argument("--peers", action="store_true", help="time PyTorch too, if it is installed")
+    parser.add_argument(
+        "--peers",
+        nargs="?",
+        const="pytorch",
+        metavar="all",
+        help="time PyTorch too, if it is installed; 'all': every other library that is",
+    )
+    parser.add_argument(
+        "--contestants",
+        metavar="A,B",
+        help=f"just these beside pydl, of {', '.join(contestants.names())}",
+    )
     parser.add_argument("--reference", action="store_true", help="time the readable reference too")
     parser.add_argument(
         "--json",
@@ -89,6 +114,23 @@ def _parser() -> argparse.ArgumentParser:
         const="-",
         metavar="FILE",
         help="write everything that was measured; to standard output without a FILE",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="DIR",
+        help="write a page with pictures there: index.html and report.md; needs matplotlib",
+    )
+    parser.add_argument(
+        "--from",
+        dest="from_file",
+        metavar="FILE",
+        help="measure nothing: take the numbers that --json wrote",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="measure nothing: compare two such files; only differences beyond the spread count",
     )
     parser.add_argument(
         "--threads", nargs="+", type=int, metavar="N", help="numbers of threads, one after another"
@@ -104,7 +146,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _contestants(args: argparse.Namespace) -> list[str]:
+    """The names that the options ask for.
+
+    What follows ``--peers`` and is not "all" is a kernel: the option had no argument once.
+    """
+    if args.peers not in (None, "all", "pytorch"):
+        args.kernels.append(args.peers)
+        args.peers = "pytorch"
+    if args.contestants is not None:
+        wanted = [name.strip() for name in args.contestants.split(",") if name.strip()]
+    else:
+        wanted = ["numpy"]
+    if args.reference:
+        wanted.append("reference")
+    if args.peers:
+        wanted += contestants.ALL_PEERS if args.peers == "all" else [args.peers]
+    return wanted
+
+
 def _run(args: argparse.Namespace, show: Callable[..., None]) -> dict[str, Any]:
+    wanted = _contestants(args)
     words = [word for word in args.kernels if word not in _SPECIAL]
     stranger = _stranger(args, words) if args.kernel else None
     counts = args.threads or [runtime.get_num_threads()]
@@ -120,19 +182,19 @@ def _run(args: argparse.Namespace, show: Callable[..., None]) -> dict[str, Any]:
             raise ValueError(f"kernel: expected one with shapes to time, got {stranger[0]}")
         check_kernel_or_refuse(*stranger, args.dtype)
         show(f"{args.kernel} passes check_kernel as {stranger[0]} in {args.dtype}")
-    torch = _torch(show) if args.peers else None
+    libraries, absent = contestants.choose(wanted)
+    show(*(f"without {name}: {reason}" for name, reason in absent.items()))
+    if stranger:
+        libraries.insert(1, contestants.Stranger(*stranger))
+    torch = next((x.torch for x in libraries if isinstance(x, contestants.Torch)), None)
     effort = QUICK if args.quick else Effort()
-    machine = describe(torch)
+    machine = describe({x.title: x.version for x in libraries if x.version})
     show(*report.machine_lines(machine))
-    for count in counts:
-        if not blas_keeps_to(count):
-            show(
-                f"threadpoolctl is not installed, so NumPy's BLAS cannot be held to {count} thread"
-                f'{"s" * (count > 1)}: without NumPy. pip install "pydl-kernels[bench]"'
-            )
     found: dict[str, Any] = {
         "machine": machine,
         "settings": {k: v for k, v in vars(args).items() if k != "json"},
+        "contestants": [{"name": x.name, "peer": x.is_peer} for x in libraries],
+        "absent": absent,
         "peaks": [],
         "results": [],
         "summary": [],
@@ -140,7 +202,7 @@ def _run(args: argparse.Namespace, show: Callable[..., None]) -> dict[str, Any]:
         "overhead": [],
     }
     if cases:
-        _run_cases(args, show, cases, counts, effort, torch, stranger, found)
+        _run_cases(args, show, cases, counts, effort, libraries, found)
     for word, time_steps in (
         ("lenet", time_networks),
         ("charlstm", time_language),
@@ -163,19 +225,20 @@ def _run_cases(
     cases: list[Case],
     counts: list[int],
     effort: Effort,
-    torch: Any,
-    stranger: tuple[str, Callable[..., Any]] | None,
+    libraries: list[contestants.Library],
     found: dict[str, Any],
 ) -> None:
     order = {group: i for i, group in enumerate(dict.fromkeys(c.group for c in cases))}
     cases = sorted(cases, key=lambda case: order[case.group])
     width = max(len(case.name) for case in cases)
-    peers: dict[str, None] = {}
+    others: dict[str, None] = {}
     show(_LEGEND)
     for count in counts:
-        table = Table(args.dtype, count, effort, torch, args.reference, stranger)
-        present = table.peers()
-        peers |= dict.fromkeys(present)
+        table = Table(args.dtype, count, effort, libraries)
+        show(*(f"without {name}: {reason}" for name, reason in table.absent.items()))
+        found["absent"] |= table.absent
+        present = table.others()
+        others |= dict.fromkeys(present)
         shown: list[str] = []
         for result in time_cases(table, cases):
             if result["group"] not in shown:
@@ -185,8 +248,10 @@ def _run_cases(
             show(*(f"  {error}" for who, error in result["errors"].items() if who != "pydl"))
             found["results"].append(result)
         found["peaks"].append(table.peaks.as_dict())
-    found["summary"] = report.summary(found["results"], list(peers))
+    found["summary"] = report.summary(found["results"], list(others))
     show(*report.summary_lines(found["summary"]))
+    if args.kernel:
+        show("", *report.verdict_lines(found["results"], "yours"))
     show("", *report.peak_lines(found["peaks"]))
 
 
@@ -226,12 +291,16 @@ def _stranger(args: argparse.Namespace, words: list[str]) -> tuple[str, Callable
     )
 
 
-def _torch(show: Callable[..., None]) -> Any:
+def _read(path: str) -> dict[str, Any]:
+    """What ``--json`` wrote; ValueError for anything else."""
     try:
-        return import_torch()
-    except ImportError:
-        show("PyTorch is not installed: compared with NumPy alone")
-        return None
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON of `pydl bench --json`, got {error}") from None
+    missing = [part for part in _PARTS if not isinstance(found, dict) or part not in found]
+    if missing:
+        raise ValueError(f"{path}: expected JSON of `pydl bench --json`, without {missing[0]}")
+    return found
 
 
 def _write(found: dict[str, Any], target: str | None) -> None:

@@ -16,7 +16,7 @@ from pydl.bench.numpy_kernels import TABLE
 from pydl.bench.timing import Effort
 from pydl.kernels import swap
 
-__all__ = ["CharModel", "CharStep", "Generation", "time_language"]
+__all__ = ["CharModel", "CharStep", "Generation", "TorchCharStep", "time_language"]
 
 _STEPS, _BATCH, _CHARACTERS, _EMBEDDING, _HIDDEN = 100, 64, 65, 256, 512
 _LR, _MAX_NORM, _GENERATED = 2e-3, 1.0, 100
@@ -120,7 +120,9 @@ class _TorchModel:
         return self.head(y), state
 
 
-class _TorchStep:
+class TorchCharStep:
+    """The same step in PyTorch, from the same weights, with the fused Adam."""
+
     def __init__(self, torch: Any, step: CharStep) -> None:
         self.torch, self.model = torch, _TorchModel(torch, step.model)
         self.tokens = torch.from_numpy(step.tokens.copy())
@@ -174,7 +176,7 @@ def time_language(threads: int, effort: Effort, torch: Any = None) -> list[dict[
         train: dict[str, Any] = {"pydl": CharStep(), "numpy": _InNumpy(CharStep())}
         write: dict[str, Any] = {"pydl": Generation(), "numpy": _InNumpy(Generation())}
         if torch:
-            train["pytorch"] = _TorchStep(torch, CharStep())
+            train["pytorch"] = TorchCharStep(torch, CharStep())
             write["pytorch"] = _TorchGeneration(torch, Generation())
         title = (
             f"Training step: LSTM language model, {_STEPS} steps, batch {_BATCH}, {_CHARACTERS} "

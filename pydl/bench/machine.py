@@ -36,9 +36,9 @@ _PRIVATE_BYTES = 2**20
 _COPIED_BYTES = tuple(2**i for i in range(17, 30, 2))
 
 
-def describe(torch: Any = None) -> dict[str, Any]:
-    """CPU, cores, instruction set, versions, and the environment variables that matter."""
-    described = {
+def describe(versions: dict[str, str] | None = None) -> dict[str, Any]:
+    """CPU, cores, instruction set, environment variables that matter; versions, of others too."""
+    return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
@@ -52,10 +52,8 @@ def describe(torch: Any = None) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "load_average": os.getloadavg()[0],
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "versions": versions or {},
     }
-    if torch is not None:
-        described["torch"] = torch.__version__
-    return described
 
 
 def cpu_model() -> str:

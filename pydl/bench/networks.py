@@ -194,10 +194,7 @@ def time_contestants(
     left_out = {*errors, *(() if blas_keeps_to(threads) else ("numpy",))}
     samples = measure([c for c in entrants if c.name not in left_out], effort)
     own = samples["pydl"].median
-    result["times"] = {
-        who: {"median_ms": s.median * 1e3, "min_ms": s.minimum * 1e3, "rounds": len(s.seconds)}
-        for who, s in samples.items()
-    }
+    result["times"] = {who: sample.as_dict() for who, sample in samples.items()}
     result["ratios"] = {who: s.median / own for who, s in samples.items() if who != "pydl"}
     return result
 

@@ -1,28 +1,25 @@
-"""Times of every kernel on the cases' shapes, beside NumPy and PyTorch: checked, then measured."""
+"""Times of every kernel on the cases' shapes, beside other contestants: checked, then measured."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pydl import runtime
-from pydl.bench import numpy_kernels, torch_kernels
+from pydl.bench import numpy_kernels
 from pydl.bench.cases import Case, Inputs
-from pydl.bench.machine import Peaks, blas_keeps_to, limit_blas
-from pydl.bench.timing import Contestant, Effort, Sample, measure
-from pydl.kernels import reference, swap, use, which
+from pydl.bench.contestants import OWN_NAME, Absent, Entry, Library
+from pydl.bench.machine import Peaks
+from pydl.bench.timing import Effort, measure
+from pydl.kernels import reference, swap, which
 from pydl.testing import compare
 
-__all__ = ["OWN_NAME", "Table", "check_case", "time_cases"]
-
-OWN_NAME = "pydl"
-Entry = tuple[Contestant, Callable[[Any], tuple[Any, ...]]]
+__all__ = ["OWN_NAME", "Table", "check_case", "check_entry", "exact_results", "time_cases"]
 
 _PAUSE = 0.02
 _SETTLE = 0.1
@@ -33,59 +30,33 @@ class Table:
 
     Parameters
     ----------
-    dtype, threads, effort : of all contestants; without NumPy if its BLAS would use more threads
-    torch : the module, if PyTorch takes part
-    readable : whether the readable reference takes part too
-    stranger : (kernel, function) that is timed beside pydl's kernel, if any
+    dtype, threads, effort : of all contestants
+    libraries : the contestants, pydl among them; those that cannot be held to the threads stay out
+
+    Attributes
+    ----------
+    absent : the reasons of those
     """
 
     def __init__(
-        self,
-        dtype: Any,
-        threads: int,
-        effort: Effort,
-        torch: Any = None,
-        readable: bool = False,
-        stranger: tuple[str, Callable[..., Any]] | None = None,
+        self, dtype: Any, threads: int, effort: Effort, libraries: Sequence[Library]
     ) -> None:
-        self.dtype, self.threads, self.torch = np.dtype(dtype), threads, torch
+        self.dtype, self.threads = np.dtype(dtype), threads
         pause = _PAUSE if threads > 1 else 0.0
         self.effort = Effort(effort.budget, effort.least, effort.most, pause)
-        self.readable, self.stranger = readable, stranger
-        self.with_numpy = blas_keeps_to(threads)
+        self.libraries: list[Library] = []
+        self.absent: dict[str, str] = {}
+        for library in libraries:
+            try:
+                with library.held_to(threads):
+                    self.libraries.append(library)
+            except Absent as reason:
+                self.absent[library.name] = str(reason)
         self.peaks = Peaks(threads, dtype, effort.budget)
 
-    def peers(self) -> list[str]:
+    def others(self) -> list[str]:
         """The names of the contestants that pydl is compared with."""
-        return [
-            *(["yours"] if self.stranger else []),
-            *(["numpy"] if self.with_numpy else []),
-            *(["reference"] if self.readable else []),
-            *(["pytorch"] if self.torch else []),
-        ]
-
-    def contestants(self, case: Case, inputs: Inputs) -> list[Entry]:
-        """Everyone who can run the case, each with what makes its results an array tuple."""
-
-        def run() -> Any:
-            return case.call(inputs)
-
-        found: list[Entry] = [(Contestant(OWN_NAME, run), tuple)]
-        if self.stranger:
-            name, function = self.stranger
-            found.append((Contestant("yours", run, partial(swap, **{name: function})), tuple))
-        if self.torch:
-            made = torch_kernels.prepare(self.torch, case, inputs)
-            if made:
-                found.append((Contestant("pytorch", made[0]), made[1]))
-        spins = self.threads > 1
-        if self.with_numpy:
-            own = {name: numpy_kernels.TABLE[name] for name in case.kernels}
-            found.append((Contestant("numpy", run, partial(swap, **own), spins), tuple))
-        if self.readable:
-            readable = Contestant("reference", run, partial(use, "reference"), spins)
-            found.append((readable, tuple))
-        return found
+        return [library.name for library in self.libraries if library.name != OWN_NAME]
 
 
 def time_cases(table: Table, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
@@ -93,18 +64,15 @@ def time_cases(table: Table, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
     for case in cases:
         with ExitStack() as stack:
             stack.enter_context(runtime.threads(table.threads))
-            stack.enter_context(limit_blas(table.threads))
-            if table.torch:
-                stack.callback(table.torch.set_num_threads, table.torch.get_num_threads())
-                table.torch.set_num_threads(table.threads)
-                stack.enter_context(table.torch.no_grad())
+            for library in table.libraries:
+                stack.enter_context(library.held_to(table.threads))
             result = _time_case(table, case)
         yield result
 
 
 def _time_case(table: Table, case: Case) -> dict[str, Any]:
     inputs = case.inputs(table.dtype)
-    errors = _check(table, case, inputs)
+    checked = _Checked(table, case, inputs)
     result: dict[str, Any] = {
         "operation": case.operation,
         "case": case.name,
@@ -115,32 +83,91 @@ def _time_case(table: Table, case: Case) -> dict[str, Any]:
         "isa": runtime.isa(),
         "unit": case.unit,
         "work": case.work(table.dtype),
+        "bytes": checked.moved,
         "numpy": _numpy_kind(case),
-        "errors": errors,
+        "errors": checked.errors,
+        "unable": checked.unable,
         "times": {},
         "ratios": {},
     }
-    if OWN_NAME in errors:
+    if OWN_NAME in checked.errors:
         return result
-    entrants = [c for c, _ in table.contestants(case, inputs) if c.name not in errors]
+    entries = checked.entries(table.threads)
     if table.threads > 1:
         time.sleep(_SETTLE)
-    samples = measure(entrants, table.effort)
-    result["times"] = {name: _times(sample) for name, sample in samples.items()}
+    samples = measure([entry.contestant for entry in entries], table.effort)
+    result["times"] = {name: sample.as_dict() for name, sample in samples.items()}
     own = samples[OWN_NAME].median
     result["ratios"] = {n: s.median / own for n, s in samples.items() if n != OWN_NAME}
+    peers = {x.name: result["ratios"].get(x.name) for x in table.libraries if x.is_peer}
+    present = {name: ratio for name, ratio in peers.items() if ratio is not None}
+    if present:
+        best = min(present, key=lambda name: present[name])
+        result["best"] = {"peer": best, "ratio": present[best]}
     result["rate"] = result["work"] / own / 1e9
     result["share"] = table.peaks.share(result["rate"], result["unit"], result["work"])
     return result
 
 
-def _times(sample: Sample) -> dict[str, Any]:
-    return {
-        "median_ms": sample.median * 1e3,
-        "min_ms": sample.minimum * 1e3,
-        "rounds": len(sample.seconds),
-        "calls_per_round": sample.calls,
-    }
+class _Checked:
+    """Every contestant, run once on a case and compared with the exact results.
+
+    Attributes
+    ----------
+    errors : of those that are wrong
+    unable : reasons of those that have the operation but cannot run it
+    moved : bytes of the inputs and of pydl's results
+    """
+
+    def __init__(self, table: Table, case: Case, inputs: Inputs) -> None:
+        self._case, self._inputs = case, inputs
+        self.errors: dict[str, str] = {}
+        self.unable: dict[str, str] = {}
+        self.moved = sum(a.nbytes for a in inputs.values() if isinstance(a, np.ndarray))
+        self._able: list[tuple[Library, Entry | None]] = []
+        exact = exact_results(case, inputs)
+        for library in table.libraries:
+            self._check(library, exact, table)
+
+    def _check(self, library: Library, exact: tuple[Any, ...], table: Table) -> None:
+        name = library.name
+        fresh = self._inputs if library.prepares_once else copy.deepcopy(self._inputs)
+        try:
+            entry = library.prepare(self._case, fresh, table.threads)
+        except Exception as error:
+            self.unable[name] = _one_line(error)
+            return
+        if entry is None:
+            return
+        try:
+            got = check_entry(library, entry, self._case, exact, table.dtype)
+        except Exception as error:
+            self.errors[name] = f"{type(error).__name__}: {error}"
+            return
+        if name == OWN_NAME:
+            self.moved += sum(a.nbytes for a in got if isinstance(a, np.ndarray))
+        self._able.append((library, entry if library.prepares_once else None))
+
+    def entries(self, threads: int) -> list[Entry]:
+        """Those that are right, prepared for timing."""
+        made = [e or x.prepare(self._case, self._inputs, threads) for x, e in self._able]
+        return [entry for entry in made if entry]
+
+
+def check_entry(
+    library: Library, entry: Entry, case: Case, exact: tuple[Any, ...], dtype: Any
+) -> tuple[Any, ...]:
+    """Run a prepared contestant once; its results, AssertionError if they are wrong."""
+    with entry.contestant.scope():
+        got = entry.adapt(entry.contestant.run())
+    if case.comparable or library.draws_alike:
+        _compare(f"{library.name}: {case}", got, exact, np.dtype(dtype), case.terms)
+    return got
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}"
 
 
 def _numpy_kind(case: Case) -> str:
@@ -149,34 +176,13 @@ def _numpy_kind(case: Case) -> str:
 
 
 def check_case(case: Case, inputs: Inputs, dtype: Any) -> None:
-    """Run the active kernels on a copy of the inputs; AssertionError if a result is wrong.
-
-    The judge is the readable reference in float64, for large shapes the vectorised NumPy kernels.
-    """
-    exact = _exact(case, inputs)
+    """Run the active kernels on a copy of the inputs; AssertionError if a result is wrong."""
+    exact = exact_results(case, inputs)
     _compare(str(case), case.call(copy.deepcopy(inputs)), exact, np.dtype(dtype), case.terms)
 
 
-def _check(table: Table, case: Case, inputs: Inputs) -> dict[str, str]:
-    """Run every contestant once on copies of the inputs: the errors of those that are wrong."""
-    exact = _exact(case, inputs)
-    errors = {}
-    for name in [c.name for c, _ in table.contestants(case, inputs)]:
-        fresh = copy.deepcopy(inputs)
-        contestant, adapt = next(
-            (c, a) for c, a in table.contestants(case, fresh) if c.name == name
-        )
-        try:
-            with contestant.scope():
-                got = adapt(contestant.run())
-            if case.comparable or name in (OWN_NAME, "yours", "reference"):
-                _compare(f"{name}: {case}", got, exact, table.dtype, case.terms)
-        except Exception as error:
-            errors[name] = f"{type(error).__name__}: {error}"
-    return errors
-
-
-def _exact(case: Case, inputs: Inputs) -> tuple[Any, ...]:
+def exact_results(case: Case, inputs: Inputs) -> tuple[Any, ...]:
+    """The case in float64: by the readable reference, for large shapes by vectorised NumPy."""
     judge = {
         name: numpy_kernels.TABLE[name]
         if case.is_large and case.comparable

@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 _SHORTEST_SAMPLE = 3e-4
@@ -46,6 +46,26 @@ class Sample:
     def minimum(self) -> float:
         """The undisturbed time."""
         return min(self.seconds)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """All rounds but a tenth at either end; all where they are below ten."""
+        if len(self.seconds) < 10:
+            return min(self.seconds), max(self.seconds)
+        deciles = quantiles(self.seconds, n=10, method="inclusive")
+        return deciles[0], deciles[-1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers for JSON, in milliseconds."""
+        low, high = self.spread
+        return {
+            "median_ms": self.median * 1e3,
+            "min_ms": self.minimum * 1e3,
+            "low_ms": low * 1e3,
+            "high_ms": high * 1e3,
+            "rounds": len(self.seconds),
+            "calls_per_round": self.calls,
+        }
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""PyTorch's side of the benchmark: each operation on a case's inputs, in the default NCHW layout.
+"""PyTorch's side of the benchmark: each operation on a case's inputs.
 
 Backward operations call the functions that PyTorch's autograd calls, without its tape; recurrent
 layers, whose gradients need what the tape keeps, go through it.
@@ -47,10 +47,13 @@ def import_torch() -> Any:
     return torch
 
 
-def prepare(torch: Any, case: Case, inputs: Inputs) -> tuple[Run, Adapt] | None:
+def prepare(
+    torch: Any, case: Case, inputs: Inputs, layout: Any = None
+) -> tuple[Run, Adapt] | None:
     """A function that runs the case's operation, and one that makes its results pydl's.
 
-    None if PyTorch has no such operation. The tensors share the memory of `inputs`.
+    None if PyTorch has no such operation. The tensors share the memory of `inputs`, but for images
+    and filters where a memory layout of PyTorch's is given.
     """
     build = _BUILDERS.get(case.operation)
     if build is None:
@@ -58,6 +61,10 @@ def prepare(torch: Any, case: Case, inputs: Inputs) -> tuple[Run, Adapt] | None:
     tensors = {
         name: torch.from_numpy(a) if isinstance(a, np.ndarray) else a for name, a in inputs.items()
     }
+    if layout is not None:
+        for name, a in tensors.items():
+            if getattr(a, "ndim", 0) == 4:
+                tensors[name] = a.contiguous(memory_format=layout)
     made = build(torch, tensors, dict(case.options))
     return made if isinstance(made, tuple) else (made, as_arrays)
 
@@ -282,7 +289,8 @@ def _concatenate_forward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
 def _concatenate_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
     """PyTorch's gradient is views; this is the copies that its next operations make of them."""
     dy, sizes = t["dy"], o["sizes"]
-    return lambda: [part.contiguous() for part in dy.split(sizes, 1)]
+    layout = torch.contiguous_format if dy.is_contiguous() else torch.channels_last
+    return lambda: [part.contiguous(memory_format=layout) for part in dy.split(sizes, 1)]
 
 
 def _softmax_forward(name: str) -> Callable[..., Run]:

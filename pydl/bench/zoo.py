@@ -183,9 +183,6 @@ def _time(
         return result
     samples = measure([Contestant(w, r) for w, r in entrants.items() if w not in errors], effort)
     own = samples["pydl"].median
-    result["times"] = {
-        who: {"median_ms": s.median * 1e3, "min_ms": s.minimum * 1e3, "rounds": len(s.seconds)}
-        for who, s in samples.items()
-    }
+    result["times"] = {who: sample.as_dict() for who, sample in samples.items()}
     result["ratios"] = {who: s.median / own for who, s in samples.items() if who != "pydl"}
     return result
