@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +110,12 @@ def test_the_entry_point_names_the_class():
     assert line is not None
     assert line.groups() == (PydlOps.__module__, PydlOps.__name__)
     assert thinc.get_ops("numpy").name == "numpy"
+
+
+@pytest.mark.skipif(
+    "pydl" not in entry_points(group="thinc_ops").names, reason="pydl is not installed"
+)
+def test_thinc_finds_the_ops_by_their_name():
+    code = "from thinc.api import get_ops; print(type(get_ops('pydl')).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "PydlOps", done.stderr
