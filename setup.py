@@ -1,7 +1,9 @@
 """The compiled extension; everything else is in pyproject.toml."""
 
+import re
 import sys
 from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -12,6 +14,53 @@ if sys.platform == "win32":
         "On Windows, install it inside WSL (https://learn.microsoft.com/windows/wsl/)."
     )
 
+# KERNEL(name, (parameters), (arguments)) of kernels.def, and an exported function of pydl.h.
+KERNEL = re.compile(r"^KERNEL\((\w+),\s*\(([^()]*)\),\s*\([^()]*\)\)", re.MULTILINE)
+EXPORT = re.compile(r"^PYDL_EXPORT (.*?)(\w+)\(([^()]*)\);", re.MULTILINE)
+# What is of use within one build alone: the layout of pydl_table follows kernels.def.
+INTERNAL = {"pydl_active", "pydl_find", "pydl_get_api"}
+
+
+def in_cython(declaration):
+    """A C declaration in the names of _pydl_core.pxd."""
+    declaration = " ".join(re.sub(r"\bREAL\b", "void", declaration).split())
+    return re.sub(r"\bin\b", "in_", re.sub(r"\bpydl_dtype\b", "dtype_code", declaration)).replace(
+        "pydl_", ""
+    )
+
+
+def c_functions():
+    """(return type, name, parameters) of what Cython modules may call, from the C headers."""
+    for name, parameters in KERNEL.findall(Path("csrc/kernels.def").read_text()):
+        yield "int", f"pydl_{name}", in_cython(f"pydl_dtype dtype, {parameters}")
+    for kind, name, parameters in EXPORT.findall(Path("csrc/pydl.h").read_text()):
+        if name not in INTERNAL:
+            yield in_cython(kind), name, "" if parameters == "void" else in_cython(parameters)
+
+
+def write_cython_declarations():
+    """Write what _pydl_core.pxd and .pyx include: each C function, declared and passed on.
+
+    A Cython module that cimports pydl._pydl_core cannot link to the C functions themselves; it gets
+    the addresses of Cython functions, and numba finds them in the same place.
+    """
+    declared, defined = ["# Written by setup.py from csrc/kernels.def and csrc/pydl.h."], []
+    for kind, name, parameters in c_functions():
+        arguments = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
+        declared.append(f"cdef {kind} {name}({parameters}) noexcept nogil")
+        defined += [
+            'cdef extern from "pydl.h" nogil:',
+            f'    {kind} c_{name} "{name}"({parameters})',
+            f"cdef {kind} {name}({parameters}) noexcept nogil:",
+            f"    {'' if kind == 'void' else 'return '}c_{name}({arguments})",
+        ]
+    for name, lines in (("declared", declared), ("defined", declared[:1] + defined)):
+        path, text = Path(f"pydl/_pydl_core/functions_{name}.pxi"), "\n".join(lines) + "\n"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+write_cython_declarations()
 core = Extension(
     "pydl._pydl_core",
     sources=["pydl/_pydl_core.pyx", *sorted(glob("csrc/*.c")), *sorted(glob("csrc/isa/*.c"))],
@@ -19,7 +68,7 @@ core = Extension(
         "pydl/_pydl_core.pxd",
         *glob("pydl/_pydl_core/*.pxi"),
         *glob("csrc/**/*.[ch]", recursive=True),
-        "csrc/kernels.def",
+        *glob("csrc/*.def"),
     ],
     include_dirs=["csrc"],
     extra_compile_args=[

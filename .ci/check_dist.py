@@ -19,10 +19,15 @@ def main(sdist: str, wheel: str) -> None:
     for name in (
         "LICENSE",
         "README.md",
+        "csrc/Makefile",
+        "csrc/api.def",
         "csrc/isa/avx512.c",
         "csrc/kernels.def",
         "csrc/pydl.h",
+        "csrc/pydl.pc.in",
         "csrc/tests/Makefile",
+        "examples/borrow/borrowed.pyx",
+        "examples/borrow/layers.c",
         "pydl/_pydl_core.pyx",
         "pydl/py.typed",
         "pyproject.toml",
@@ -32,19 +37,32 @@ def main(sdist: str, wheel: str) -> None:
         "tests/test_packaging.py",
     ):
         check(name in source, f"{name} is not in the sdist")
-    unwanted = [name for name in source if name.endswith((".so", ".o", "_pydl_core.c"))]
+    built = (".so", ".o", "_pydl_core.c", "functions_declared.pxi")
+    unwanted = [name for name in source if name.endswith(built)]
     check(not unwanted, f"built files in the sdist: {unwanted}")
 
     size = pathlib.Path(wheel).stat().st_size
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     check(size < 3 * MEBIBYTE, f"the wheel has {size} bytes")
-    check(not [name for name in names if name.endswith((".c", ".pyx", ".pxi"))], "C in the wheel")
+    sources = {name for name in names if name.endswith((".c", ".pyx", ".pxi"))}
+    declared = "pydl/_pydl_core/functions_declared.pxi"  # what the .pxd includes
+    check(sources == {declared}, f"sources in the wheel: {sources}")
     outside = [name for name in names if not name.startswith(("pydl/", "pydl_kernels-"))]
     check(not outside, f"outside the package: {outside}")
     modules = [name for name in names if name.endswith(".so")]
     check(len(modules) == 1, f"compiled modules: {modules}")
-    for name in ("pydl/__init__.py", "pydl/py.typed", "pydl/_pydl_core.pyi"):
+    for name in (
+        "pydl/__init__.pxd",
+        "pydl/__init__.py",
+        "pydl/_pydl_core.pxd",
+        "pydl/_pydl_core.pyi",
+        "pydl/include/api.def",
+        "pydl/include/kernels.def",
+        "pydl/include/pydl.h",
+        "pydl/include/pydl_api.h",
+        "pydl/py.typed",
+    ):
         check(name in names, f"{name} is not in the wheel")
     print(f"{pathlib.Path(wheel).name}: {size / MEBIBYTE:.2f} MiB, {len(names)} files")
 

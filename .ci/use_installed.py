@@ -1,5 +1,6 @@
 """Use the package that is installed in the environment of the Python that runs this."""
 
+import ctypes
 import importlib.util
 import pathlib
 import sys
@@ -28,6 +29,8 @@ def main() -> None:
     loss = pydl.functional.cross_entropy(model(pydl.Tensor(x)), np.array([1, 4]))
     loss.backward()
     assert all(p.grad is not None and np.isfinite(p.grad).all() for p in model.parameters())
+    assert (pathlib.Path(pydl.get_include()) / "pydl_api.h").is_file()
+    assert ctypes.CDLL(pydl.get_library()).pydl_abi_version() >= 1
     print(f"pydl {pydl.__version__} from {found.parent}: {kernels.which('conv2d_forward')}")
 
 

@@ -14,7 +14,9 @@
 extern "C" {
 #endif
 
+/* Raised when a program compiled before would no longer work: a signature, struct or value of this file changed. */
 #define PYDL_ABI_VERSION 1
+#define PYDL_VERSION "0.1.0"
 
 #if defined(__GNUC__)
 #define PYDL_EXPORT __attribute__((visibility("default")))
@@ -80,6 +82,7 @@ typedef struct {
 #undef KERNEL
 #undef REAL
 
+/* Of one build: not for programs that are compiled apart from the library. */
 typedef struct {
     const char *isa; /* "baseline", "avx2", "avx512", "neon" */
     pydl_kernels_f32 f32;
@@ -123,6 +126,28 @@ PYDL_EXPORT pydl_cache_stats pydl_cache_get_stats(void);
 #include "kernels.def"
 #undef KERNEL
 #undef REAL
+
+/* The version of the library, and of its interface as it was compiled. */
+PYDL_EXPORT const char *pydl_version(void);
+PYDL_EXPORT int pydl_abi_version(void);
+
+/* The functions above as a table, for modules that cannot link to the library. Use it if abi_version is PYDL_ABI_VERSION, size
+ * is at least sizeof(pydl_api), as a later library may append entries, and the shapes have the sizes of one's own. */
+typedef struct {
+    uint32_t abi_version, size;
+    uint32_t conv2d_shape_size, pool2d_shape_size, recurrent_shape_size;
+#define ENTRY(name) __typeof__(&pydl_##name) name;
+#include "api.def"
+#undef ENTRY
+} pydl_api;
+PYDL_EXPORT const pydl_api *pydl_get_api(void);
+
+static inline int pydl_api_fits(const pydl_api *api)
+{
+    return api && api->abi_version == PYDL_ABI_VERSION && api->size >= sizeof(pydl_api) &&
+           api->conv2d_shape_size == sizeof(pydl_conv2d_shape) && api->pool2d_shape_size == sizeof(pydl_pool2d_shape) &&
+           api->recurrent_shape_size == sizeof(pydl_recurrent_shape);
+}
 
 #ifdef __cplusplus
 }

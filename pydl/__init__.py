@@ -20,10 +20,13 @@ from pydl.autograd import (
     no_grad,
     set_default_dtype,
 )
+from pydl.hooks import when_imported as _when_imported
 from pydl.random import manual_seed
 from pydl.runtime import (
     empty,
     empty_cache,
+    get_include,
+    get_library,
     get_num_threads,
     get_winograd,
     memory_stats,
@@ -59,6 +62,8 @@ __all__ = [
     "functional",
     "fuse",
     "get_default_dtype",
+    "get_include",
+    "get_library",
     "get_num_threads",
     "get_winograd",
     "graph",
@@ -87,6 +92,8 @@ __all__ = [
 _LOADED_WHEN_USED = {
     "data", "graph", "io", "models", "nn", "optim", "schedules", "testing", "train",
     "train_images", "train_series", "train_text"}
+
+_when_imported("threadpoolctl", "pydl.integrations.threadpoolctl:register")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,14 @@
-# The C API for Cython modules: `cimport pydl._pydl_core`.
-from libc.stdint cimport int64_t
+# The C API for Cython modules: `from pydl._pydl_core cimport pydl_conv2d_forward, conv2d_shape`. Compile with the folder
+# pydl.get_include() among the include folders; nothing is linked.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 cdef extern from "pydl.h" nogil:
+    int ABI_VERSION "PYDL_ABI_VERSION"
     ctypedef Py_ssize_t idx "pydl_idx"
     ctypedef int dtype_code "pydl_dtype"
     int OK "PYDL_OK"
+    dtype_code F32 "PYDL_F32"
+    dtype_code F64 "PYDL_F64"
     int NO_MEMORY "PYDL_NO_MEMORY"
     int BAD_INDEX "PYDL_BAD_INDEX"
 
@@ -14,7 +18,7 @@ cdef extern from "pydl.h" nogil:
         int algorithm
 
     ctypedef int weight_form "pydl_weight_form"
-    int AS_GIVEN "PYDL_AS_GIVEN"
+    weight_form AS_GIVEN "PYDL_AS_GIVEN"
 
     ctypedef struct pool2d_shape "pydl_pool2d_shape":
         idx planes, h, w, oh, ow, kh, kw
@@ -32,23 +36,5 @@ cdef extern from "pydl.h" nogil:
         size_t cached_bytes, used_bytes, limit_bytes
         unsigned long long hits, misses
 
-    ctypedef struct table "pydl_table":
-        const char *isa
-        double (*peak_f32)(idx rounds) noexcept nogil
-        double (*peak_f64)(idx rounds) noexcept nogil
-
-    const table *pydl_active()
-    const char *const *pydl_isas()
-    int pydl_use_isa(const char *isa)
-    int pydl_get_winograd()
-    void pydl_set_winograd(int on)
-    int pydl_get_num_threads()
-    void pydl_set_num_threads(int count)
-    int pydl_get_scoped_threads()
-    void pydl_set_scoped_threads(int count)
-    int pydl_default_num_threads()
-    void *pydl_block_alloc(size_t size)
-    void pydl_block_free(void *block)
-    void pydl_cache_empty()
-    void pydl_cache_set_limit(size_t size)
-    cache_stats pydl_cache_get_stats()
+# Every kernel of kernels.def and every control function of pydl.h, by its C name.
+include "_pydl_core/functions_declared.pxi"

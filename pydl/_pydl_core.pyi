@@ -1,10 +1,12 @@
 """The compiled module: the kernels without argument checks, and the control of the core."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+_C_API: object  # a capsule of pydl_api, for pydl_import() of pydl_api.h
 _Pair = tuple[int, int]
 _Shape = tuple[int, ...]
 

@@ -9,6 +9,20 @@ from numpy import ascontiguousarray, ndarray
 from cpython.buffer cimport (
     PyBUF_SIMPLE, PyBUF_STRIDED_RO, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
 )
+from cpython.pycapsule cimport PyCapsule_New
+
+include "_pydl_core/functions_defined.pxi"
+
+cdef extern from "pydl.h" nogil:
+    ctypedef struct table "pydl_table":
+        const char *isa
+        double (*peak_f32)(idx rounds) noexcept nogil
+        double (*peak_f64)(idx rounds) noexcept nogil
+
+    const table *pydl_active()
+    const void *pydl_get_api()
+
+_C_API = PyCapsule_New(<void *>pydl_get_api(), "pydl._pydl_core._C_API", NULL)
 
 cdef object FLOAT32 = numpy.dtype(numpy.float32)
 cdef object FLOAT64 = numpy.dtype(numpy.float64)

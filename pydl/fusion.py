@@ -31,7 +31,8 @@ def fuse(model: nn.Module) -> nn.Module:
     * a ReLU, and before it the sum with a residual, is done where that layer stores its result.
 
     This is done along every `nn.Sequential`, and in modules that say so (below). What cannot be
-    fused stays and works. Results are equal to rounding, in float32 and float64.
+    fused, and what has hooks, stays and works. Results are equal to rounding, in float32 and
+    float64.
 
     A module of your own takes part by a class attribute ``folds``, pairs of names of a layer and
     the batch norm after it, and calls the layer with the norm, which in the copy is None::
@@ -91,9 +92,7 @@ class FusedConv2d(nn.Conv2d):
         """(N, C, H, W) -> (N, OC, OH, OW), as of `nn.Conv2d`."""
         if self.training:
             raise RuntimeError(_FOR_INFERENCE)
-        return super().forward(
-            input, norm=norm, relu=relu or self.then_relu, residual=residual
-        )
+        return super().forward(input, norm=norm, relu=relu or self.then_relu, residual=residual)
 
 
 class FusedConv1d(nn.Conv1d):
@@ -124,12 +123,12 @@ class FusedLinear(nn.Linear):
         return super().forward(input, relu=relu or self.then_relu)
 
 
-_FUSED: dict[type, type] = {
+_FUSED: dict[type, Any] = {
     nn.Conv2d: FusedConv2d,
     nn.Conv1d: FusedConv1d,
     nn.Linear: FusedLinear,
 }
-_NORMS: dict[type, type] = {
+_NORMS: dict[type, Any] = {
     FusedConv2d: nn.BatchNorm2d,
     FusedConv1d: nn.BatchNorm1d,
     FusedLinear: nn.BatchNorm1d,
@@ -144,7 +143,7 @@ def _convert(module: nn.Module, places: Counter[int]) -> None:
     """Give every layer of the module its fused class, unless it is used in two places."""
     for name, layer in module._modules.items():
         if type(layer) in _FUSED and places[id(layer)] == 1:
-            fused = nn.Module.__new__(_FUSED[type(layer)])
+            fused: Any = nn.Module.__new__(_FUSED[type(layer)])
             fused.__dict__.update(layer.__dict__)
             if isinstance(fused, FusedConv2d):
                 fused._cache = {}
@@ -153,8 +152,10 @@ def _convert(module: nn.Module, places: Counter[int]) -> None:
 
 def _folds_into(norm: Any, layer: Any) -> bool:
     """Whether the norm is one of running statistics over the channels that the layer makes."""
-    return (
+    return bool(
         type(layer) in _NORMS
+        and layer._hooks is None
+        and getattr(norm, "_hooks", None) is None
         and type(norm) is _NORMS[type(layer)]
         and norm.running_mean is not None
         and norm.num_features == len(layer.weight.data)
@@ -192,10 +193,15 @@ def _fold_pairs(module: nn.Module) -> None:
         for name in names:
             if name not in module._modules:
                 raise ValueError(f"folds: {type(module).__name__} has no module {name!r}")
-        layer, norm = (module._modules[name] for name in names)
+        layer: Any = module._modules[names[0]]
+        norm: Any = module._modules[names[1]]
         if _folds_into(norm, layer):
             _fold(norm, layer)
             module._modules[names[1]] = None
+
+
+def _is_free_relu(layer: Any, relu: Any) -> bool:
+    return type(relu) is nn.ReLU and layer._hooks is None and relu._hooks is None
 
 
 def _fuse_chain(chain: nn.Sequential) -> None:
@@ -208,6 +214,6 @@ def _fuse_chain(chain: nn.Sequential) -> None:
             _fold(table[rest[0]], layer)
             table[rest.pop(0)] = nn.Identity()
         takes_relu = isinstance(layer, (FusedConv2d, FusedLinear))
-        if rest and takes_relu and type(table[rest[0]]) is nn.ReLU:
+        if rest and takes_relu and _is_free_relu(layer, table[rest[0]]):
             layer.then_relu = True
             table[rest[0]] = nn.Identity()

@@ -1,9 +1,10 @@
-"""Control of the compiled core: threads, instruction set, memory."""
+"""Control of the compiled core: threads, instruction set, memory; and where its parts are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,8 @@ __all__ = [
     "available_isas",
     "empty",
     "empty_cache",
+    "get_include",
+    "get_library",
     "get_num_threads",
     "get_winograd",
     "isa",
@@ -89,3 +92,13 @@ def use_isa(name: str) -> Iterator[None]:
         yield
     finally:
         _core.use_isa(before)
+
+
+def get_include() -> str:
+    """The folder of ``pydl.h`` and ``pydl_api.h``, for a compiler's ``-I``."""
+    return str(Path(__file__).resolve().parent / "include")
+
+
+def get_library() -> str:
+    """The path of the compiled module. It exports the C functions of ``pydl.h``, for ctypes."""
+    return str(Path(_core.__file__).resolve())

@@ -48,6 +48,8 @@ GRADIENTS = {
     "add_relu": (F.add_relu, distinct(2, 3, 4), distinct(2, 3, 4) + 0.03),
     "add_relu broadcast": (F.add_relu, A, B),
     "add_relu of itself": (lambda x: F.add_relu(x, x), X),
+    "batch_norm": (lambda x: F.batch_norm(x, None, None, training=True), IMAGES),
+    "layer_norm": (lambda x, w: F.layer_norm(x, [4], w), X, normal(4)),
     "sub": (F.sub, A, B),
     "sub alpha": (lambda a, b: F.sub(a, b, alpha=-2), A, B),
     "mul": (F.mul, A, B),

@@ -207,9 +207,14 @@ def test_kept_weights_give_the_same_results(algorithm: str, dtype: type, isa: st
         ((1, 16, 12, 12), (20, 16, 5, 5), {"padding": 2}),
         ((0, 3, 4, 4), (2, 3, 3, 3), {}),
     ):
-        if algorithm == "winograd" and ("groups" in options or w_shape[2] == 1 or "stride" in options):
+        if algorithm == "winograd" and (
+            "groups" in options or w_shape[2] == 1 or "stride" in options
+        ):
             continue
-        x, w = RNG.standard_normal(x_shape).astype(dtype), RNG.standard_normal(w_shape).astype(dtype)
+        x, w = (
+            RNG.standard_normal(x_shape).astype(dtype),
+            RNG.standard_normal(w_shape).astype(dtype),
+        )
         cache: dict = {}
         with kernels.use("native"), runtime.use_isa(isa):
             y = [
@@ -235,4 +240,6 @@ def test_kept_weights_are_made_again_for_others() -> None:
         with pytest.raises(TypeError, match="cache: expected a dict, got list"):
             kernels.conv2d_forward(x, w, cache=[])  # type: ignore[arg-type]
     with kernels.use("reference"):
-        np.testing.assert_allclose(kernels.conv2d_forward(x, w, cache={}), want, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            kernels.conv2d_forward(x, w, cache={}), want, rtol=1e-4, atol=1e-4
+        )

@@ -66,7 +66,8 @@ def test_reference_gradient_is_the_numeric_one(link: Gradient, case: Case) -> No
 
 def test_every_kernel_is_named_the_same_everywhere() -> None:
     source = (Path(__file__).parents[1] / "csrc" / "kernels.def").read_text()
-    assert set(re.findall(r"^KERNEL\((\w+)", source, re.MULTILINE)) == set(KERNELS)
+    inner = {"conv2d_pack_weight", "conv2d_weight_form"}  # conv2d_forward's binding calls them
+    assert set(re.findall(r"^KERNEL\((\w+)", source, re.MULTILINE)) - inner == set(KERNELS)
     assert set(reference.__all__) == set(KERNELS)
     assert set(KERNELS) <= set(kernels.__all__)
     assert {case.kernel for case in CASES} == set(KERNELS)

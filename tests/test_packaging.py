@@ -35,12 +35,13 @@ def test_the_distribution_is_not_called_pydl():
 
 def test_versions_agree():
     assert META["version"] == pydl.__version__
+    assert f'#define PYDL_VERSION "{pydl.__version__}"' in (ROOT / "csrc/pydl.h").read_text()
     assert f"## {pydl.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_extras_of_the_error_messages_exist():
     extras = set(META["optional-dependencies"])
-    assert {"demo", "test", "bench", "plot", "io", "data", "images", "dev"} <= extras
+    assert {"demo", "test", "bench", "plot", "io", "data", "images", "borrow", "dev"} <= extras
     named = set()
     for path in (ROOT / "pydl").rglob("*.py"):
         for group in re.findall(r"pydl-kernels\[([\w,]+)\]", path.read_text()):
@@ -93,16 +94,20 @@ def test_the_wheel_takes_the_typing_files_and_the_header():
     for name in (
         "py.typed",
         "_pydl_core.pyi",
+        "__init__.pxd",
         "_pydl_core.pxd",
+        "_pydl_core/functions_declared.pxi",
         "include/pydl.h",
+        "include/pydl_api.h",
         "include/kernels.def",
+        "include/api.def",
     ):
         assert (ROOT / "pydl" / name).exists(), name
         assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
 
 
 def test_the_installed_header_is_the_core_s():
-    for name in ("pydl.h", "kernels.def"):
+    for name in ("pydl.h", "kernels.def", "api.def"):
         assert (ROOT / "pydl/include" / name).read_bytes() == (ROOT / "csrc" / name).read_bytes()
 
 
@@ -124,8 +129,8 @@ def test_setup_stops_on_windows(monkeypatch):
 
 def test_import_leaves_optional_packages_alone():
     script = (
-        "import sys, pydl; print(sorted({m.partition('.')[0] for m in sys.modules} & "
-        "{'PIL', 'matplotlib', 'safetensors', 'scipy', 'sklearn', 'torch', 'tqdm'}))"
+        "import sys, pydl; print(sorted({m.partition('.')[0] for m in sys.modules} & {'PIL', "
+        "'matplotlib', 'safetensors', 'scipy', 'sklearn', 'threadpoolctl', 'torch', 'tqdm'}))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

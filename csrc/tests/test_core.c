@@ -43,6 +43,26 @@ static void test_selection(void)
     }
 }
 
+/* The table that other modules get: taken by programs for this interface or an earlier part of it. */
+static void test_api(void)
+{
+    const pydl_api *api = pydl_get_api();
+    check(pydl_api_fits(api), "a program fits the library that it was compiled with");
+    check(!pydl_api_fits(NULL), "no table fits nobody");
+    check(api->relu_forward == pydl_relu_forward, "an entry is the function of its name");
+    pydl_api other = *api;
+    other.size += sizeof(void (*)(void));
+    check(pydl_api_fits(&other), "later entries do no harm");
+    other.size = api->size - 1;
+    check(!pydl_api_fits(&other), "a missing entry does");
+    other = *api;
+    other.abi_version++;
+    check(!pydl_api_fits(&other), "another version");
+    other = *api;
+    other.recurrent_shape_size += 8;
+    check(!pydl_api_fits(&other), "another struct");
+}
+
 /* Every kernel of one table. */
 static void test_table(const pydl_table *table)
 {
@@ -72,6 +92,7 @@ int main(int argc, char **argv)
 {
     const int may_fork = argc < 2 || strcmp(argv[1], "--no-fork");
     test_selection();
+    test_api();
     for (const char *const *isa = pydl_isas(); *isa; isa++)
         test_table(pydl_find(*isa));
 #ifdef HAS_WIDE

@@ -1,24 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_relu_forward(dtype_code dtype, idx n, const void *x, void *y)
-    int pydl_relu_backward(dtype_code dtype, idx n, const void *dy, const void *y, void *dx)
-    int pydl_sigmoid_forward(dtype_code dtype, idx n, const void *x, void *y)
-    int pydl_sigmoid_backward(dtype_code dtype, idx n, const void *dy, const void *y, void *dx)
-    int pydl_tanh_forward(dtype_code dtype, idx n, const void *x, void *y)
-    int pydl_tanh_backward(dtype_code dtype, idx n, const void *dy, const void *y, void *dx)
-    int pydl_leaky_relu_forward(dtype_code dtype, idx n, double negative_slope, const void *x, void *y)
-    int pydl_leaky_relu_backward(dtype_code dtype, idx n, double negative_slope, const void *dy, const void *x, void *dx)
-    int pydl_elu_forward(dtype_code dtype, idx n, double alpha, const void *x, void *y)
-    int pydl_elu_backward(dtype_code dtype, idx n, double alpha, const void *dy, const void *x, void *dx)
-    int pydl_gelu_forward(dtype_code dtype, idx n, int by_tanh, const void *x, void *y)
-    int pydl_gelu_backward(dtype_code dtype, idx n, int by_tanh, const void *dy, const void *x, void *dx)
-    int pydl_silu_forward(dtype_code dtype, idx n, const void *x, void *y)
-    int pydl_silu_backward(dtype_code dtype, idx n, const void *dy, const void *x, void *dx)
-    int pydl_softplus_forward(dtype_code dtype, idx n, double beta, double threshold, const void *x, void *y)
-    int pydl_softplus_backward(dtype_code dtype, idx n, double beta, double threshold, const void *dy, const void *x, void *dx)
-    int pydl_hardswish_forward(dtype_code dtype, idx n, const void *x, void *y)
-    int pydl_hardswish_backward(dtype_code dtype, idx n, const void *dy, const void *x, void *dx)
-    int pydl_add_forward(dtype_code dtype, idx n, int relu, const void *a, const void *b, void *y)
-
 ctypedef int (*forward_of)(dtype_code, idx, const void *, void *) noexcept nogil
 ctypedef int (*backward_of)(dtype_code, idx, const void *, const void *, void *) noexcept nogil
 

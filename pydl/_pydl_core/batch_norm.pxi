@@ -1,14 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_batch_norm_forward(int dtype, idx n, idx c, idx size, double eps, int relu, const void *x, const void *w,
-                                const void *b, const void *residual, void *y, void *mean, void *rstd)
-    int pydl_batch_norm_inference(int dtype, idx n, idx c, idx size, double eps, int relu, const void *x,
-                                  const void *mean, const void *var, const void *w, const void *b, const void *residual,
-                                  void *y)
-    int pydl_batch_norm_backward(int dtype, idx n, idx c, idx size, int training, const void *dy, const void *x,
-                                 const void *mean, const void *rstd, const void *w, const void *y, void *dx, void *dw,
-                                 void *db, void *dresidual)
-
-
 def batch_norm_forward(x, weight=None, bias=None, residual=None, *, double eps, bint relu, out):
     x, weight, bias, residual = contiguous(x), contiguous(weight), contiguous(bias), contiguous(residual)
     cdef idx n = x.shape[0], c = x.shape[1], size = count_of(x.shape[2:])

@@ -1,10 +1,5 @@
 from libc.stdlib cimport free, malloc
 
-cdef extern from "pydl.h" nogil:
-    int pydl_concatenate_forward(int dtype, idx outer, idx count, const idx *widths, const void *const *arrays, void *y)
-    int pydl_concatenate_backward(int dtype, idx outer, idx count, const idx *widths, const void *dy, void *const *arrays)
-
-
 cdef idx product(tuple sizes) except -1:
     cdef idx total = 1
     for size in sizes:

@@ -1,13 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_conv2d_forward(int dtype, const conv2d_shape *s, const void *x, const void *w, const void *b,
-                            const void *residual, int relu, weight_form form, void *y)
-    int pydl_conv2d_weight_form(int dtype, const conv2d_shape *s, weight_form *form, idx *size)
-    int pydl_conv2d_pack_weight(int dtype, const conv2d_shape *s, weight_form form, const void *w, void *packed)
-    int pydl_conv2d_backward_input(int dtype, const conv2d_shape *s, const void *dy, const void *w, void *dx)
-    int pydl_conv2d_backward_weight(int dtype, const conv2d_shape *s, const void *dy, const void *x, void *dw)
-    int pydl_conv2d_backward_bias(int dtype, idx n, idx oc, idx pixels, const void *dy, void *db)
-
-
 cdef dict ALGORITHMS = {"auto": 0, "direct": 1, "winograd": 2}
 
 

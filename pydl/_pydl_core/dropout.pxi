@@ -1,11 +1,3 @@
-from libc.stdint cimport uint8_t, uint64_t
-
-cdef extern from "pydl.h" nogil:
-    int pydl_dropout_forward(int dtype, idx n, double p_drop, uint64_t key, const void *x, void *y,
-                             uint8_t *mask)
-    int pydl_dropout_backward(int dtype, idx n, double p_drop, const void *dy, const uint8_t *mask, void *dx)
-
-
 def dropout_forward(x, double p_drop, rng):
     cdef uint64_t key = int(rng.integers(0, 2**64, dtype=numpy.uint64))
     x = contiguous(x)

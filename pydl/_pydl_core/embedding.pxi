@@ -1,9 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_embedding_forward(int dtype, idx n, idx rows, idx d, const int64_t *indices, const void *w, void *y)
-    int pydl_embedding_backward(int dtype, idx n, idx rows, idx d, const void *dy, const int64_t *indices,
-                                int64_t padding, void *dw)
-
-
 def embedding_forward(indices, weight):
     indices, weight = integers64(indices), contiguous(weight)
     cdef idx n = indices.size, rows = weight.shape[0], d = weight.shape[1]

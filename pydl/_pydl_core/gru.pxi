@@ -1,13 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_gru_forward(int dtype, const recurrent_shape *s, int reset_after, const void *x, const void *h0,
-                         const void *w_ih, const void *w_hh, const void *b_ih, const void *b_hh, void *y, void *h_n,
-                         void *gates, void *hidden)
-    int pydl_gru_backward(int dtype, const recurrent_shape *s, int reset_after, const void *dy, const void *dh_n,
-                          const void *x, const void *h0, const void *w_ih, const void *w_hh, const void *y,
-                          const void *gates, const void *hidden, void *dx, void *dh0, void *dw_ih, void *dw_hh,
-                          void *db_ih, void *db_hh)
-
-
 def gru_forward(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, *, bint reset_after=True, reverse=False, lengths=None, save=True):
     x, h0, w_ih, w_hh, b_ih, b_hh = contiguous(x), contiguous(h0), contiguous(w_ih), contiguous(w_hh), contiguous(b_ih), contiguous(b_hh)
     cdef recurrent_shape s = sequence(x, w_hh, reverse, lengths)

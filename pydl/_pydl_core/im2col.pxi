@@ -1,8 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_im2col(int dtype, const conv2d_shape *s, const void *x, void *cols)
-    int pydl_col2im(int dtype, const conv2d_shape *s, const void *cols, void *x)
-
-
 cdef conv2d_shape patch_shape(tuple image_shape, tuple kernel_size, tuple stride, tuple padding, tuple dilation):
     cdef conv2d_shape s
     s.n, s.c, s.h, s.w = image_shape

@@ -1,10 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_layer_norm_forward(int dtype, idx rows, idx size, double eps, const void *x, const void *w, const void *b,
-                                void *y, void *mean, void *rstd)
-    int pydl_layer_norm_backward(int dtype, idx rows, idx size, const void *dy, const void *x, const void *mean,
-                                 const void *rstd, const void *w, void *dx, void *dw, void *db)
-
-
 def layer_norm_forward(x, weight=None, bias=None, *, int normalized_ndim, double eps, out):
     x, weight, bias = contiguous(x), contiguous(weight), contiguous(bias)
     leading = x.shape[:x.ndim - normalized_ndim]

@@ -1,11 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_linear_forward(int dtype, idx n, idx in_, idx out, const void *x, const void *w, const void *b,
-                            int relu, void *y)
-    int pydl_linear_backward_input(int dtype, idx n, idx in_, idx out, const void *dy, const void *w, void *dx)
-    int pydl_linear_backward_weight(int dtype, idx n, idx in_, idx out, const void *dy, const void *x, void *dw)
-    int pydl_linear_backward_bias(int dtype, idx n, idx out, const void *dy, void *db)
-
-
 def linear_forward(x, w, b=None, *, bint relu=False):
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
     cdef idx n = x.shape[0], in_ = x.shape[1], out = w.shape[0]

@@ -1,10 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_local_response_norm_forward(int dtype, idx n, idx c, idx inner, idx size, double alpha, double beta, double k,
-                                         const void *x, void *y, void *scale)
-    int pydl_local_response_norm_backward(int dtype, idx n, idx c, idx inner, idx size, double alpha, double beta,
-                                          const void *dy, const void *x, const void *scale, void *dx)
-
-
 def local_response_norm_forward(x, idx size, *, double alpha, double beta, double k, bint save):
     x = contiguous(x)
     y = new_array(x.shape, x.dtype)

@@ -1,13 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_lstm_forward(int dtype, const recurrent_shape *s, const void *x, const void *h0, const void *c0,
-                          const void *w_ih, const void *w_hh, const void *b, void *y, void *h_n, void *c_n, void *gates,
-                          void *cells)
-    int pydl_lstm_backward(int dtype, const recurrent_shape *s, const void *dy, const void *dh_n, const void *dc_n,
-                           const void *x, const void *h0, const void *c0, const void *w_ih, const void *w_hh,
-                           const void *y, const void *gates, const void *cells, void *dx, void *dh0, void *dc0,
-                           void *dw_ih, void *dw_hh, void *db)
-
-
 def lstm_forward(x, h0, c0, w_ih, w_hh, b=None, *, reverse=False, lengths=None, save=True):
     x, h0, c0, w_ih, w_hh, b = contiguous(x), contiguous(h0), contiguous(c0), contiguous(w_ih), contiguous(w_hh), contiguous(b)
     cdef recurrent_shape s = sequence(x, w_hh, reverse, lengths)

@@ -1,8 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_matmul(int dtype, idx batch, idx m, idx n, idx k, const void *a, strides a_strides, idx a_batch,
-                    const void *b, strides b_strides, idx b_batch, void *c)
-
-
 def matmul(a, b, *, out=None):
     cdef int dtype = code_of(a)
     cdef Py_ssize_t size = 8 if dtype else 4

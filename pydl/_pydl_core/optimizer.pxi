@@ -1,13 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_sgd_step(int dtype, idx n, void *p, const void *g, void *v, double lr, double momentum, double dampening,
-                      double weight_decay, int nesterov, int initialize)
-    int pydl_adam_step(int dtype, idx n, void *p, const void *g, void *m, void *v, idx step, double lr, double beta1,
-                       double beta2, double eps, double weight_decay, int decoupled)
-    int pydl_rmsprop_step(int dtype, idx n, void *p, const void *g, void *s, void *v, void *a, double lr, double alpha,
-                          double eps, double weight_decay, double momentum)
-    int pydl_adagrad_step(int dtype, idx n, void *p, const void *g, void *s, double lr, double eps, double weight_decay)
-
-
 def sgd_step(param, grad, velocity, *, double lr, double momentum, double dampening, double weight_decay,
              bint nesterov, bint initialize):
     grad = contiguous(grad)

@@ -1,17 +1,3 @@
-from libc.stdint cimport int32_t
-
-cdef extern from "pydl.h" nogil:
-    int pydl_max_pool2d_forward(int dtype, const pool2d_shape *s, const void *x, void *y, int32_t *argmax)
-    int pydl_max_pool2d_backward(int dtype, idx planes, idx out_size, idx in_size, const void *dy, const int32_t *argmax,
-                                 void *dx)
-    int pydl_avg_pool2d_forward(int dtype, const pool2d_shape *s, int include_pad, const void *x, void *y)
-    int pydl_avg_pool2d_backward(int dtype, const pool2d_shape *s, int include_pad, const void *dy, void *dx)
-    int pydl_global_avg_pool2d_forward(int dtype, idx planes, idx size, const void *x, void *y)
-    int pydl_global_avg_pool2d_backward(int dtype, idx planes, idx size, const void *dy, void *dx)
-    int pydl_adaptive_avg_pool2d_forward(int dtype, idx planes, idx h, idx w, idx oh, idx ow, const void *x, void *y)
-    int pydl_adaptive_avg_pool2d_backward(int dtype, idx planes, idx h, idx w, idx oh, idx ow, const void *dy, void *dx)
-
-
 cdef pool2d_shape pooled(tuple x_shape, tuple kernel_size, tuple stride, tuple padding, tuple dilation, bint ceil_mode):
     from pydl.kernels.shapes import pool_positions
     cdef pool2d_shape s

@@ -1,11 +1,3 @@
-cdef extern from "pydl.h" nogil:
-    int pydl_rnn_forward(int dtype, const recurrent_shape *s, int relu, const void *x, const void *h0, const void *w_ih,
-                         const void *w_hh, const void *b, void *y, void *h_n)
-    int pydl_rnn_backward(int dtype, const recurrent_shape *s, int relu, const void *dy, const void *dh_n, const void *x,
-                          const void *h0, const void *w_ih, const void *w_hh, const void *y, void *dx, void *dh0,
-                          void *dw_ih, void *dw_hh, void *db)
-
-
 cdef recurrent_shape sequence(x, w_hh, bint reverse, lengths):
     """The caller keeps lengths alive."""
     cdef recurrent_shape s

@@ -1,18 +1,3 @@
-from libc.stdint cimport int64_t
-
-cdef extern from "pydl.h" nogil:
-    int pydl_softmax_forward(dtype_code dtype, idx outer, idx c, idx inner, const void *x, void *y)
-    int pydl_softmax_backward(dtype_code dtype, idx outer, idx c, idx inner, const void *dy, const void *y,
-                                  void *dx)
-    int pydl_log_softmax_forward(dtype_code dtype, idx outer, idx c, idx inner, const void *x, void *y)
-    int pydl_log_softmax_backward(dtype_code dtype, idx outer, idx c, idx inner, const void *dy, const void *y,
-                                      void *dx)
-    int pydl_softmax_cross_entropy_forward(dtype_code dtype, idx rows, idx c, const void *logits, const int64_t *labels,
-                                           const void *targets, int has_ignore, int64_t ignore, void *loss, void *probs)
-    int pydl_softmax_cross_entropy_backward(dtype_code dtype, idx rows, idx c, const void *dloss, const void *probs,
-                                            const int64_t *labels, const void *targets, int has_ignore,
-                                            int64_t ignore, void *dlogits)
-
 ctypedef int (*axis_forward_of)(dtype_code, idx, idx, idx, const void *, void *) noexcept nogil
 ctypedef int (*axis_backward_of)(dtype_code, idx, idx, idx, const void *, const void *, void *) noexcept nogil
 

@@ -51,7 +51,7 @@ class _DenseBlock(nn.ModuleDict):
             self[f"denselayer{i + 1}"] = _DenseLayer(width, growth_rate, bn_size, drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) == 1 and not is_grad_enabled():
+        if len(x) == 1 and self._hooks is None and not is_grad_enabled():
             return self._in_place(x)
         for layer in self.values():
             x = F.cat([x, layer(x)], 1)
