@@ -137,10 +137,11 @@ def compare(
             seconds[1].append(end - start)
     before, after = (1e3 * statistics.median(s) for s in seconds)
     ratio = statistics.median(a / b for a, b in zip(*seconds, strict=True))
-    print(f"{make.__name__}, dtype={dtype}: {before:.1f} -> {after:.2f} ms a step, {ratio:.1f} times as fast")
+    times = f"{before:.1f} -> {after:.2f} ms a step, {ratio:.1f} times as fast"
+    print(f"    {make.__name__}, dtype={dtype}: {times}")
     for label in watches[0].seconds:
         a, b = (1e3 * watch.seconds[label] / rounds for watch in watches)
-        print(f"    {label:24} {a:8.2f} -> {b:7.2f} ms  {a / b:6.1f}")
+        print(f"        {label:24} {a:8.2f} -> {b:7.2f} ms  {a / b:6.1f}")
 
 
 def main() -> None:

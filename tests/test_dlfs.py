@@ -1,4 +1,4 @@
-"""`pydl.integrations.dlfs`: the books' layers, functions and optimizers give what they gave before."""
+"""`pydl.integrations.dlfs`: layers, functions and optimizers give what they gave before."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_pooling_whose_size_ignores_pad_is_an_error_as_in_the_book():
     x = normal(1, 1, 4, 4)
     with pytest.raises(ValueError):
         pooling.forward(x)
-    with dlfs.patch(one_layers), pytest.raises(ValueError, match=r"pad: expected .*\(2, 2\), got 1"):
+    with dlfs.patch(one_layers), pytest.raises(ValueError, match=r"pad: expected .* got 1"):
         pooling.forward(x)
 
 
@@ -418,7 +418,7 @@ def test_what_is_not_the_books_is_refused():
 def test_backward_without_a_forward_since_the_patch():
     pooling = one_layers.Pooling(2, 2)
     y = pooling.forward(normal(1, 1, 4, 4))
-    with dlfs.patch(one_layers), pytest.raises(RuntimeError, match="Pooling.backward: expected a f"):
+    with dlfs.patch(one_layers), pytest.raises(RuntimeError, match="Pooling.backward: expected"):
         pooling.backward(y)
 
 

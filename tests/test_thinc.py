@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 
 thinc = pytest.importorskip("thinc.api", reason="needs thinc")
 
-from pydl.integrations.thinc import PydlOps
+from pydl.integrations.thinc import PydlOps  # noqa: E402
 
 DTYPES = [np.float32, np.float64]
 PLAIN, OURS = thinc.NumpyOps(), PydlOps()
@@ -53,9 +56,12 @@ def test_gemm_refuses_what_thinc_refuses():
 @pytest.mark.parametrize("inplace", [False, True])
 def test_elementwise(inplace, dtype):
     x, dy = 30 * normal(5, 9, dtype=dtype), normal(5, 9, dtype=dtype, seed=1)
+    x[0, 0] = 0
     y = PLAIN.swish(x)
-    for name, arguments in [("sigmoid", (x,)), ("swish", (x,)), ("backprop_swish", (dy, x, y))]:
-        given = [a.copy() for a in arguments]
+    calls = [("relu", (x,)), ("backprop_relu", (dy, x)), ("sigmoid", (x,)), ("swish", (x,)),
+             ("backprop_swish", (dy, x, y)), ("sigmoid", (x.T,)), ("relu", (x[:, ::2],))]
+    for name, arguments in calls:
+        given = [a.copy(order="K") if a.base is None else a.copy().T.copy().T for a in arguments]
         expected = getattr(PLAIN, name)(*(a.copy() for a in arguments))
         actual = getattr(OURS, name)(*given, inplace=inplace)
         close(actual, expected, floor=3e-7)  # thinc clips the argument of exp to ±20
@@ -104,3 +110,12 @@ def test_the_entry_point_names_the_class():
     assert line is not None
     assert line.groups() == (PydlOps.__module__, PydlOps.__name__)
     assert thinc.get_ops("numpy").name == "numpy"
+
+
+@pytest.mark.skipif(
+    "pydl" not in entry_points(group="thinc_ops").names, reason="pydl is not installed"
+)
+def test_thinc_finds_the_ops_by_their_name():
+    code = "from thinc.api import get_ops; print(type(get_ops('pydl')).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "PydlOps", done.stderr

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
+from pydl.integrations.promotion import common
 
 __all__ = [
     "affine_backward",
@@ -51,15 +52,6 @@ Arrays = tuple[np.ndarray, ...]
 Cache = tuple[Any, ...]
 
 
-def _common(*values: Any) -> list[np.ndarray]:
-    """The values as arrays of the dtype in which NumPy would compute with all of them."""
-    arrays = [np.asarray(value) for value in values]
-    dtype = np.result_type(*arrays)
-    if dtype.kind in "biu":
-        dtype = np.dtype(np.float64)
-    return [array.astype(dtype, copy=False) for array in arrays]
-
-
 # im2col_cython.pyx
 
 
@@ -71,7 +63,7 @@ def im2col_cython(
     The row is (c FH + i) FW + j. (The assignment has FH in place of FW there, the same for the
     square fields that it uses.)
     """
-    (x,) = _common(x)
+    (x,) = common(x)
     cols = kernels.im2col(x, (field_height, field_width), stride=stride, padding=padding)
     return np.ascontiguousarray(cols.transpose(1, 2, 0)).reshape(cols.shape[1], -1)
 
@@ -88,10 +80,8 @@ def col2im_cython(
     stride: int,
 ) -> np.ndarray:
     """Sum of the columns of `im2col_cython` at their places: (C*FH*FW, OH*OW*N) -> (N,C,H,W)."""
-    (cols,) = _common(cols)
-    oh = kernels.conv_output_size(H, field_height, stride, padding)
-    ow = kernels.conv_output_size(W, field_width, stride, padding)
-    images = cols.reshape(C * field_height * field_width, oh * ow, N).transpose(2, 0, 1)
+    (cols,) = common(cols)
+    images = cols.reshape(C * field_height * field_width, -1, N).transpose(2, 0, 1)
     return kernels.col2im(
         images, (N, C, H, W), (field_height, field_width), stride=stride, padding=padding
     )
@@ -101,7 +91,7 @@ def col2im_6d_cython(
     cols: np.ndarray, N: int, C: int, H: int, W: int, HH: int, WW: int, pad: int, stride: int
 ) -> np.ndarray:
     """Sum of patches: (C,HH,WW,N,OH,OW) -> (N,C,H,W), HH and WW being the filter's size."""
-    (cols,) = _common(cols)
+    (cols,) = common(cols)
     images = cols.transpose(3, 0, 1, 2, 4, 5).reshape(N, C * HH * WW, -1)
     return kernels.col2im(images, (N, C, H, W), (HH, WW), stride=stride, padding=pad)
 
@@ -119,7 +109,7 @@ def conv_forward_fast(
 def conv_backward_fast(dout: np.ndarray, cache: Cache) -> Arrays:
     """dout (N,F,OH,OW) -> dx, dw, db."""
     x, w, stride, pad, y = cache
-    dy, x, w = _common(dout, x, w)
+    dy, x, w = common(dout, x, w)
     if y is not None:
         dy = kernels.relu_backward(dy, y.astype(dy.dtype, copy=False))
     geometry: Any = {"stride": stride, "padding": pad}
@@ -133,7 +123,7 @@ def conv_backward_fast(dout: np.ndarray, cache: Cache) -> Arrays:
 def _conv_forward(
     x: Any, w: Any, b: Any, conv_param: Mapping[str, int], relu: bool
 ) -> tuple[np.ndarray, Cache]:
-    x, w, b = _common(x, w, b)
+    x, w, b = common(x, w, b)
     stride, pad = conv_param["stride"], conv_param["pad"]
     y = kernels.conv2d_forward(x, w, b, stride=stride, padding=pad, relu=relu)
     return y, (x, w, stride, pad, y if relu else None)
@@ -143,7 +133,7 @@ def max_pool_forward_fast(
     x: np.ndarray, pool_param: Mapping[str, int]
 ) -> tuple[np.ndarray, Cache]:
     """x (N,C,H,W), pool_param with "pool_height", "pool_width", "stride" -> (N,C,OH,OW)."""
-    (x,) = _common(x)
+    (x,) = common(x)
     size = pool_param["pool_height"], pool_param["pool_width"]
     y, argmax = kernels.max_pool2d_forward(x, size, stride=pool_param["stride"])
     return y, (argmax, x.shape)
@@ -154,7 +144,7 @@ def max_pool_backward_fast(dout: np.ndarray, cache: Cache) -> np.ndarray:
 
     (The assignment's code for windows that tile the image gives equal maxima equal shares.)
     """
-    return kernels.max_pool2d_backward(*_common(dout), *cache)
+    return kernels.max_pool2d_backward(*common(dout), *cache)
 
 
 # layer_utils.py and the layers that it combines
@@ -162,7 +152,7 @@ def max_pool_backward_fast(dout: np.ndarray, cache: Cache) -> np.ndarray:
 
 def affine_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Cache]:
     """x (N, ...) of D numbers a row, w (D,M), b (M,) -> (N,M)."""
-    rows, weights, bias = _common(np.asarray(x).reshape(len(x), -1), w, b)
+    rows, weights, bias = common(np.asarray(x).reshape(len(x), -1), w, b)
     y = kernels.matmul(rows, weights)
     y += bias
     return y, (np.asarray(x), w, b)
@@ -171,7 +161,7 @@ def affine_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> tuple[np.ndar
 def affine_backward(dout: np.ndarray, cache: Cache) -> Arrays:
     """dout (N,M) -> dx of x's shape, dw, db."""
     x, w, _ = cache
-    dy, rows, w = _common(dout, x.reshape(len(x), -1), w)
+    dy, rows, w = common(dout, x.reshape(len(x), -1), w)
     return (
         kernels.matmul(dy, w.T).reshape(x.shape),
         kernels.matmul(rows.T, dy),
@@ -181,13 +171,13 @@ def affine_backward(dout: np.ndarray, cache: Cache) -> Arrays:
 
 def relu_forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """max(x, 0), and x as cache."""
-    (x,) = _common(x)
+    (x,) = common(x)
     return kernels.relu_forward(x), x
 
 
 def relu_backward(dout: np.ndarray, cache: np.ndarray) -> np.ndarray:
     """dout where x > 0, 0 elsewhere."""
-    dy, x = _common(dout, cache)
+    dy, x = common(dout, cache)
     return kernels.relu_backward(dy, x)
 
 
@@ -253,7 +243,7 @@ def conv_bn_relu_forward(
     if mode not in ("train", "test"):
         raise ValueError(f"bn_param: expected mode train or test, got {mode!r}")
     a, conv = conv_forward_fast(x, w, b, conv_param)
-    a, gamma, beta = _common(a, gamma, beta)
+    a, gamma, beta = common(a, gamma, beta)
     eps, momentum = bn_param.get("eps", 1e-5), bn_param.get("momentum", 0.9)
     old_mean = bn_param.setdefault("running_mean", np.zeros(a.shape[1], a.dtype))
     old_var = bn_param.setdefault("running_var", np.zeros(a.shape[1], a.dtype))
@@ -319,7 +309,7 @@ def lstm_backward(dh: np.ndarray, cache: Cache) -> Arrays:
 
 
 def _recurrent(x: Any, h0: Any, wx: Any, wh: Any, b: Any) -> list[np.ndarray]:
-    x, h0, wx, wh, b = _common(x, h0, wx, wh, b)
+    x, h0, wx, wh, b = common(x, h0, wx, wh, b)
     return [np.ascontiguousarray(x.transpose(1, 0, 2)), h0, wx.T, wh.T, b]
 
 
@@ -339,10 +329,10 @@ def _time_first(dh: np.ndarray, like: np.ndarray) -> np.ndarray:
 
 def word_embedding_forward(x: np.ndarray, W: np.ndarray) -> tuple[np.ndarray, Cache]:
     """Rows of W (V,D) by index: x (N,T) -> (N,T,D)."""
-    (table,) = _common(W)
+    (table,) = common(W)
     return kernels.embedding_forward(x, table), (x, len(table))
 
 
 def word_embedding_backward(dout: np.ndarray, cache: Cache) -> np.ndarray:
     """dout (N,T,D) -> dW (V,D)."""
-    return kernels.embedding_backward(*_common(dout), *cache)
+    return kernels.embedding_backward(*common(dout), *cache)

@@ -1,9 +1,9 @@
 """Faster code for the books "Deep Learning from Scratch" 1 and 2, in place.
 
 `patch` replaces the methods of the books' classes (``common.layers``, ``common.time_layers``,
-``common.optimizer``) and the functions ``im2col`` and ``col2im`` (``common.util``) by pydl's kernels.
-Scripts, parameters, gradients and saved weights stay as they are; results, of the same dtypes as
-before, differ by rounding only.
+``common.optimizer``) and the functions ``im2col`` and ``col2im`` (``common.util``) by pydl's
+kernels. Scripts, parameters, gradients and saved weights stay as they are; results, of the same
+dtypes as before, differ by rounding only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
+from pydl.integrations.promotion import common
 
 __all__ = ["Patch", "col2im", "im2col", "patch"]
 
@@ -36,7 +37,8 @@ def patch(*modules: ModuleType, leave: Collection[str] = (), dtype: Any = None) 
     """Replace what pydl has faster in modules of the books; at once, until `Patch.undo`.
 
     The methods of a class are replaced, so that modules which imported the class, and layers which
-    exist already, follow. A function is replaced in every loaded module that holds it.
+    exist already, follow. A function is replaced in every loaded module that holds it; one that is
+    imported while the patch holds keeps pydl's function after `Patch.undo`.
 
     Parameters
     ----------
@@ -53,8 +55,8 @@ def patch(*modules: ModuleType, leave: Collection[str] = (), dtype: Any = None) 
     Raises
     ------
     TypeError
-        A module is none, dtype is not float32 or float64, or a class or function has the name of one in the books, but takes other
-        arguments; nothing is replaced then.
+        A module is none, dtype is not float32 or float64, or a class or function has the name of
+        one in the books, but takes other arguments; nothing is replaced then.
     ValueError
         A module has nothing to replace.
     """
@@ -148,15 +150,8 @@ def col2im(
 
 
 def _common(*values: Any, least: Any = None) -> list[np.ndarray]:
-    """The values as arrays of the dtype in which NumPy would compute with all of them.
-
-    `least` is another operand's dtype. The dtype of the patch goes before all.
-    """
-    arrays = [np.asarray(value) for value in values]
-    dtype = _dtype or np.result_type(*arrays, *([] if least is None else [least]))
-    if dtype.kind in "biu":
-        dtype = np.dtype(np.float64)
-    return [array.astype(dtype, copy=False) for array in arrays]
+    """The values in the dtype that NumPy would compute in, or in that of the patch."""
+    return common(*values, least=least, dtype=_dtype)
 
 
 def _vector(b: np.ndarray, size: int) -> np.ndarray:
@@ -427,7 +422,7 @@ def _time_affine_backward(self: Any, dout: np.ndarray) -> np.ndarray:
 
 
 def _time_softmax_loss_forward(self: Any, xs: np.ndarray, ts: np.ndarray) -> Any:
-    """The mean of -log y over the labels ts (N,T) that are not ignore_label; (N,T,V) one-hot too."""
+    """The mean of -log y over the labels (N,T) that are not ignore_label; one-hot (N,T,V) too."""
     n, t, v = xs.shape
     if ts.ndim == 3:
         ts = ts.argmax(axis=2)
@@ -445,8 +440,8 @@ def _time_softmax_loss_backward(self: Any, dout: float = 1) -> np.ndarray:
     return kernels.softmax_cross_entropy_backward(share, ys, labels).reshape(shape)
 
 
-# Recurrent layers of book 2: (N,T,D), weights (D, gates H) and (H, gates H). A gate is a place in the
-# books' columns and a sign; the tuples list them in the kernels' order of rows.
+# Recurrent layers of book 2: (N,T,D), weights (D, gates H) and (H, gates H). A gate is a place in
+# the book's columns and a sign; the tuples list them in the kernels' order of rows.
 
 Gates = tuple[tuple[int, int], ...]
 _RNN: Gates = ((0, 1),)
@@ -673,7 +668,7 @@ def _plan(module: ModuleType, leave: Collection[str]) -> list[tuple[Any, str, Me
         elif isinstance(value, type) and name in _OPTIMIZERS:
             arguments, wrap = _OPTIMIZERS[name]
             _check_arguments(name, value.__init__, arguments, skip=1)  # type: ignore[misc]
-            plan.append((value, "update", wrap(value.update)))
+            plan.append((value, "update", wrap(getattr(value, "update"))))  # noqa: B009
         elif inspect.isfunction(value) and name in _FUNCTIONS:
             arguments, function = _FUNCTIONS[name]
             _check_arguments(name, value, arguments)

@@ -157,8 +157,8 @@ class PydlClassifier(ClassifierMixin, _Estimator):
     learning_rate, weight_decay : float
         Of Adam.
     early_stopping : bool
-        Keep `validation_fraction` of the samples apart (each class's share of them for labels), stop
-        by their loss, and restore the best epoch. Otherwise the training loss decides.
+        Keep `validation_fraction` of the samples apart (of each class, for labels), stop by their
+        loss, and restore the best epoch. Otherwise the training loss decides.
     validation_fraction : float between 0 and 1
     n_iter_no_change, tol : int, float
         Stop after so many epochs in which the loss has not fallen by more than tol.
@@ -277,8 +277,8 @@ class PydlRegressor(RegressorMixin, _Estimator):
 def _perceptron(
     inputs: int, hidden: int | tuple[int, ...], outputs: int, dtype: Any
 ) -> nn.Module:
-    widths = [hidden] if isinstance(hidden, Integral) else list(hidden)
-    if not all(isinstance(w, Integral) and w >= 1 for w in widths):
+    widths: Any = [hidden] if isinstance(hidden, Integral) else hidden
+    if not all(isinstance(width, Integral) and int(width) >= 1 for width in widths):
         raise ValueError(f"hidden_layer_sizes: expected integers of at least 1, got {hidden!r}")
     layers: list[nn.Module] = []
     for width in widths:

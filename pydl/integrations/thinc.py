@@ -1,14 +1,14 @@
 """pydl's kernels as an ``Ops`` of thinc, the library under spaCy.
 
-thinc never takes a third party's ops by itself. After ``pip install pydl-kernels`` it knows the name::
+thinc takes a third party's ops only when asked to. It knows the name once pydl is installed::
 
     from thinc.api import use_ops
     with use_ops("pydl"):
         ...
 
-`PydlOps` is thinc's NumpyOps but for the operations in which pydl was faster when measured: products,
-sigmoid, softmax, swish and their gradients. The LSTM stays thinc's: its parameters and padded
-sequences have another layout.
+`PydlOps` is thinc's NumpyOps but for the operations in which pydl was faster when measured:
+products, ReLU, sigmoid, swish, softmax and their gradients. The LSTM stays thinc's: its parameters
+and padded sequences have another layout.
 """
 
 from __future__ import annotations
@@ -48,11 +48,23 @@ class PydlOps(thinc.api.NumpyOps):  # type: ignore[misc]
             return super().gemm(x, y, out=out, trans1=trans1, trans2=trans2)
         return kernels.matmul(x.T if trans1 else x, y.T if trans2 else y, out=out)
 
+    def relu(self, X: Any, inplace: bool = False) -> Any:
+        """X where it is above 0."""
+        if not _ours(X):
+            return super().relu(X, inplace=inplace)
+        return _elementwise(kernels.relu_forward, X, inplace=inplace)
+
+    def backprop_relu(self, dY: Any, Y: Any, inplace: bool = False) -> Any:
+        """dY where Y is above 0."""
+        if not _ours(dY, Y):
+            return super().backprop_relu(dY, Y, inplace=inplace)
+        return _elementwise(kernels.relu_backward, dY, Y, inplace=inplace)
+
     def sigmoid(self, X: Any, *, inplace: bool = False) -> Any:
         """1 / (1 + exp(-X)); NumpyOps clips X to ±20, which is the same to 3e-9."""
         if not _ours(X):
             return super().sigmoid(X, inplace=inplace)
-        return _store(X, kernels.sigmoid_forward(X)) if inplace else kernels.sigmoid_forward(X)
+        return _elementwise(kernels.sigmoid_forward, X, inplace=inplace)
 
     def softmax(
         self, x: Any, *, inplace: bool = False, axis: int = -1, temperature: float = 1.0
@@ -76,16 +88,22 @@ class PydlOps(thinc.api.NumpyOps):  # type: ignore[misc]
         """X sigmoid(X)."""
         if not _ours(X):
             return super().swish(X, inplace=inplace)
-        return _store(X, kernels.silu_forward(X)) if inplace else kernels.silu_forward(X)
+        return _elementwise(kernels.silu_forward, X, inplace=inplace)
 
     def backprop_swish(self, dY: Any, X: Any, Y: Any, inplace: bool = False) -> Any:
         """dY times the derivative of X sigmoid(X)."""
         if not _ours(dY, X, Y):
             return super().backprop_swish(dY, X, Y, inplace=inplace)
-        dx = kernels.silu_backward(dY, X)
-        return _store(dY, dx) if inplace else dx
+        return _elementwise(kernels.silu_backward, dY, X, inplace=inplace)
 
 
-def _store(target: np.ndarray, result: np.ndarray) -> np.ndarray:
+def _elementwise(kernel: Any, *arrays: np.ndarray, inplace: bool) -> np.ndarray:
+    """The kernel's result, in the first of its arrays if `inplace`."""
+    target = arrays[0]
+    if inplace and target.flags.carray:
+        return kernel(*arrays, out=target)
+    result = kernel(*arrays)
+    if not inplace:
+        return result
     target[...] = result
     return target

@@ -1,6 +1,7 @@
 """Layers with forward and backward; gradients are the attributes dW, db, dgamma and dbeta."""
 
 import numpy as np
+
 from dlfs_style.one_util import col2im, im2col
 
 

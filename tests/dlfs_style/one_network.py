@@ -1,6 +1,7 @@
 """Convolution, ReLU, pooling, two affine layers: weights and biases in the dict params."""
 
 import numpy as np
+
 from dlfs_style.one_layers import Affine, Convolution, Pooling, Relu, SoftmaxWithLoss
 
 

@@ -1,6 +1,7 @@
 """A language model: embedding, LSTM that keeps its state, affine, softmax over the vocabulary."""
 
 import numpy as np
+
 from dlfs_style.two_time_layers import TimeAffine, TimeEmbedding, TimeLSTM, TimeSoftmaxWithLoss
 
 

@@ -1,6 +1,7 @@
 """Layers over sequences (N,T,...): one small layer per time, made anew in each forward."""
 
 import numpy as np
+
 from dlfs_style.two_layers import Embedding, softmax
 
 
