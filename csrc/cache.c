@@ -114,8 +114,8 @@ static void prepare(void)
     cache.ready = 1;
     const char *text = getenv("PYDL_CACHE_LIMIT");
     cache.memory = memory_limit();
-    const size_t eighth = cache.memory / 8, gibibyte = (size_t)1 << 30;
-    cache.stats.limit_bytes = text ? (size_t)strtoull(text, NULL, 10) : eighth < gibibyte ? eighth : gibibyte;
+    const size_t eighth = cache.memory / 8, most = (size_t)1 << 30;
+    cache.stats.limit_bytes = text ? (size_t)strtoull(text, NULL, 10) : eighth < most ? eighth : most;
     pydl_guard_fork();
 }
 
@@ -191,31 +191,34 @@ static block *idle_find(size_t need)
     return best;
 }
 
+/* The free block below a region's top, or NULL. */
+static block *top_idle(const region *of) { return of->last && of->last->free ? of->last : NULL; }
+
+/* How large a block at a region's top may be. */
+static size_t room_of(const region *of)
+{
+    return (size_t)(of->end - of->top) + (top_idle(of) ? of->last->size : 0);
+}
+
 /* A block at a region's top, of which a free one below is a part. */
 static block *grow(size_t need)
 {
-    for (region *home = cache.regions; home || (home = region_new(need)); home = home->next) {
-        block *last = home->last;
-        const size_t have = last && last->free ? last->size : 0;
-        if ((size_t)(home->end - home->top) + have < need) {
-            if (!home->next && !region_new(need))
-                return NULL;
-            continue;
-        }
-        if (have) {
-            idle_remove(last);
-        } else {
-            block *new = (block *)home->top;
-            *new = (block){.left = last, .home = home};
-            last = new;
-        }
-        home->top = (char *)last + need;
-        home->last = last;
-        last->size = need;
-        last->resident = 0;
-        return last;
+    region *home = cache.regions;
+    while (home && room_of(home) < need)
+        home = home->next;
+    if (!home && !(home = region_new(need)))
+        return NULL;
+    block *new = top_idle(home);
+    if (new) {
+        idle_remove(new);
+    } else {
+        new = (block *)home->top;
+        *new = (block){.left = home->last, .home = home};
     }
-    return NULL;
+    new->size = need;
+    new->resident = 0;
+    home->top = (char *)new + need;
+    return home->last = new;
 }
 
 /* A block of a region. size: with the header, whole pages */
@@ -284,7 +287,7 @@ static void release_all(void)
             drop(at);
         }
     for (region *home = cache.regions; home; home = home->next)
-        if (home->last && home->last->free) {
+        if (top_idle(home)) {
             block *last = home->last;
             idle_remove(last);
             home->top = (char *)last;

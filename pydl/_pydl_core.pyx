@@ -4,7 +4,7 @@
 from time import perf_counter
 
 import numpy
-from numpy import ascontiguousarray, ndarray
+from numpy import ndarray
 
 from cpython.buffer cimport (
     PyBUF_SIMPLE, PyBUF_STRIDED_RO, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
@@ -166,7 +166,11 @@ cdef inline int code_of(object array) except -1:
 
 cdef inline object contiguous(object array):
     """The array itself if it is C-contiguous, else a copy."""
-    return array if array is None or array.flags.c_contiguous else ascontiguousarray(array)
+    if array is None or array.flags.c_contiguous:
+        return array
+    copy = new_array(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 cdef inline void *address(object array) except? NULL:

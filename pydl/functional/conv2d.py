@@ -9,6 +9,7 @@ import numpy as np
 
 from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
+from pydl.runtime import empty
 
 from .shape import ndim_of, pad, raw, squeeze, unsqueeze
 
@@ -38,6 +39,9 @@ def _conv2d(
     def vjp(dy: Array) -> Gradients:
         if kept is not None:
             dy = kernels.relu_backward(dy, kept)
+        elif not dy.flags.c_contiguous:  # a part of a concatenation's: copied for all kernels here
+            dy, part = empty(dy.shape, dy.dtype), dy
+            dy[...] = part
         return (
             kernels.conv2d_backward_input(dy, w, x_shape, **options) if needs[0] else None,
             kernels.conv2d_backward_weight(dy, x, w_shape, **options) if needs[1] else None,
