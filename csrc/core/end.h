@@ -17,7 +17,7 @@
 #undef operand
 #undef tile
 #undef FINISH
-#undef FOR_ROWS_OF_TILE
+#undef FOR_VECTORS_OF_TILE
 #undef product
 #undef recurrence
 #undef input_gates

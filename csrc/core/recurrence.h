@@ -31,19 +31,22 @@ typedef struct {
 } FN(operand);
 #define operand FN(operand)
 
-/* The sums of some rows of the state and one vector of units, of which the first `count` exist:
- * those of row + i and gate g at sums[i*row_stride + g*gate_stride]. They may be overwritten. */
+/* The sums of some vectors of units, of which the first `count` exist. Vector i is of row + i*down
+ * of the state and of units from unit + i*across on; its sums for gate g are at
+ * sums[i*stride + g*gate_stride]. They may be overwritten. */
 typedef struct {
-    idx step, row, rows, unit, count;
+    idx step, row, unit, vectors, down, across, count;
     REAL *sums;
-    idx row_stride, gate_stride, next; /* the units of the next panel are so far from these */
+    idx stride, gate_stride, next; /* the units of the next panel are so far from these */
 } FN(tile);
 #define tile FN(tile)
 
-/* For the samples b of a tile's rows, and their sums */
-#define FOR_ROWS_OF_TILE                                                                      \
+/* For the vectors of a tile: the sample b, the first unit, and the sums */
+#define FOR_VECTORS_OF_TILE                                                                   \
     REAL *sums = of->sums;                                                                    \
-    for (idx b = of->row; b < of->row + of->rows; b++, sums += of->row_stride)
+    idx b = of->row, unit = of->unit;                                                         \
+    for (idx i_ = 0; i_ < of->vectors;                                                        \
+         i_++, b += of->down, unit += of->across, sums += of->stride)
 
 /* name(cell, tile) out of INLINE name_rows(cell, tile, count), compiled for whole vectors and
  * for parts. */
@@ -309,12 +312,11 @@ INLINE idx FN(tile_row)(const recurrence *r, idx tiles, idx number)
     return r->shape->b * number / tiles;
 }
 
-/* `depth` rows of a panel times the rows of a of the tiles [first, end) of so many. The panel
- * passes in blocks of its depth that stay in L1 for all the tiles; meanwhile each of these fetches
- * its part of the next block. */
+/* `depth` rows of a panel times the rows of a of so many tiles, tile i from row start[i] on. The
+ * panel passes in blocks of its depth that stay in L1 for all the tiles; meanwhile each of these
+ * fetches its part of the next block. */
 static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth,
-                               const REAL *panel, idx first, idx end, idx tiles, int add,
-                               REAL *sums)
+                               const REAL *panel, idx tiles, const idx *start, int add, REAL *sums)
 {
     const int vectors = w->gates * w->unit_vectors;
     const FN(tile_function) multiply = vectors == 2   ? FN(recurrent_tile_2)
@@ -322,15 +324,15 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
                                                       : FN(recurrent_tile_4);
     const idx width = vectors * VLEN, line = 64 / (idx)sizeof(REAL);
     const idx limit = FN(PANEL_BLOCK) / (width * (idx)sizeof(REAL));
-    const idx block = tiles > 1 ? FN(even_piece)(depth, limit, 4) : depth;
+    /* the same whoever does how many of the tiles, so that the sums are the same bits */
+    const idx block = FN(tile_count)(r, w) > 1 ? FN(even_piece)(depth, limit, 4) : depth;
     for (idx k = 0; k < depth; k += block) {
         const idx count = FN(min)(block, depth - k);
         const REAL *weights = panel + k * width;
         REAL *to = sums;
-        for (idx i = first; i < end; i++) {
-            const idx row = FN(tile_row)(r, tiles, i), rows = FN(tile_row)(r, tiles, i + 1) - row;
-            const REAL *ahead =
-                i - first < vectors ? weights + count * (width + (i - first) * line) : weights;
+        for (idx i = 0; i < tiles; i++) {
+            const idx row = start[i], rows = start[i + 1] - row;
+            const REAL *ahead = i < vectors ? weights + count * (width + i * line) : weights;
             if (FN(any_lives)(r->shape, a, row, rows))
                 multiply(rows, count, a->data + row * a->row + k, a->row, weights, ahead, add || k,
                          to);
@@ -358,6 +360,43 @@ static void FN(multiply_plain)(const product *w, const operand *a, idx row, idx 
         }
 }
 
+/* Hands the sums of some panels and rows to the cell: down the rows, or where memory is far along
+ * each row. */
+static void FN(finish_panels)(const recurrence *r, const product *w, idx step, idx row, idx rows,
+                              idx panel, idx panels, REAL *sums)
+{
+    const idx span = FN(panel_span)(w), width = w->gates * span;
+    if (r->strip == 1) {
+        tile of = {step, row, 0, rows, 1, 0, 0, sums, width, span, step % 2 ? -span : span};
+        for (idx v = 0; v < w->unit_vectors; v++, of.sums += VLEN) {
+            of.unit = panel * span + v * VLEN;
+            of.count = FN(min)(VLEN, w->units - of.unit);
+            if (of.count > 0)
+                w->finish(r->cell, &of);
+        }
+        return;
+    }
+    /* the vectors that lie evenly: those of one panel, or one of each */
+    const int each = w->unit_vectors == 1;
+    const idx vectors = each ? panels : w->unit_vectors, groups = each ? 1 : panels;
+    for (idx b = 0; b < rows; b++)
+        for (idx j = 0; j < groups; j++) {
+            const idx unit = (panel + j) * span, left = w->units - unit;
+            const idx whole = FN(min)(vectors, left / VLEN), stride = each ? rows * width : VLEN;
+            tile of = {step, row + b, unit, whole, 0, VLEN, VLEN, sums + (j * rows + b) * width,
+                       stride, span, 0};
+            if (whole > 0)
+                w->finish(r->cell, &of);
+            if (whole == vectors || left <= whole * VLEN)
+                continue;
+            of.unit += whole * VLEN;
+            of.sums += whole * stride;
+            of.vectors = 1;
+            of.count = left - whole * VLEN;
+            w->finish(r->cell, &of);
+        }
+}
+
 /* A member's share of one product of one step. */
 static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int member,
                               int members)
@@ -381,7 +420,10 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
         const idx count = FN(min)(r->strip, end - i), low = step % 2 ? first + end - i - count : i;
         for (idx from = first_tile, to; from < end_tile; from = to) {
             to = FN(min)(from + group, end_tile);
-            const idx row = FN(tile_row)(r, tiles, from), rows = FN(tile_row)(r, tiles, to) - row;
+            idx start[FN(GROUP_TILES) + 1];
+            for (idx n = from; n <= to; n++)
+                start[n - from] = FN(tile_row)(r, tiles, n);
+            const idx row = start[0], rows = start[to - from] - row;
             for (idx j = 0; j < count; j++) {
                 const idx panel = step % 2 ? low + count - 1 - j : low + j;
                 const REAL *weights = w->panels + panel * width * w->depth;
@@ -389,25 +431,14 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
                 if (w->plain && a.data)
                     FN(multiply_plain)(w, &a, row, rows, panel * span, of_panel);
                 else if (inputs)
-                    FN(multiply_panel)(r, w, &x, inputs, weights, from, to, tiles, 0, of_panel);
+                    FN(multiply_panel)(r, w, &x, inputs, weights, to - from, start, 0, of_panel);
                 if (a.data && !w->plain)
-                    FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * width, from,
-                                       to, tiles, inputs > 0, of_panel);
+                    FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * width,
+                                       to - from, start, inputs > 0, of_panel);
                 else if (!a.data)
                     memset(of_panel, 0, (size_t)(rows * width) * sizeof(REAL));
             }
-            const idx high = r->strip > 1 ? 1 : rows;
-            for (idx b = 0; b < rows; b += high)
-                for (idx j = 0; j < count; j++)
-                    for (idx v = 0; v < w->unit_vectors; v++) {
-                        const idx unit = (low + j) * span + v * VLEN;
-                        if (unit >= w->units)
-                            break;
-                        const tile of = {step, row + b, high, unit, FN(min)(VLEN, w->units - unit),
-                                         sums + (j * rows + b) * width + v * VLEN, width, span,
-                                         r->strip > 1 ? 0 : step % 2 ? -span : span};
-                        w->finish(r->cell, &of);
-                    }
+            FN(finish_panels)(r, w, step, row, rows, low, count, sums);
         }
     }
 }

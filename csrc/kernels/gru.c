@@ -65,16 +65,16 @@ INLINE void FN(gru_store)(const gru_cell *c, idx step, idx t, idx b, idx at, idx
 INLINE void FN(gru_finish_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
-    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, of->step);
-    const vec bias = FN(load_or_zero)(c->bias, unit, count);
-    FOR_ROWS_OF_TILE {
+    const idx h = c->s->h, t = FN(time_of)(c->s, of->step);
+    FOR_VECTORS_OF_TILE {
         const REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
         vec r = {0}, z = {0}, n = {0}, hidden = {0};
         const int alive = FN(lives)(c->s, t, b);
         if (alive) {
             r = FN(sigmoid)(FN(load_part)(gates, count, 0) + FN(load)(sums));
             z = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + of->gate_stride));
-            hidden = FN(load)(sums + 2 * of->gate_stride) + bias;
+            hidden = FN(load)(sums + 2 * of->gate_stride) +
+                FN(load_or_zero)(c->bias, unit, count);
             n = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + r * hidden);
         }
         FN(gru_store)(c, of->step, t, b, unit, count, alive, r, z, n, hidden);
@@ -86,8 +86,8 @@ FINISH(gru_finish)
 INLINE void FN(gru_finish_resets_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
-    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, of->step);
-    FOR_ROWS_OF_TILE {
+    const idx h = c->s->h, t = FN(time_of)(c->s, of->step);
+    FOR_VECTORS_OF_TILE {
         if (!FN(lives)(c->s, t, b))
             continue;
         REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
@@ -106,8 +106,8 @@ FINISH(gru_finish_resets)
 INLINE void FN(gru_finish_state_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
-    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, of->step);
-    FOR_ROWS_OF_TILE {
+    const idx h = c->s->h, t = FN(time_of)(c->s, of->step);
+    FOR_VECTORS_OF_TILE {
         const REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
         vec r = {0}, z = {0}, n = {0}, hidden = {0};
         const int alive = FN(lives)(c->s, t, b);
@@ -136,8 +136,8 @@ INLINE void FN(gru_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
     const gru_cell *c = cell;
     const pydl_recurrent_shape *s = c->s;
-    const idx unit = of->unit, h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
-    FOR_ROWS_OF_TILE {
+    const idx h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
+    FOR_VECTORS_OF_TILE {
         const idx of_y = FN(row_of)(s, t, b, h) + unit;
         REAL *state = c->dh + b * h + unit, *da = c->da + FN(row_of)(s, t, b, 3 * h) + unit;
         vec dh = FN(load_part)(state, count, 0) + FN(load)(sums);
@@ -185,10 +185,10 @@ INLINE void FN(gru_finish_resets_backward_rows)(void *cell, const tile *of, idx 
 {
     const gru_cell *c = cell;
     const pydl_recurrent_shape *s = c->s;
-    const idx unit = of->unit, h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
+    const idx h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
     if (of->step == s->t)
         return;
-    FOR_ROWS_OF_TILE {
+    FOR_VECTORS_OF_TILE {
         REAL *state = c->dh + b * h + unit;
         vec dr = {0}, reset = {0};
         if (FN(lives)(s, t, b)) {

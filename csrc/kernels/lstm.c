@@ -42,8 +42,8 @@ INLINE void FN(lstm_save)(const lstm_cell *l, REAL *p, idx count, vec v)
  * place of g's sums, o to that of its own. */
 INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
 {
-    const idx unit = of->unit, h = l->s->h, t = FN(time_of)(l->s, of->step);
-    FOR_ROWS_OF_TILE {
+    const idx h = l->s->h, t = FN(time_of)(l->s, of->step);
+    FOR_VECTORS_OF_TILE {
         const REAL *input = FN(input_row)(&l->input, l->s, t, b) + unit;
         REAL *state = l->c + b * h + unit;
         vec i = {0}, f = {0}, g = {0}, o = {0}, c = {0};
@@ -74,9 +74,9 @@ INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
 INLINE void FN(lstm_finish_rows)(void *cell, const tile *of, idx count)
 {
     const lstm_cell *l = cell;
-    const idx unit = of->unit, h = l->s->h, t = FN(time_of)(l->s, of->step);
+    const idx h = l->s->h, t = FN(time_of)(l->s, of->step);
     FN(lstm_cells_rows)(l, of, count);
-    FOR_ROWS_OF_TILE {
+    FOR_VECTORS_OF_TILE {
         const vec c = FN(load)(sums + 2 * of->gate_stride),
             y = FN(load)(sums + 3 * of->gate_stride) * FN(tanh)(c);
         const REAL *before = l->state[of->step % 2] + b * l->stride + unit;
@@ -134,8 +134,8 @@ INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
     const lstm_cell *l = cell;
     const pydl_recurrent_shape *s = l->s;
-    const idx unit = of->unit, h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
-    FOR_ROWS_OF_TILE {
+    const idx h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
+    FOR_VECTORS_OF_TILE {
         const idx of_y = FN(row_of)(s, t, b, h) + unit;
         REAL *state = l->dh + b * h + unit, *da = l->da + FN(row_of)(s, t, b, l->da_row) + unit;
         vec dh = FN(load_part)(state, count, 0) + FN(load)(sums);

@@ -6,7 +6,7 @@ typedef struct {
 #define matrix FN(matrix)
 
 enum {
-    FN(PACKED_A_BYTES) = 8 << 20, /* at most this much of a is packed at a time */
+    FN(PACKED_A_BYTES) = 16 << 20, /* at most this much of a is packed at a time */
     FN(BLOCK_ROWS) = 4 * FN(MC),  /* a block of c, a block of b and some panels of a share L2 */
     FN(PLAIN_COLUMNS) = 4 *
         NR,        /* rows of a are read where they are if they are used for so few columns */

@@ -25,8 +25,8 @@ static operand FN(rnn_state)(const void *cell, idx step)
 INLINE void FN(rnn_finish_rows)(void *cell, const tile *of, idx count)
 {
     const rnn_cell *c = cell;
-    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, of->step);
-    FOR_ROWS_OF_TILE {
+    const idx h = c->s->h, t = FN(time_of)(c->s, of->step);
+    FOR_VECTORS_OF_TILE {
         const vec before = FN(load_part)(c->state[of->step % 2] + b * c->stride + unit, count, 0);
         vec now = before, y = {0};
         if (FN(lives)(c->s, t, b)) {
@@ -80,8 +80,8 @@ static operand FN(rnn_gradient)(const void *cell, idx step)
 INLINE void FN(rnn_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
     const rnn_cell *c = cell;
-    const idx unit = of->unit, h = c->s->h, t = FN(time_of)(c->s, c->s->t - 1 - of->step);
-    FOR_ROWS_OF_TILE {
+    const idx h = c->s->h, t = FN(time_of)(c->s, c->s->t - 1 - of->step);
+    FOR_VECTORS_OF_TILE {
         const idx of_y = FN(row_of)(c->s, t, b, h) + unit;
         REAL *state = c->dh + b * h + unit;
         vec dh = FN(load_part)(state, count, 0) + FN(load)(sums), da = {0};
