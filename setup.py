@@ -1,12 +1,15 @@
 """The compiled extension; everything else is in pyproject.toml."""
 
+import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 if sys.platform == "win32":
     sys.exit(
@@ -60,6 +63,26 @@ def write_cython_declarations():
             path.write_text(text)
 
 
+class BuildInParallel(build_ext):
+    """Compiles the sources of an extension at the same time: each takes 10 to 30 seconds."""
+
+    def build_extension(self, ext):
+        """Build one extension; the compiler's calls for single files go to a pool."""
+        compile_all, compile_one = self.compiler.compile, self.compiler._compile
+
+        def compile_in_pool(*args, **kwargs):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                jobs = []
+                self.compiler._compile = lambda *one: jobs.append(pool.submit(compile_one, *one))
+                objects = compile_all(*args, **kwargs)
+                for job in jobs:
+                    job.result()
+            return objects
+
+        self.compiler.compile = compile_in_pool
+        super().build_extension(ext)
+
+
 write_cython_declarations()
 core = Extension(
     "pydl._pydl_core",
@@ -88,5 +111,6 @@ setup(
         [core],
         build_dir="build/cython",
         compiler_directives={"language_level": 3, "freethreading_compatible": True},
-    )
+    ),
+    cmdclass={"build_ext": BuildInParallel},
 )

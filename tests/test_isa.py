@@ -68,6 +68,7 @@ def object_code(tmp_path_factory):
         command = [
             *compiler,
             *compile_flags(),
+            "-O2",  # has the same instructions in less time
             "-fPIC",
             f"-I{CSRC}",
             "-c",
