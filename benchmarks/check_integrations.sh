@@ -29,6 +29,6 @@ cd "$work/run"
 import jax, numpy, pydl, torch
 print("torch", torch.__version__, "jax", jax.__version__, "numpy", numpy.__version__, "pydl", pydl.__file__)
 PY
-"$python" -m pytest -q -rs tests/test_torch_integration.py tests/test_jax_integration.py "tests/test_docs.py::test_examples_run[integrations]"
+"$python" -m pytest -q -rs tests/test_torch_integration.py tests/test_jax_integration.py "tests/test_docs.py::test_examples_run[docs/integrations.md]"
 (cd examples/jax_ffi && "$python" compare.py)
 "$python" benchmarks/integrations.py --quick
