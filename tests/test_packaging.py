@@ -112,16 +112,15 @@ def test_the_installed_header_is_the_core_s():
 
 
 def test_setup_stops_on_windows(monkeypatch):
-    cython, build, tools = (
-        types.ModuleType("Cython"),
-        types.ModuleType("Cython.Build"),
-        types.ModuleType("setuptools"),
-    )
+    names = "Cython", "Cython.Build", "setuptools", "setuptools.command.build_ext"
+    _, build, tools, command = modules = [types.ModuleType(name) for name in names]
     build.cythonize = tools.setup = tools.Extension = lambda *a, **k: pytest.fail(
         "setup.py went on"
     )
-    for name, module in {"Cython": cython, "Cython.Build": build, "setuptools": tools}.items():
+    command.build_ext = object
+    for name, module in zip(names, modules, strict=True):
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "setuptools.command", types.ModuleType("command"))
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(SystemExit, match="WSL"):
         runpy.run_path(str(ROOT / "setup.py"))
