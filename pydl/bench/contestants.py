@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
@@ -40,7 +41,7 @@ class Entry(NamedTuple):
     adapt: Callable[[Any], tuple[Any, ...]]
 
 
-class Library:
+class Library(ABC):
     """A contestant.
 
     Attributes
@@ -68,9 +69,9 @@ class Library:
         """Keep the library to this number of threads in a ``with`` block; Absent if it cannot."""
         return nullcontext()
 
+    @abstractmethod
     def prepare(self, case: Case, inputs: Inputs, threads: int) -> Entry | None:
         """The case on these inputs; None if the library has no such operation."""
-        raise NotImplementedError
 
 
 class Pydl(Library):

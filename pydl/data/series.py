@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -156,7 +157,7 @@ def forecast_errors(predicted: ArrayLike, actual: ArrayLike) -> ForecastErrors:
     return ForecastErrors(math.sqrt(np.mean(difference**2)), float(np.mean(np.abs(difference))))
 
 
-class _LinearScaler:
+class _LinearScaler(ABC):
     """y = (x - shift) / scale, per column. Fit it on the training part alone.
 
     shift and scale are numbers for a series (N,), arrays (C,) for (N,C); results have the dtype of
@@ -184,8 +185,9 @@ class _LinearScaler:
         self.shift, self.scale = shift, np.where(scale > 0, scale, 1.0)[()]
         return self
 
+    @abstractmethod
     def _measure(self, a: np.ndarray) -> tuple[Any, Any]:
-        raise NotImplementedError
+        """The shift and the scale of each column."""
 
     def transform(self, series: ArrayLike) -> np.ndarray:
         """Scale (..., ) values, or (..., C) of C columns."""
