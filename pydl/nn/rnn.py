@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 States = tuple[Tensor, ...]
 
 
-class _Base(Module):
+class _Base(Module, ABC):
     """What layers and cells share: sizes and weights, uniform in ±1 / sqrt(hidden_size)."""
 
     _gates = 1
@@ -67,11 +68,11 @@ class _Base(Module):
                 raise ValueError(f"hx, {name}: expected shape {shape}, got {state.shape}")
         return states
 
+    @abstractmethod
     def _run(
         self, x: Any, states: list[Any], weights: list[Any], reverse: bool, lengths: Any
     ) -> tuple[Tensor, ...]:
         """Run one layer in one direction over x (T,B,I): y (T,B,H) and the last states (B,H)."""
-        raise NotImplementedError
 
 
 class _Elman(_Base):
