@@ -123,7 +123,10 @@ class PydlBatchNorm2d(nn.BatchNorm2d):
 
 
 class _Stack:
-    """What PydlLSTM and PydlGRU share: layers and directions, layouts, packed sequences."""
+    """What PydlLSTM and PydlGRU share: layers and directions, layouts, packed sequences.
+
+    Not an abc.ABC: a layer of `torch.nn` could not change its class to one of another layout.
+    """
 
     def _direction(
         self, x: Tensor, states: list[Any], weights: list[Any], lengths: Any, reverse: bool,
