@@ -10,6 +10,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 if sys.platform == "win32":
     sys.exit(
@@ -83,6 +84,19 @@ class BuildInParallel(build_ext):
         super().build_extension(ext)
 
 
+class BuildWithLecture(build_py):
+    """Puts the scripts of the lecture into the package, where `pydl lecture` finds them."""
+
+    def run(self):
+        """Copy the package's modules, then the scripts; an editable install finds them itself."""
+        super().run()
+        if not self.editable_mode:
+            folder = Path(self.build_lib, "pydl/lecture")
+            self.mkpath(str(folder))
+            for script in sorted(glob("examples/lecture/*.py")):
+                self.copy_file(script, str(folder))
+
+
 write_cython_declarations()
 core = Extension(
     "pydl._pydl_core",
@@ -112,5 +126,5 @@ setup(
         build_dir="build/cython",
         compiler_directives={"language_level": 3, "freethreading_compatible": True},
     ),
-    cmdclass={"build_ext": BuildInParallel},
+    cmdclass={"build_ext": BuildInParallel, "build_py": BuildWithLecture},
 )

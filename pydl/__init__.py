@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pydl import models as models
     from pydl import nn as nn
     from pydl import optim as optim
+    from pydl import plot as plot
     from pydl import schedules as schedules
     from pydl import testing as testing
     from pydl import train as train
@@ -76,6 +77,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "plot",
     "schedules",
     "set_default_dtype",
     "set_num_threads",
@@ -90,7 +92,7 @@ __all__ = [
 ]
 
 _LOADED_WHEN_USED = {
-    "data", "graph", "io", "models", "nn", "optim", "schedules", "testing", "train",
+    "data", "graph", "io", "models", "nn", "optim", "plot", "schedules", "testing", "train",
     "train_images", "train_series", "train_text"}
 
 _when_imported("threadpoolctl", "pydl.integrations.threadpoolctl:register")

@@ -28,6 +28,7 @@ COMMANDS = {
     "train": Command("pydl.commands.train:main", "train a model of a text, a series or images"),
     "generate": Command("pydl.commands.generate:main", "let a trained model of a text write"),
     "classify": Command("pydl.commands.classify:main", "say what is on a picture"),
+    "lecture": Command("pydl.commands.lecture:main", "run the lecture's notebooks in the terminal"),
     "bench": Command("pydl.bench:main", "check and time every kernel"),
 }
 

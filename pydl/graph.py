@@ -86,6 +86,16 @@ class Drawing:
     def __repr__(self) -> str:
         return f"Drawing({len(self.vertices)} vertices, {len(self.edges)} edges)"
 
+    def figure(self) -> Any:
+        """The drawing as a matplotlib Figure, for `pydl.plot.show` and for pictures of one's own.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        return _plot(self)
+
     def save(self, path: str | os.PathLike[str], engine: str | None = None) -> None:
         """Write the drawing; the suffix says how: ``.dot``, ``.gv``, ``.svg``, ``.png``, ``.pdf``.
 
@@ -115,7 +125,8 @@ class Drawing:
             raise FileNotFoundError(f"path: no such folder: {target.resolve().parent}")
         dot = shutil.which("dot")
         if engine == "matplotlib" or (engine is None and dot is None):
-            _plot(self, target)
+            figure = self.figure()
+            figure.savefig(target, dpi=min(120.0, 30000 / max(figure.get_size_inches())))
             return
         if dot is None:
             raise FileNotFoundError(
@@ -610,7 +621,7 @@ def _extent(text: str) -> tuple[float, float]:
     return max(0.3, 0.082 * max(map(len, lines)) + 0.16), 0.155 * len(lines) + 0.12
 
 
-def _plot(drawing: Drawing, path: Path) -> None:
+def _plot(drawing: Drawing) -> Any:
     """Draw with matplotlib."""
     try:
         from matplotlib.figure import Figure
@@ -653,7 +664,7 @@ def _plot(drawing: Drawing, path: Path) -> None:
             (x - w + 0.05, y - h + 0.05), 2 * w - 0.1, 2 * h - 0.1, facecolor=_FILLS[vertex.kind],
             boxstyle="round,pad=0.05", edgecolor="0.3", linewidth=0.8, zorder=4))
         ax.text(x, y, vertex.label, fontsize=9, ha="center", va="center", zorder=5)
-    figure.savefig(path, dpi=min(120.0, 30000 / max(right - left, high - low)))
+    return figure
 
 
 Spot = tuple[float, float]

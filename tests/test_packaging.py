@@ -112,12 +112,13 @@ def test_the_installed_header_is_the_core_s():
 
 
 def test_setup_stops_on_windows(monkeypatch):
-    names = "Cython", "Cython.Build", "setuptools", "setuptools.command.build_ext"
-    _, build, tools, command = modules = [types.ModuleType(name) for name in names]
+    names = ("Cython", "Cython.Build", "setuptools", "setuptools.command.build_ext",
+             "setuptools.command.build_py")  # fmt: skip
+    _, build, tools, ext, py = modules = [types.ModuleType(name) for name in names]
     build.cythonize = tools.setup = tools.Extension = lambda *a, **k: pytest.fail(
         "setup.py went on"
     )
-    command.build_ext = object
+    ext.build_ext = py.build_py = object
     for name, module in zip(names, modules, strict=True):
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setitem(sys.modules, "setuptools.command", types.ModuleType("command"))
