@@ -128,32 +128,37 @@ def matrix(
 ) -> None:
     """Draw a matrix (R,C), or a vector (R,) as a column, with its numbers in the cells.
 
-    Negative is red, positive blue; the darker, the larger.
+    Negative is red, positive blue; the darker, the larger. Cells that are not finite stay white.
 
     Parameters
     ----------
-    rows, columns : their names.
-    digits : decimals of the numbers; -1 writes none.
-    limit : the magnitude of the darkest colour (the largest magnitude).
+    rows, columns : a name for each, in a sequence or, of one character each, in a str.
+    digits : decimals of the numbers; below 0 none are written.
+    limit : the magnitude of the darkest colour; None takes the largest that is finite.
 
     Raises
     ------
     ValueError
-        An array of other axes, or names of another number.
+        An array of other axes or without elements, names of another number, or a limit that is not
+        above 0.
     """
     a = np.asarray(values, np.float64)
-    if a.ndim not in (1, 2):
-        raise ValueError(f"values: expected shape (R,) or (R,C), got {a.shape}")
+    if a.ndim not in (1, 2) or not a.size:
+        raise ValueError(f"values: expected shape (R,) or (R,C), none of them 0, got {a.shape}")
+    if limit is not None and not limit > 0:
+        raise ValueError(f"limit: expected more than 0, got {limit}")
     a = a.reshape(len(a), -1)
     for what, names, n in (("rows", rows, len(a)), ("columns", columns, a.shape[1])):
         if names is not None and len(names) != n:
             raise ValueError(f"{what}: expected {n} names, got {len(names)}")
-    top = float(np.abs(a).max(initial=0)) if limit is None else limit
+    top = float(np.abs(a[np.isfinite(a)]).max(initial=0)) if limit is None else limit
     ax.imshow(a, cmap="RdBu", vmin=-(top or 1), vmax=top or 1, aspect="auto")
     ax.set_title(title)
     ax.set_xticks(range(a.shape[1]) if columns is not None else [], columns)
     ax.set_yticks(range(len(a)) if rows is not None else [], rows)
     ax.tick_params(length=0)
     for (i, j), value in np.ndenumerate(a) if digits >= 0 else ():
-        ax.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8,
-                color="white" if abs(value) > 0.6 * top else "black")
+        text = f"{round(float(value), digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
+        dark = np.isfinite(value) and abs(value) > 0.6 * top
+        ax.text(j, i, text, ha="center", va="center", fontsize=8,
+                color="white" if dark else "black")

@@ -78,7 +78,10 @@ def test_matrix_writes_the_numbers():
 
 
 @pytest.mark.parametrize(("values", "names", "message"), [
-    ([[[1.0]]], {}, r"values: expected shape \(R,\) or \(R,C\), got \(1, 1, 1\)"),
+    ([[[1.0]]], {}, r"values: expected shape \(R,\) or \(R,C\), none of them 0, got \(1, 1, 1\)"),
+    ([], {}, r"values: expected shape \(R,\) or \(R,C\), none of them 0, got \(0,\)"),
+    ([[1.0]], {"limit": 0}, "limit: expected more than 0, got 0"),
+    ([[1.0]], {"limit": float("nan")}, "limit: expected more than 0, got nan"),
     ([[1.0]], {"rows": ["a", "b"]}, "rows: expected 1 names, got 2"),
     ([[1.0]], {"columns": []}, "columns: expected 1 names, got 0"),
 ])  # fmt: skip
@@ -90,3 +93,13 @@ def test_matrix_refuses(values, names, message):
 def test_show_takes_no_folder_in_the_name():
     with pytest.raises(ValueError, match="name: expected the name of a file without a folder"):
         plot.show(None, "a/b")
+
+
+def test_matrix_of_zeros_and_of_what_is_not_finite():
+    pytest.importorskip("matplotlib")
+    figure, ax = plot.subplots()
+    plot.matrix(ax, [[-0.001, float("nan")], [float("-inf"), 4.0]])
+    texts = [(text.get_text(), text.get_color()) for text in ax.texts]
+    assert texts == [("0.00", "black"), ("nan", "black"), ("-inf", "black"), ("4.00", "white")]
+    assert ax.images[0].get_clim() == (-4, 4)
+    figure.canvas.draw()
