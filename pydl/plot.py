@@ -130,7 +130,7 @@ def images(
 ) -> None:
     """Draw images (N,H,W) as tiles, row by row; of (N,C,H,W) each image's channels in a row.
 
-    Small values are black, large ones white; the ground between the tiles is blue.
+    Small values are black, large ones white; a thin line goes around each tile.
 
     Parameters
     ----------
@@ -172,18 +172,21 @@ def images(
 
     low, high = _range(a, scale)
     a = (a - low) / np.where(high > low, high - low, 1)
-    tiles = np.full((down * across, height + gap, width + gap), np.nan)  # NaN shows the ground
+    tiles = np.full((down * across, height + gap, width + gap), np.nan)  # NaN stays white
     tiles[:n, :height, :width] = a
     sheet = tiles.reshape(down, across, height + gap, width + gap).swapaxes(1, 2).reshape(
         down * (height + gap), across * (width + gap))
-    ax.set_facecolor(COLORS[2])
     ax.imshow(sheet[:len(sheet) - gap, :sheet.shape[1] - gap], cmap="gray", vmin=0, vmax=1,
               interpolation="nearest")
+    lefts, tops = ((side + gap) * np.arange(number) - 0.5
+                   for side, number in ((width, across), (height, down)))
+    around = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0], [np.nan, np.nan]])
+    corners = np.array([(lefts[i % across], tops[i // across]) for i in range(n)])
+    outlines = (corners[:, None] + around * (width, height)).reshape(-1, 2)
+    ax.plot(*outlines.T, color="black", linestyle="-", linewidth=0.8, clip_on=False)
     ax.set_title(title)
-    middle = (height - 1) / 2 + (height + gap) * np.arange(down)
-    ax.set_yticks(middle if rows is not None else [], rows)
-    middle = (width - 1) / 2 + (width + gap) * np.arange(across)
-    ax.set_xticks(middle if columns is not None else [], columns)
+    ax.set_xticks(lefts + width / 2 if columns is not None else [], columns)
+    ax.set_yticks(tops + height / 2 if rows is not None else [], rows)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 
