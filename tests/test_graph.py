@@ -154,6 +154,19 @@ class Branches(nn.Module):
         return self.drop(F.cat([self.a(x), self.b(x)], 1)), x
 
 
+def test_a_power_shows_its_exponent():
+    """d(x^2)^y at x = 3, y = 1: 2 y x^(2 y - 1) = 6, and x^2 ln x^2 = 19.78."""
+    x, y = pydl.Tensor(3.0, requires_grad=True), pydl.Tensor(1.0, requires_grad=True)
+    with graph.record() as tape:
+        z = (x**2) ** y
+    bare = edges(graph.draw(z, names={"x": x, "y": y}))
+    assert [e[:2] for e in bare] == [("x", "**"), ("**", "**"), ("y", "**"), ("**", "output")]
+    z.backward()
+    assert edges(graph.draw(z, tape=tape, names={"x": x, "y": y})) == [
+        ("x", "** 2", "3", "6"), ("** 2", "**", "9", "1"), ("y", "**", "1", "19.78"),
+        ("**", "output", "9", "1")]
+
+
 def test_a_network_shows_what_flows_between_its_layers():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Residual(4), Branches())
     pydl.manual_seed(0)
@@ -214,7 +227,7 @@ def test_dot_escapes_texts():
     text = str(drawing)
     assert r'n0 [label="a \"b\" \\\n<c>", fillcolor=' in text
     assert ('n0 -> n1 [label=<<font color="#1b7837">1 &lt; 2</font><br/>'
-            '<font color="#c0392b">&amp;</font>>]') in text
+            '<font color="#c0392b"><i>&amp;</i></font>>]') in text
     assert text == drawing.to_dot() and repr(drawing) == "Drawing(2 vertices, 1 edges)"
 
 
