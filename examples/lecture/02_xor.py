@@ -92,7 +92,8 @@ for ax, (gate, targets) in zip(axes, tables.items(), strict=True):
     learnt[gate] = wrong[-1] == 0
     repeats[gate] = any(n and starts[i] in starts[i + 1:] for i, n in enumerate(wrong))
     print(f"{gate}: wrong answers in each round {wrong}\n     w1, w2, b before it {starts[:7]} ...")
-    ax.plot(path, drawstyle="steps-post", label=["$w_1$", "$w_2$", "$b$"])
+    apart = path + [0.04, 0, -0.04]  # so that no line hides another
+    ax.plot(apart, drawstyle="steps-post", label=["$w_1$", "$w_2$", "$b$"])
     ax.set(title=f"{gate}: {'learnt' if learnt[gate] else 'never learnt'}", xlabel="sample shown")
 axes[0].set_ylabel("value")
 axes[1].legend(loc="lower right")
