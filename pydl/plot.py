@@ -26,7 +26,7 @@ import numpy as np
 __all__ = ["COLORS", "LINES", "MARKERS", "Figure", "decision_regions", "frame", "images", "matrix",
            "network", "saving", "show", "subplots"]
 
-COLORS = ("#1b2a49", "#b23a24", "#7f9fc4", "#e9c46a")
+COLORS = ("#1b2a49", "#a83220", "#6485b3", "#dca833")
 """Dark blue, red, blue, yellow: from dark to light in even steps."""
 LINES = ("-", "--", "-.", ":")
 """A style of line for each colour."""
