@@ -27,8 +27,20 @@ def classes(model):
     """The function that says 1 where the model's output is above 0."""
     def predict(points):
         with pydl.no_grad():
-            return model(pydl.Tensor(points)).numpy()[:, 0] > 0
+            return model(points).numpy()[:, 0] > 0
     return predict
+
+
+def exact(model, gate):
+    return bool((classes(model)(x) == tables[gate]).all())
+
+
+def fit(model, gate, optimizer, steps):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(model(x), tables[gate][:, None]).backward()
+        optimizer.step()
+    return model
 
 
 # %% [markdown]
@@ -41,21 +53,15 @@ def classes(model):
 # %%
 figure, axes = plot.subplots(1, 4, size=(11, 3))
 for k, (gate, w, b) in enumerate([("AND", [5, 5], -8), ("OR", [5, 5], -2)]):
-    by_hand, trained = nn.Linear(2, 1), []
+    by_hand = nn.Linear(2, 1)
     by_hand.load_state_dict({"weight": np.float32([w]), "bias": np.float32([b])})
-    for seed in range(20):
-        unit = nn.Linear(2, 1, rng=np.random.default_rng(seed))
-        optimizer = optim.SGD(unit.parameters(), lr=1.0)
-        for _ in range(200):
-            optimizer.zero_grad()
-            F.binary_cross_entropy_with_logits(unit(x), tables[gate][:, None]).backward()
-            optimizer.step()
-        trained.append(unit)
-    exact = [bool((classes(unit)(x) == tables[gate]).all()) for unit in [by_hand, *trained]]
-    print(f"{gate}: set by hand {exact[0]}, trained {sum(exact[1:])} of 20 seeds")
-    assert all(exact)
-    for ax, unit, how in zip(axes[2 * k:], [by_hand, trained[0]], ["set by hand", "trained"],
-                             strict=False):
+    units = [nn.Linear(2, 1, rng=np.random.default_rng(seed)) for seed in range(20)]
+    trained = [fit(u, gate, optim.SGD(u.parameters(), lr=1.0), steps=200) for u in units]
+    right = sum(exact(unit, gate) for unit in trained)
+    print(f"{gate}: exact by hand {exact(by_hand, gate)}, trained from {right} of 20 seeds")
+    assert exact(by_hand, gate) and right == 20
+    for ax, unit, how in zip(axes[2 * k:2 * k + 2], [by_hand, trained[0]],
+                             ["set by hand", "trained"], strict=True):
         plot.decision_regions(ax, classes(unit), x, tables[gate])
         ax.set(title=f"{gate}, {how}", **square)
 plot.show(figure, "02_and_or")
@@ -108,8 +114,9 @@ assert repeats == {"AND": False, "OR": False, "XOR": True}
 # %% [markdown]
 # ## XOR set by hand · 손으로 정한 XOR
 # The lecture's net: the first hidden unit computes AND, the second NOR, and the output says
-# "neither of them". (The PDF of the notes shows $(-1, -1)$ and $(-11, -1)$ where $(-7, -7)$ and
-# $(-11, -11)$ belong: it lost digits, and with those the table is wrong.)
+# "neither of them": to it the four points are three, and one line divides them. (The PDF of the
+# notes has $(-1, -1)$ and $(-11, -1)$ for $(-7, -7)$ and $(-11, -11)$: it lost digits, and with
+# those the table is wrong.)
 #
 # 은닉 뉴런 하나는 AND, 다른 하나는 NOR를 계산하고, 출력 뉴런은 "둘 다 아님"을 계산한다.
 # 은닉층의 좌표에서는 네 점이 직선 하나로 나뉜다.
@@ -124,14 +131,13 @@ def hand_set(w_nor, w_out):
 
 net = hand_set([-7, -7], [-11, -11])
 with pydl.no_grad():
-    hidden = net[:2](pydl.Tensor(x)).numpy()
-    output = F.sigmoid(net(pydl.Tensor(x))).numpy()[:, 0]
+    hidden = net[:2](x).numpy()
+    output = F.sigmoid(net(x)).numpy()[:, 0]
 print("x1 x2   AND    NOR   output")
 for (x1, x2), (h1, h2), y in zip(x, hidden, output, strict=True):
     print(f"{x1:2.0f} {x2:2.0f}  {h1:.3f}  {h2:.3f}  {y:.3f}")
 assert (output.round() == tables["XOR"]).all() and np.abs(output - tables["XOR"]).max() < 0.05
-garbled = hand_set([-1, -1], [-11, -1])
-assert (classes(garbled)(x) != tables["XOR"]).any()
+assert exact(net, "XOR") and not exact(hand_set([-1, -1], [-11, -1]), "XOR")
 
 figure, (left, middle, right) = plot.subplots(1, 3, size=(11, 3.4))
 plot.network(left, [net[0].weight.numpy(), net[2].weight.numpy()],
@@ -146,8 +152,8 @@ plot.show(figure, "02_by_hand")
 
 # %% [markdown]
 # ## XOR trained · 학습한 XOR
-# From random weights, with Adam and the cross-entropy of the output. Two hidden units can do it but
-# often get stuck; with more there are many ways to the goal.
+# From random weights, with 300 steps of Adam on the cross-entropy. Two hidden units can do it, but
+# often get stuck on the way; with more there are many ways to the goal.
 #
 # 은닉 뉴런 두 개로도 풀 수 있지만 학습이 가끔 막힌다. 은닉 뉴런이 많아지면 20개의 시드 모두에서
 # XOR를 정확히 배운다.
@@ -156,28 +162,21 @@ plot.show(figure, "02_by_hand")
 def train(hidden, seed):
     rng = np.random.default_rng(seed)
     model = nn.Sequential(nn.Linear(2, hidden, rng=rng), nn.Tanh(), nn.Linear(hidden, 1, rng=rng))
-    optimizer = optim.Adam(model.parameters(), lr=0.05)
-    for _ in range(300):
-        optimizer.zero_grad()
-        F.binary_cross_entropy_with_logits(model(x), tables["XOR"][:, None]).backward()
-        optimizer.step()
-    return model
+    return fit(model, "XOR", optim.Adam(model.parameters(), lr=0.05), steps=300)
 
 
-sizes = [1, 2, 3, 4, 8]
-trained = {size: [train(size, seed) for seed in range(20)] for size in sizes}
-exact = {size: sum(bool((classes(model)(x) == tables["XOR"]).all()) for model in trained[size])
-         for size in sizes}
-print(f"exact truth table, of 20 seeds, by hidden units: {exact}")
+trained = {size: [train(size, seed) for seed in range(20)] for size in (1, 2, 3, 4, 8)}
+right = {size: sum(exact(model, "XOR") for model in nets) for size, nets in trained.items()}
+print(f"exact truth table, of 20 seeds, by hidden units: {right}")
 
 figure, axes = plot.subplots(1, 4, size=(12, 3.2))
-axes[0].bar([str(size) for size in sizes], exact.values(), color=plot.COLORS[2], edgecolor="black")
+axes[0].bar([str(size) for size in right], right.values(), color=plot.COLORS[2], edgecolor="black")
 axes[0].set(xlabel="hidden units", ylabel="exact, of 20 seeds", yticks=range(0, 21, 5))
-stuck = [model for model in trained[2] if (classes(model)(x) != tables["XOR"]).any()]
+stuck = [model for model in trained[2] if not exact(model, "XOR")]
 shown = {"2 hidden units, stuck" if stuck else "2 hidden units": (stuck or trained[2])[0],
          "8 hidden units, seed 0": trained[8][0], "8 hidden units, seed 1": trained[8][1]}
 for ax, (name, model) in zip(axes[1:], shown.items(), strict=True):
     plot.decision_regions(ax, classes(model), x, tables["XOR"])
     ax.set(title=name, **square)
 plot.show(figure, "02_trained")
-assert exact[1] == 0 and exact[8] == 20
+assert right[1] == 0 and right[8] == 20
