@@ -155,7 +155,7 @@ plot.show(figure, "02_by_hand")
 # From random weights, with 300 steps of Adam on the cross-entropy. Two hidden units can do it, but
 # often get stuck on the way; with more there are many ways to the goal.
 #
-# 은닉 뉴런 두 개로도 풀 수 있지만 학습이 가끔 막힌다. 은닉 뉴런이 많아지면 20개의 시드 모두에서
+# 은닉 뉴런 두 개로도 풀 수 있지만 학습이 자주 막힌다. 은닉 뉴런이 많아지면 20개의 시드 모두에서
 # XOR를 정확히 배운다.
 
 # %%
