@@ -202,7 +202,7 @@ for ax, (case, samples) in zip(axes, cases.items(), strict=True):
         print(f"{case}, {how}: loss of training at the end {curve[-1]:.3f}, of validation at best "
               f"{best:.3f}, at the end {end:.3f}; accuracy at the end {accuracy[case, how]:.1%}")
     ax.set(title=case, xlabel="epoch", ylabel="loss", ylim=(0, 1.5))
-axes[1].legend()
+axes[0].legend()
 plot.show(figure, "01_dropout")
 assert all(loss[case, "plain", "validation"][-1] > 5 * loss[case, "plain", "train"][-1]
            for case in cases)

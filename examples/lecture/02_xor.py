@@ -169,7 +169,7 @@ trained = {size: [train(size, seed) for seed in range(20)] for size in (1, 2, 3,
 right = {size: sum(exact(model, "XOR") for model in nets) for size, nets in trained.items()}
 print(f"exact truth table, of 20 seeds, by hidden units: {right}")
 
-figure, axes = plot.subplots(1, 4, size=(12, 3.2))
+figure, axes = plot.subplots(1, 4, size=(12, 3.6))
 axes[0].bar([str(size) for size in right], right.values(), color=plot.COLORS[2], edgecolor="black")
 axes[0].set(xlabel="hidden units", ylabel="exact, of 20 seeds", yticks=range(0, 21, 5))
 stuck = [model for model in trained[2] if not exact(model, "XOR")]
