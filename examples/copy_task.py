@@ -12,7 +12,7 @@ import numpy as np
 
 import pydl
 from pydl import functional as F
-from pydl import nn, optim
+from pydl import nn, optim, plot
 
 SYMBOLS, HIDDEN, BATCH, DELAY, RATES = 8, 64, 64, 100, (3e-3, 1e-3, 3e-4)
 parser = argparse.ArgumentParser()
@@ -80,11 +80,7 @@ for seed in range(options.seeds):
 print(f"chance {1 / SYMBOLS:.1%}; the LSTM's worst seed {min(best['lstm']):.1%}; "
       f"the RNN's best seed {max(best['rnn']):.1%}")
 
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    raise SystemExit('the picture needs pip install "pydl-kernels[plot]"') from None
-figure = Figure(figsize=(7, 4), layout="constrained")
+figure = plot.Figure(7, 4)
 ax = figure.subplots()
 for cell, color in (("lstm", "tab:blue"), ("rnn", "tab:red")):
     for curve, style, when in zip(curves[cell], ("--", "-"), ("before", "after"), strict=True):

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 import pydl
-from pydl import data, models, nn, optim, schedules, train
+from pydl import data, models, nn, optim, plot, schedules, train
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--seeds", type=int, default=4)
@@ -69,11 +69,7 @@ if enough:
 else:
     print("after so little training no DenseNet is as good as the best ResNet")
 
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    raise SystemExit('the picture needs pip install "pydl-kernels[plot]"') from None
-figure = Figure(figsize=(10, 4), layout="constrained")
+figure = plot.Figure(10, 4)
 left, right = figure.subplots(1, 2)
 for family, color in zip(PUBLISHED, ("tab:blue", "tab:green"), strict=True):
     left.plot([r[0] / 1e6 for r in large[family]], [r[2] for r in large[family]], "o-",

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 import pydl
-from pydl import data, models
+from pydl import data, models, plot
 from pydl import functional as F
 
 parser = argparse.ArgumentParser()
@@ -52,11 +52,7 @@ if ratios["plain"].min() > others:
 else:
     print(f"{options.depth} layers are too few: the plain network's gradients differ no more")
 
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    raise SystemExit('the picture needs pip install "pydl-kernels[plot]"') from None
-figure = Figure(figsize=(7, 4), layout="constrained")
+figure = plot.Figure(7, 4)
 ax = figure.subplots()
 for (name, found), color in zip(curves.items(), ("tab:red", "tab:blue", "tab:green"), strict=True):
     ax.semilogy(np.arange(1, found.shape[1] + 1), np.exp(np.log(found).mean(0)), color=color,

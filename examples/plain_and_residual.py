@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 
 import pydl
-from pydl import data, models, optim, train
+from pydl import data, models, optim, plot, train
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--depths", type=int, nargs="+", default=[8, 20, 56])
@@ -48,11 +48,7 @@ if plain.min() > residual.max():
 else:
     print(f"{deep} layers: with so few epochs or layers the two do not differ in every seed")
 
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    raise SystemExit('the picture needs pip install "pydl-kernels[plot]"') from None
-figure = Figure(figsize=(10, 4), layout="constrained")
+figure = plot.Figure(10, 4)
 left, right = figure.subplots(1, 2)
 for kind, color in zip(BUILDERS, ("tab:red", "tab:blue"), strict=True):
     for curve in curves[kind, deep]:

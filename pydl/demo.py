@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import pydl
-from pydl import data, kernels, nn, optim, schedules, train
+from pydl import data, kernels, nn, optim, plot, schedules, train
 from pydl import functional as F
 from pydl.commands.options import natural, positive
 from pydl.kernels import registry
@@ -189,9 +189,7 @@ def draw(
     accuracy: float,
 ) -> None:
     """Draw loss and accuracy by epoch, the first layer's filters, and some predictions."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    figure = plot.Figure(11, 7.5)
     figure.suptitle(f"pydl on scikit-learn's digits: test accuracy {accuracy:.2%}")
     halves: Any = figure.subfigures(2, 1, height_ratios=(1, 1.1))
     top, bottom = halves

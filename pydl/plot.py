@@ -15,7 +15,7 @@ import io
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,12 +23,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLORS", "LINES", "Figure", "frame", "images", "matrix", "saving", "show", "subplots"]
+__all__ = ["COLORS", "LINES", "MARKERS", "Figure", "decision_regions", "frame", "images", "matrix",
+           "network", "saving", "show", "subplots"]
 
-COLORS = ("#1b2a49", "#c8553d", "#5b7fa6", "#e9c46a")
-"""Dark blue, red, blue, yellow: each of another lightness."""
+COLORS = ("#1b2a49", "#a83220", "#6485b3", "#dca833")
+"""Dark blue, red, blue, yellow: from dark to light in even steps."""
 LINES = ("-", "--", "-.", ":")
 """A style of line for each colour."""
+MARKERS = ("o", "s", "^", "D")
+"""A shape of mark for each colour."""
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 
@@ -268,3 +271,146 @@ def matrix(
         dark = np.isfinite(value) and abs(value) > 0.6 * top
         ax.text(j, i, text, ha="center", va="center", fontsize=8,
                 color="white" if dark else "black")
+
+
+def decision_regions(
+    ax: Any,
+    predict: Callable[[np.ndarray], Any],
+    x: Any,
+    labels: Any,
+    *,
+    margin: float = 0.25,
+    steps: int = 200,
+) -> None:
+    """Draw points (N,2) with the mark of their class, on the regions where a model says which.
+
+    Parameters
+    ----------
+    predict : called once with points (M,2) float32; gives their classes (M,), integers or bools, or
+        scores (M,C), of which the largest decides.
+    labels : (N,) the points' classes, 0 to 3.
+    margin : how far the picture goes beyond the points, in parts of their range.
+    steps : points of the grid along each axis.
+
+    Raises
+    ------
+    ValueError
+        Arrays of other shapes, no points, classes out of range, a negative margin or one step.
+    TypeError
+        Classes that are no integers.
+    """
+    points, wanted = np.asarray(x, np.float64), np.asarray(labels)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise ValueError(f"x: expected shape (N,2) with at least one point, got {points.shape}")
+    if wanted.shape != points.shape[:1]:
+        raise ValueError(f"labels: expected shape {points.shape[:1]}, got {wanted.shape}")
+    wanted = _classes("labels", wanted)
+    if not margin >= 0:
+        raise ValueError(f"margin: expected 0 or more, got {margin}")
+    if steps < 2:
+        raise ValueError(f"steps: expected at least 2, got {steps}")
+    low, high = points.min(0), points.max(0)
+    room = margin * np.where(high > low, high - low, 1.0)
+    (left, right), (bottom, top) = np.stack([low - room, high + room], 1)
+    across, up = np.meshgrid(np.linspace(left, right, steps), np.linspace(bottom, top, steps))
+    found = np.asarray(predict(np.stack([across.ravel(), up.ravel()], 1).astype(np.float32)))
+    if found.ndim == 2 and found.shape[1]:
+        found = found.argmax(1)
+    if found.shape != (steps * steps,):
+        raise ValueError(f"predict: expected classes ({steps * steps},) or scores "
+                         f"({steps * steps},C), got {found.shape}")
+    regions = _classes("predict", found).reshape(steps, steps)
+
+    from matplotlib.colors import to_rgb
+
+    tints = np.array([to_rgb(color) for color in COLORS]) / 2 + 0.5
+    ax.imshow(tints[regions], origin="lower", extent=(left, right, bottom, top), aspect="auto",
+              interpolation="nearest")
+    if np.ptp(regions):
+        ax.contour(across, up, regions, np.arange(len(COLORS) - 1) + 0.5, colors="black",
+                   linewidths=1)
+    for c in np.unique(wanted):
+        ax.scatter(*points[wanted == c].T, s=60, color=COLORS[c], marker=MARKERS[c],
+                   edgecolors="white", label=f"class {c}", zorder=3)
+
+
+def _classes(what: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "biu":
+        raise TypeError(f"{what}: expected integers or bools, got {values.dtype}")
+    if values.min() < 0 or values.max() >= len(COLORS):
+        raise ValueError(f"{what}: expected classes 0 to {len(COLORS) - 1}, got "
+                         f"{values.min()} to {values.max()}")
+    return values.astype(np.intp)
+
+
+def network(
+    ax: Any,
+    weights: Sequence[Any],
+    biases: Sequence[Any] | None = None,
+    *,
+    names: Sequence[Sequence[str]] | None = None,
+    digits: int = 1,
+) -> None:
+    """Draw a small dense network: a circle per unit, a line per weight.
+
+    The wider the line, the larger the weight; positive ones are blue and solid, negative ones red
+    and dashed.
+
+    Parameters
+    ----------
+    weights : a matrix (units out, units in) per layer, as `pydl.nn.Linear` holds it.
+    biases : per layer (units out,), or None where it has none; written below its circle.
+    names : what to write into the circles, per layer from the inputs on (x, h and y with a number).
+    digits : decimals of weights and biases; -1 writes no weights.
+
+    Raises
+    ------
+    ValueError
+        No layer, no unit, or shapes and numbers that do not fit together.
+    """
+    matrices = [np.asarray(w, np.float64) for w in weights]
+    if not matrices:
+        raise ValueError("weights: expected at least one matrix, got none")
+    for i, w in enumerate(matrices):
+        inputs = matrices[i - 1].shape[0] if i else "units in"
+        if w.ndim != 2 or not w.size or (i and w.shape[1] != inputs):
+            raise ValueError(f"weights: expected shape (units out,{inputs}) in layer {i}, "
+                             f"got {w.shape}")
+    sizes = [matrices[0].shape[1], *(len(w) for w in matrices)]
+    vectors = [None if b is None else np.asarray(b, np.float64)
+               for b in (biases if biases is not None else [None] * len(matrices))]
+    found = [None if b is None else b.shape for b in vectors]
+    if len(found) != len(matrices) or any(
+            shape not in (None, (n,)) for shape, n in zip(found, sizes[1:], strict=True)):
+        raise ValueError(f"biases: expected shapes {[(n,) for n in sizes[1:]]}, got {found}")
+    if names is None:
+        letters = ["x", *("h" * (len(sizes) - 2)), "y"]
+        names = [[f"${letter}_{j + 1}$" if n > 1 else f"${letter}$" for j in range(n)]
+                 for letter, n in zip(letters, sizes, strict=True)]
+    if [len(layer) for layer in names] != sizes:
+        raise ValueError(f"names: expected {sizes} of them, got {[len(layer) for layer in names]}")
+
+    spots = [[(float(layer), (n - 1) / 2 - j) for j in range(n)] for layer, n in enumerate(sizes)]
+    largest = max(float(np.abs(w).max()) for w in matrices) or 1.0
+    back = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    for layer, w in enumerate(matrices):
+        at = 0.34 if w.shape[1] >= w.shape[0] else 0.66  # where the lines of a unit are apart
+        for (o, i), value in np.ndenumerate(w):
+            (x0, y0), (x1, y1) = spots[layer][i], spots[layer + 1][o]
+            ax.plot([x0, x1], [y0, y1], color=COLORS[1] if value < 0 else COLORS[2],
+                    linestyle=(0, (1.8, 0.6)) if value < 0 else "-", zorder=1,
+                    linewidth=0.6 + 4 * abs(value) / largest)
+            if digits >= 0:
+                ax.text(x0 + at * (x1 - x0), y0 + at * (y1 - y0), f"{value:.{digits}f}", zorder=2,
+                        fontsize=9, ha="center", va="center", bbox=back)
+    for layer, row in enumerate(spots):
+        ax.scatter(*np.transpose(row), s=1100, color="white", edgecolors="black", zorder=3)
+        for spot, name in zip(row, names[layer], strict=True):
+            ax.text(*spot, name, ha="center", va="center", zorder=4)
+        vector = vectors[layer - 1] if layer else None
+        for spot, value in zip(row, vector if vector is not None else (), strict=False):
+            ax.annotate(f"b = {value:.{max(digits, 0)}f}", spot, (0, -20), fontsize=9, zorder=4,
+                        textcoords="offset points", ha="center", va="top", bbox=back)
+    ax.set_xlim(-0.35, len(sizes) - 0.65)
+    ax.set_ylim(-max(sizes) / 2 - 0.1, max(sizes) / 2 - 0.1)
+    ax.set_axis_off()

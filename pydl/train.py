@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pydl import functional as F
-from pydl import io, random
+from pydl import io, plot, random
 from pydl.autograd import Tensor, no_grad
 from pydl.data import ArrayDataset, DataLoader
 from pydl.nn import Module
@@ -75,7 +75,7 @@ class History:
             matplotlib is not installed.
         """
         with_accuracy = any(math.isfinite(a) for a in self.train_accuracy)
-        figure = require_plots()(figsize=(9 if with_accuracy else 5, 3.5), layout="constrained")
+        figure = plot.Figure(9 if with_accuracy else 5, 3.5)
         axes = figure.subplots(1, 2 if with_accuracy else 1, squeeze=False)[0]
         for ax, what in zip(axes, ("loss", "accuracy"), strict=False):
             for part in ("train", "validation"):
@@ -183,15 +183,6 @@ class _Sums:
             self.loss / self.samples if self.samples else math.nan,
             self.right / self.labelled if self.labelled else math.nan,
         )
-
-
-def require_plots() -> Any:
-    """matplotlib's Figure, or an ImportError that says how to get it."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plots need matplotlib: pip install "pydl-kernels[plot]"') from error
-    return Figure
 
 
 def fit(

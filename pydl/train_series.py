@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pydl import data, optim, train
+from pydl import data, optim, plot, train
 from pydl import functional as F
 from pydl.models import SeriesRNN
-from pydl.train import require_plots
 
 __all__ = ["Forecast", "fit_series"]
 
@@ -53,7 +52,7 @@ class Forecast(NamedTuple):
         ImportError
             matplotlib is not installed.
         """
-        figure = require_plots()(figsize=(10, 7), layout="constrained")
+        figure = plot.Figure(10, 7)
         top, bottom = figure.subplots(2, 1, height_ratios=(2, 1), sharex=True)
         horizon = self.actual.shape[1]
         rows = np.arange(self.start + horizon - 1, len(self.series))

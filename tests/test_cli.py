@@ -318,6 +318,18 @@ def test_train_series(tmp_path, capsys):
     assert "the picture" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [
+    "train series none.csv --column a", "train images", "bench relu_forward --quick --report page",
+])  # fmt: skip
+def test_a_missing_matplotlib_is_said_before_the_work(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(command.split()) != 0
+    error = capsys.readouterr().err
+    assert error.endswith(': plots need matplotlib: pip install "pydl-kernels[plot]"\n')
+    assert error.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
 SHORTER = {
     "copy_task": ["--seeds", "1", "--steps", "3"],
     "dense_parameters": ["--seeds", "1", "--epochs", "1"],

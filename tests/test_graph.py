@@ -13,6 +13,7 @@ import pydl
 from pydl import functional as F
 from pydl import graph, models, nn, random
 from pydl.graph import Drawing, Edge, Vertex
+from pydl.graph.layout import Arrow, Layout
 
 
 def edges(drawing: Drawing) -> list[tuple[str, str, str, str]]:
@@ -153,6 +154,19 @@ class Branches(nn.Module):
         return self.drop(F.cat([self.a(x), self.b(x)], 1)), x
 
 
+def test_a_power_shows_its_exponent():
+    """d(x^2)^y at x = 3, y = 1: 2 y x^(2 y - 1) = 6, and x^2 ln x^2 = 19.78."""
+    x, y = pydl.Tensor(3.0, requires_grad=True), pydl.Tensor(1.0, requires_grad=True)
+    with graph.record() as tape:
+        z = (x**2) ** y
+    bare = edges(graph.draw(z, names={"x": x, "y": y}))
+    assert [e[:2] for e in bare] == [("x", "**"), ("**", "**"), ("y", "**"), ("**", "output")]
+    z.backward()
+    assert edges(graph.draw(z, tape=tape, names={"x": x, "y": y})) == [
+        ("x", "** 2", "3", "6"), ("** 2", "**", "9", "1"), ("y", "**", "1", "19.78"),
+        ("**", "output", "9", "1")]
+
+
 def test_a_network_shows_what_flows_between_its_layers():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Residual(4), Branches())
     pydl.manual_seed(0)
@@ -213,7 +227,7 @@ def test_dot_escapes_texts():
     text = str(drawing)
     assert r'n0 [label="a \"b\" \\\n<c>", fillcolor=' in text
     assert ('n0 -> n1 [label=<<font color="#1b7837">1 &lt; 2</font><br/>'
-            '<font color="#c0392b">&amp;</font>>]') in text
+            '<font color="#c0392b"><i>&amp;</i></font>>]') in text
     assert text == drawing.to_dot() and repr(drawing) == "Drawing(2 vertices, 1 edges)"
 
 
@@ -238,17 +252,14 @@ def test_save_with_matplotlib(tmp_path, suffix, what):
 
 
 def test_boxes_do_not_overlap_and_arrows_go_forward():
-    from pydl.graph import _Layout
-
     rng = np.random.default_rng(0)
-    for count, direction in ((2, "LR"), (12, "TB"), (40, "LR")):
+    for count, level in ((2, True), (12, False), (40, True)):
         pairs = {(a, int(rng.integers(a))) for a in range(1, count) for _ in range(2)}
-        drawing = Drawing([Vertex("v" * int(rng.integers(1, 9)), "op") for _ in range(count)],
-                          [Edge(b, a) for a, b in sorted(pairs)], direction)
-        layout = _Layout(drawing)
-        for e in drawing.edges:
-            assert layout.along[e.tail] + layout.sizes[e.tail][1] / 2 < (
-                layout.along[e.head] - layout.sizes[e.head][1] / 2)
+        arrows = [Arrow(b, a) for a, b in sorted(pairs)]
+        layout = Layout(["v" * int(rng.integers(1, 9)) for _ in range(count)], arrows, level)
+        for tail, head, _ in arrows:
+            assert layout.along[tail] + layout.sizes[tail][1] / 2 < (
+                layout.along[head] - layout.sizes[head][1] / 2)
         for row in layout.rows:
             for a, b in zip(row[:-1], row[1:], strict=True):
                 apart = layout.across[b] - layout.across[a]
@@ -278,6 +289,9 @@ def test_save_as_dot_and_with_graphviz(tmp_path, monkeypatch):
         drawing.save(tmp_path / "a.svg", "graphviz")
     drawing.save(tmp_path / "a.svg")
     assert "<svg" in (tmp_path / "a.svg").read_text()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match="plots need matplotlib: .*; or install Graphviz"):
+        drawing.save(tmp_path / "a.svg")
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz's dot")

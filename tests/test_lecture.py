@@ -106,6 +106,103 @@ def test_matrix_of_zeros_and_of_what_is_not_finite():
     figure.canvas.draw()
 
 
+def test_colors_are_apart_in_grey():
+    """Luma of ITU-R BT.601, which Pillow turns pictures grey by."""
+    grey = [np.dot([0.299, 0.587, 0.114], list(bytes.fromhex(c[1:]))) for c in plot.COLORS]
+    assert np.diff(grey).min() > 40
+    assert len(plot.COLORS) == len(set(plot.LINES)) == len(set(plot.MARKERS))
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_decision_regions_asks_once_and_colours_what_it_is_told(scores):
+    pytest.importorskip("matplotlib")
+    asked = []
+
+    def predict(points):
+        asked.append(points)
+        right = points[:, 0] > 1
+        return np.stack([~right, right], 1).astype(np.float32) if scores else right
+
+    _, ax = plot.subplots()
+    plot.decision_regions(ax, predict, [[0, 5], [2, 5], [2, 7]], [0, 1, 1], margin=0.5, steps=5)
+    (points,) = asked
+    assert points.shape == (25, 2) and points.dtype == np.float32
+    np.testing.assert_array_equal([points.min(0), points.max(0)], [[-1, 4], [3, 8]])
+    (image,) = ax.images
+    assert image.get_extent() == [-1, 3, 4, 8]
+    pixels = np.asarray(image.get_array())
+    assert (pixels == pixels[:1]).all() and (pixels[0, :3] == pixels[0, 0]).all()
+    assert (pixels[0, 3:] == pixels[0, 4]).all() and (pixels[0, 0] != pixels[0, 4]).any()
+    marks = {c.get_label(): c.get_offsets().tolist() for c in ax.collections if c.get_label()}
+    assert marks["class 0"] == [[0, 5]] and marks["class 1"] == [[2, 5], [2, 7]]
+
+
+def test_decision_regions_of_one_point_and_one_region():
+    pytest.importorskip("matplotlib")
+    _, ax = plot.subplots()
+    plot.decision_regions(ax, lambda points: np.full(len(points), 3), [[1, 1]], [3], steps=2)
+    assert ax.images[0].get_extent() == [0.75, 1.25, 0.75, 1.25]
+
+
+def zeros(points):
+    return np.zeros(len(points), int)
+
+
+@pytest.mark.parametrize(("predict", "x", "labels", "options", "error", "message"), [
+    (zeros, [1.0, 2.0], [0], {}, ValueError, r"x: expected shape \(N,2\) with at least one point, "
+                                            r"got \(2,\)"),
+    (zeros, np.zeros((0, 2)), [], {}, ValueError, r"x: .*got \(0, 2\)"),
+    (zeros, [[0, 0]], [0, 1], {}, ValueError, r"labels: expected shape \(1,\), got \(2,\)"),
+    (zeros, [[0, 0]], [0.5], {}, TypeError, "labels: expected integers or bools, got float64"),
+    (zeros, [[0, 0]], [4], {}, ValueError, "labels: expected classes 0 to 3, got 4 to 4"),
+    (zeros, [[0, 0]], [0], {"margin": -1}, ValueError, "margin: expected 0 or more, got -1"),
+    (zeros, [[0, 0]], [0], {"steps": 1}, ValueError, "steps: expected at least 2, got 1"),
+    (lambda p: zeros(p)[1:], [[0, 0]], [0], {"steps": 2}, ValueError,
+     r"predict: expected classes \(4,\) or scores \(4,C\), got \(3,\)"),
+    (lambda p: p[:, :0], [[0, 0]], [0], {"steps": 2}, ValueError, r"predict: .*got \(4, 0\)"),
+    (lambda p: p[:, 0], [[0, 0]], [0], {}, TypeError, "predict: expected integers or bools, got "
+                                                     "float32"),
+    (lambda p: zeros(p) - 1, [[0, 0]], [0], {}, ValueError, "predict: expected classes 0 to 3, got "
+                                                           "-1 to -1"),
+])  # fmt: skip
+def test_decision_regions_refuses(predict, x, labels, options, error, message):
+    with pytest.raises(error, match=message):
+        plot.decision_regions(None, predict, x, labels, **options)
+
+
+def test_network_draws_a_line_per_weight_and_a_circle_per_unit():
+    pytest.importorskip("matplotlib")
+    _, ax = plot.subplots()
+    plot.network(ax, [[[5, -2.5], [0, 1], [2, 3]], [[1, 1, -1]]], [[-8, 3, 0], None], digits=1)
+    lines = [(line.get_xdata()[0], line.get_linewidth(), line.get_color()) for line in ax.lines]
+    assert len(lines) == 3 * 2 + 3
+    assert lines[0] == (0, pytest.approx(4.6), plot.COLORS[2])
+    assert lines[1] == (0, pytest.approx(2.6), plot.COLORS[1])
+    assert [len(c.get_offsets()) for c in ax.collections] == [2, 3, 1]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts == ["5.0", "-2.5", "0.0", "1.0", "2.0", "3.0", "1.0", "1.0", "-1.0",
+                     "$x_1$", "$x_2$", "$h_1$", "$h_2$", "$h_3$", "b = -8.0", "b = 3.0", "b = 0.0",
+                     "$y$"]
+    _, ax = plot.subplots()
+    plot.network(ax, [np.zeros((1, 2))], names=["ab", "c"], digits=-1)
+    assert [text.get_text() for text in ax.texts] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("weights", "options", "message"), [
+    ([], {}, "weights: expected at least one matrix, got none"),
+    ([[1.0]], {}, r"weights: expected shape \(units out,units in\) in layer 0, got \(1,\)"),
+    ([np.ones((0, 2))], {}, r"weights: .* in layer 0, got \(0, 2\)"),
+    ([np.ones((3, 2)), np.ones((1, 2))], {}, r"\(units out,3\) in layer 1, got \(1, 2\)"),
+    ([np.ones((3, 2))], {"biases": [[1.0]]}, r"biases: expected shapes \[\(3,\)\], got "
+                                            r"\[\(1,\)\]"),
+    ([np.ones((3, 2))], {"biases": []}, r"biases: expected shapes \[\(3,\)\], got \[\]"),
+    ([np.ones((3, 2))], {"names": ["ab", "cd"]}, r"names: expected \[2, 3\] of them, got \[2, 2\]"),
+])  # fmt: skip
+def test_network_refuses(weights, options, message):
+    with pytest.raises(ValueError, match=message):
+        plot.network(None, weights, **options)
+
+
 def _sheet(ax):
     """The picture on the axes: its grey values, NaN where the ground shows."""
     return ax.images[0].get_array().filled(np.nan)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydl import runtime
+from pydl import plot, runtime
 from pydl.bench import contestants, report
 from pydl.bench.cases import Case, select
 from pydl.bench.compare import compare_lines, compare_runs
@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.compare:
             show(*compare_lines(compare_runs(*map(_read, args.compare))))
             return 0
+        if args.report:
+            plot.Figure(1, 1)  # where matplotlib is missing, it is said before the measuring
         if args.from_file:
             found = _read(args.from_file)
             show(*report.machine_lines(found["machine"]), *report.summary_lines(found["summary"]))

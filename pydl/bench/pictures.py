@@ -7,6 +7,8 @@ from math import log2
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydl import plot
+
 __all__ = ["Bar", "draw_bars", "draw_roofline", "family"]
 
 _WIN, _LOSS, _LINE = "#5b7fa6", "#e9c46a", "#222222"
@@ -61,19 +63,9 @@ def family(result: dict[str, Any]) -> str:
     return next((title for part, title in _FAMILIES if part in name), _ACTIVATIONS)
 
 
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError(
-            'the pictures of a report need matplotlib: pip install "pydl-kernels[plot]"'
-        ) from None
-    return Figure(figsize=(width, height), layout="constrained")
-
-
 def draw_bars(path: Path, title: str, bars: Sequence[Bar]) -> None:
     """Write a picture of ratios on a logarithmic axis, the first bar on top."""
-    figure = _figure(9.5, 1.7 + 0.27 * len(bars))
+    figure = plot.Figure(9.5, 1.7 + 0.27 * len(bars))
     axes = figure.add_subplot()
     rows = range(len(bars))
     lengths = [bar.length for bar in bars]
@@ -131,7 +123,7 @@ def draw_roofline(path: Path, title: str, results: Sequence[dict[str, Any]], pea
     """Write two panels: what calculates, below the roofs; what moves data, beside copies."""
     counted = [r for r in results if r["times"] and r["unit"] == "GFLOP/s"]
     moving = [r for r in results if r["times"] and r["unit"] == "GB/s"]
-    figure = _figure(12, 6.4)
+    figure = plot.Figure(12, 6.4)
     panels = list(figure.subplots(1, bool(counted) + bool(moving), squeeze=False)[0])
     if counted:
         axes = panels.pop(0)

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pydl
 from pydl import data, io, models
-from pydl.commands.options import add_common, folder_of, positive, positive_float, running
-from pydl.train import require_plots
+from pydl.commands.options import (
+    add_common,
+    folder_of,
+    positive,
+    positive_float,
+    require_plots,
+    running,
+)
 from pydl.train_images import digits32, fit_images
 
 HELP = "a classifier of small images"

@@ -56,6 +56,13 @@ def folder_of(path: Path) -> Path:
     return path
 
 
+def require_plots() -> None:
+    """Raise the ImportError of a missing matplotlib now, before the work that a plot ends."""
+    from pydl import plot
+
+    plot.Figure(1, 1)
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Options of every training command."""
     parser.add_argument("--seed", type=natural, default=0,
@@ -65,11 +72,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def running(prog: str, threads: int | None = None) -> Iterator[None]:
-    """Set the threads; what is wrong with files and options ends as one line, not a traceback."""
+    """Set the threads; bad files and options and missing packages end as one line, no traceback."""
     import pydl
 
     try:
         with nullcontext() if threads is None else pydl.threads(threads):
             yield
-    except (OSError, ValueError, FloatingPointError) as error:
+    except (ImportError, OSError, ValueError, FloatingPointError) as error:
         raise SystemExit(f"{prog}: {error}") from error

@@ -13,10 +13,10 @@ from pydl.commands.options import (
     fraction,
     positive,
     positive_float,
+    require_plots,
     running,
 )
 from pydl.models import CELLS, SeriesRNN
-from pydl.train import require_plots
 from pydl.train_series import fit_series
 
 HELP = "a forecast of a series of numbers"
