@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from pydl import plot
@@ -90,3 +91,26 @@ def test_matrix_refuses(values, names, message):
 def test_show_takes_no_folder_in_the_name():
     with pytest.raises(ValueError, match="name: expected the name of a file without a folder"):
         plot.show(None, "a/b")
+
+
+def test_characters_stand_on_fields_of_their_values():
+    pytest.importorskip("matplotlib")
+    _, ax = plot.subplots()
+    picture = plot.characters(ax, "ab $\ncdef", np.arange(9) / 8, columns=4, low=0)
+    nan = np.nan
+    np.testing.assert_array_equal(
+        picture.get_array().filled(nan) * 8, [[0, 1, 2, 3], [4, nan, nan, nan], [5, 6, 7, 8]])
+    assert "".join(t.get_text() for t in ax.texts) == "ab$cdef"
+    assert [t.get_position() for t in ax.texts[2:4]] == [(3, 0), (0, 2)]
+    assert [t.get_color() for t in ax.texts] == ["black"] * 3 + ["white"] * 4
+
+
+@pytest.mark.parametrize(("text", "values", "options", "message"), [
+    ("", [], {}, "text: expected at least one character, got none"),
+    ("ab", [1.0], {}, r"values: expected shape \(2,\), got \(1,\)"),
+    ("a", [1.0], {"columns": 0}, "columns: expected at least 1, got 0"),
+    ("a", [1.0], {"low": 1, "high": 1}, "high: expected more than 1, got 1"),
+])  # fmt: skip
+def test_characters_refuses(text, values, options, message):
+    with pytest.raises(ValueError, match=message):
+        plot.characters(None, text, values, **options)
