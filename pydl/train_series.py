@@ -67,18 +67,18 @@ class Forecast(NamedTuple):
         horizon = self.actual.shape[1]
         rows = np.arange(self.start + horizon - 1, len(self.series))
         before = np.arange(max(0, self.start - len(rows)), rows[0] + 1)
-        dark, red, blue, _ = plot.COLORS
+        wide = {"color": plot.COLORS[3], "linestyle": "-", "linewidth": 4}
+        thin = {"color": plot.COLORS[0], "linestyle": "-", "linewidth": 1}
         top.plot(before, self.series[before], color="0.6", linestyle="-", label="before")
-        top.plot(rows, self.actual[:, -1], color=dark, linestyle="-", label="what came")
-        top.plot(rows, self.predicted[:, -1], color=red, linestyle="--", linewidth=1,
+        top.plot(rows, self.actual[:, -1], **wide, label="what came")
+        top.plot(rows, self.predicted[:, -1], **thin,
                  label=f"forecast by the network, {horizon} ahead")
         top.set_ylabel(name)
-        for label, values, color, style, errors in zip(
-            ("naive", "network"), (self.naive, self.predicted), (blue, red), ("-", "--"),
-            self.errors()[::-1], strict=True,
-        ):
-            bottom.plot(rows, (values - self.actual)[:, -1], color=color, linestyle=style,
-                        linewidth=1, label=f"{label}: RMSE {errors.rmse:.4g}, MAE {errors.mae:.4g}")
+        ours, naive = self.errors()
+        for label, values, errors, style in (("naive", self.naive, naive, wide),
+                                             ("network", self.predicted, ours, thin)):
+            bottom.plot(rows, (values - self.actual)[:, -1], **style,
+                        label=f"{label}: RMSE {errors.rmse:.4g}, MAE {errors.mae:.4g}")
         bottom.set_ylabel("forecast - what came")
         bottom.set_xlabel("row")
         for ax in (top, bottom):

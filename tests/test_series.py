@@ -145,8 +145,8 @@ def test_a_forecast_holds_the_scaler_of_the_training_part(horizon):
     result = fit_series(series, model, window=8, test=0.25, epochs=1, progress=False)
     watched = 120 - 30 - 12
     assert result.start == 90 and result.actual.shape == (30 - horizon + 1, horizon)
-    np.testing.assert_allclose(
-        [result.scaler.shift, result.scaler.scale], [series[:watched].mean(), series[:watched].std()])
+    seen = series[:watched]
+    assert result.scaler.shift == seen.mean() and result.scaler.scale == seen.std()
     # A window of the raw series, through the scaler and back, is the row of the forecast.
     window = result.scaler.transform(series[None, 82:90]).astype(np.float32)
     again = result.scaler.inverse_transform(model.forecast(window, horizon).astype(np.float64))
@@ -162,7 +162,8 @@ def test_the_picture_of_a_forecast(tmp_path, horizon):
     figure = result.figure("height, m")
     top, bottom = figure.axes
     came, forecast = top.lines[1:]
-    np.testing.assert_array_equal(came.get_xydata(), np.c_[96 + horizon - 1:120, series[95 + horizon:]])
+    rows = np.arange(95 + horizon, 120)
+    np.testing.assert_array_equal(came.get_xydata(), np.c_[rows, series[rows]])
     np.testing.assert_array_equal(forecast.get_ydata(), result.predicted[:, -1])
     assert top.get_ylabel() == "height, m" and len(bottom.lines) == 2
     result.plot(tmp_path / "forecast.png")

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # 8b. Ensembles, deleted blocks, tuning · 앙상블, 블록 삭제, 하이퍼파라미터 조정
 #
-# Several networks that were trained apart and asked together are right more often than one of them. A residual
-# network behaves a little like such a group: a block can be taken out, and the rest goes on working.
-# And how deep, how wide and how fast to learn is found by trying.
+# Several networks that were trained apart and asked together are right more often than one of
+# them. A residual network behaves a little like such a group: a block can be taken out, and the
+# rest goes on working. And how deep, how wide and how fast to learn is found by trying.
 #
-# 따로 학습한 여러 신경망의 예측을 평균하면 하나의 신경망보다 더 자주 맞힌다. ResNet은 이런 앙상블과 비슷하게
-# 동작하여, 학습이 끝난 뒤 블록 하나를 빼도 나머지가 제 역할을 한다. 층의 수, 너비, 학습률은 시도해 보고 정한다.
+# 따로 학습한 여러 신경망의 예측을 평균하면 하나의 신경망보다 더 자주 맞힌다. ResNet은 이런
+# 앙상블과 비슷하게 동작하여, 학습이 끝난 뒤 블록 하나를 빼도 나머지가 제 역할을 한다. 층의 수,
+# 너비, 학습률은 시도해 보고 정한다.
 #
 # Lecture rows: L24 (ensemble), L25 (tuning)
 
@@ -20,12 +21,14 @@ from pydl import functional as F
 # %% [markdown]
 # ## Averaging k networks · k개 신경망의 평균
 #
-# A hundred images to learn from are few, so each small network makes mistakes, and each others: they
-# begin from other weights and see the images in another order. Their probabilities are averaged,
-# $\bar p = \frac1k\sum_i p_i$. For the loss the gain is certain: $-\log$ is convex, so by Jensen's
-# inequality $-\log\bar p \le \frac1k\sum_i(-\log p_i)$. For the accuracy it is only likely, hence five repetitions.
+# A hundred images to learn from are few, so each small network makes mistakes, and each others:
+# they begin from other weights and see the images in another order. Their probabilities are
+# averaged, $\bar p = \frac1k\sum_i p_i$. For the loss the gain is certain: $-\log$ is convex, so
+# by Jensen's inequality $-\log\bar p \le \frac1k\sum_i(-\log p_i)$. For the accuracy it is only
+# likely, hence five repetitions.
 #
-# 학습 이미지가 100장뿐이므로 작은 신경망은 저마다 다른 곳에서 틀린다. 확률을 평균하면 서로의 실수가 상쇄된다.
+# 학습 이미지가 100장뿐이므로 작은 신경망은 저마다 다른 곳에서 틀린다. 확률을 평균하면 서로의
+# 실수가 상쇄된다.
 
 
 # %%
@@ -87,12 +90,14 @@ assert (np.diff(curves.mean(0)) > 0).all()
 #
 # ## One block taken out · 블록 하나를 빼면
 #
-# A block computes $x + F(x)$: the signal goes through $F$ or past it, so $n$ blocks make $2^n$ paths. Without one block half
-# of them, $2^{n-1}$, are left. In the plain network there is one path, and every layer is on it (Veit, Wilber, Belongie 2016,
-# arXiv:1605.06431). Both networks here have 20 layers and learned the same; then each block, or each plain layer
-# that does not change the shape, is taken out in turn, **without any training after that**.
+# A block computes $x + F(x)$: the signal goes through $F$ or past it, so $n$ blocks make $2^n$
+# paths. Without one block half of them, $2^{n-1}$, are left. In the plain network there is one
+# path, and every layer is on it (Veit, Wilber, Belongie 2016, arXiv:1605.06431). Both networks
+# here have 20 layers and learned the same; then each block, or each plain layer that does not
+# change the shape, is taken out in turn, **without any training after that**.
 #
-# 스킵 연결이 n개이면 서로 다른 통로가 2^n개이고, 블록 하나를 빼도 절반이 남는다. 평범한 신경망에는 통로가 하나뿐이다.
+# 스킵 연결이 n개이면 서로 다른 통로가 2^n개이고, 블록 하나를 빼도 절반이 남는다. 평범한 신경망에는
+# 통로가 하나뿐이다.
 
 
 # %%
@@ -142,10 +147,10 @@ for ax, kind, color in zip(axes, left, plot.COLORS[2::-2], strict=True):
     ax.bar(names, 100 * left[kind], color=color)
     ax.axhline(100 * whole[kind], color=plot.COLORS[1], linestyle="--", label="nothing taken out")
     ax.axhline(10, color="0.3", linestyle=":", label="guessing")
-    what = ("block", "stage.block") if kind == "residual" else ("layer", "stage.block, its layer a or b")
-    ax.set(title=f"{kind}: one {what[0]} taken out", xlabel=what[1])
     ax.grid(axis="y", alpha=0.3)
-axes[0].set(ylabel="accuracy, %", ylim=(0, 118))
+axes[0].set(title="residual: one block taken out", xlabel="stage.block", ylabel="accuracy, %",
+            ylim=(0, 118))
+axes[1].set(title="plain: one layer taken out", xlabel="stage.block, its layer a or b")
 axes[0].legend(loc="upper center", ncols=2)
 plot.show(figure, "08b_deleted_blocks")
 assert min(whole.values()) > 0.8
@@ -153,24 +158,28 @@ assert left["residual"].mean() > 0.6 and np.median(left["residual"]) > 0.7
 assert left["plain"].mean() < 0.3 and left["plain"].max() < left["residual"].mean()
 
 # %% [markdown]
-# The first block of each stage hurts most: what comes after stands on what it adds, and in stages 2 and 3 it is the one that
-# makes the image smaller. Late blocks are hardly missed.
+# The first block of each stage hurts most: what comes after stands on what it adds, and in stages
+# 2 and 3 it is the one that makes the image smaller. Late blocks are hardly missed.
 #
 # 각 단계의 첫 블록을 빼면 가장 많이 나빠지고, 나중 블록은 빼도 거의 차이가 없다.
 #
 # ## Depth, width and learning rate · 층의 수, 너비, 학습률
 #
-# Sixty small networks, eight epochs each, judged by 300 images that they did not learn from (validation). Only the chosen one
-# is then asked about the test images: the best of sixty may have been lucky, so its validation accuracy tends to flatter it.
+# Sixty small networks, eight epochs each, judged by 300 images that they did not learn from
+# (validation). Only the chosen one is then asked about the test images: the best of sixty may have
+# been lucky, so its validation accuracy tends to flatter it.
 #
-# 60가지 설정을 검증 데이터로 비교하고, 고른 설정 하나만 시험 데이터로 확인한다. 가장 좋은 검증 점수에는 운이 섞여 있기 때문이다.
+# 60가지 설정을 검증 데이터로 비교하고, 고른 설정 하나만 시험 데이터로 확인한다. 가장 좋은 검증
+# 점수에는 운이 섞여 있기 때문이다.
 
 
 # %%
 def network(depth, width):
-    sizes = [64] + [width] * depth
-    layers = [layer for i, o in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(i, o), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], 10))
+    layers, size = [nn.Flatten()], 64
+    for _ in range(depth):
+        layers += [nn.Linear(size, width), nn.ReLU()]
+        size = width
+    return nn.Sequential(*layers, nn.Linear(size, 10))
 
 
 learning, watched = data.random_split(training, [len(training) - 300, 300], rng=0)
@@ -200,13 +209,15 @@ best = np.unravel_index(validation.argmax(), validation.shape)
 (depth, width, rate), model = tried[best]
 chosen = train.evaluate(model, test).accuracy
 others = np.array([train.evaluate(m, test).accuracy for _, m in tried.values()])
-print(f"chosen: {depth} hidden layer(s) of {width}, rate {rate}: validation {validation.max():.1%}, "
-      f"test {chosen:.1%}; all sixty on the test: median {np.median(others):.1%}, best {others.max():.1%}")
+print(f"chosen: {depth} hidden layer(s) of {width}, rate {rate}: validation "
+      f"{validation.max():.1%}, test {chosen:.1%}; all sixty on the test: "
+      f"median {np.median(others):.1%}, best {others.max():.1%}")
 assert chosen > 0.9 and chosen > np.median(others) + 0.1 and chosen > others.max() - 0.04
 assert validation.max() > validation.min() + 0.5  # the settings decide
 
 # %% [markdown]
-# Too high a rate breaks deep networks first (right columns), too low a rate leaves them unlearned (left columns), and eight
-# hidden layers are worse than one here: more is not better by itself.
+# Too high a rate breaks deep networks first (right columns), too low a rate leaves them unlearned
+# (left columns), and eight hidden layers are worse than one here: more is not better by itself.
 #
-# 학습률이 너무 높으면 깊은 신경망부터 무너지고, 너무 낮으면 학습이 되지 않는다. 층이 많다고 무조건 좋은 것은 아니다.
+# 학습률이 너무 높으면 깊은 신경망부터 무너지고, 너무 낮으면 학습이 되지 않는다. 층이 많다고 무조건
+# 좋은 것은 아니다.
