@@ -24,8 +24,8 @@ import numpy as np
 
 __all__ = ["COLORS", "LINES", "Figure", "characters", "matrix", "saving", "show", "subplots"]
 
-COLORS = ("#1b2a49", "#c8553d", "#5b7fa6", "#e9c46a")
-"""Dark blue, red, blue, yellow: each of another lightness."""
+COLORS = ("#1b2a49", "#b23a24", "#7f9fc4", "#e9c46a")
+"""Dark blue, red, blue, yellow: from dark to light in even steps."""
 LINES = ("-", "--", "-.", ":")
 """A style of line for each colour."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from pydl.cli import main
 from pydl.commands import lecture
 
 SCRIPTS = lecture.scripts()
+TESTS = Path(__file__).parent
 
 
 def test_cells_of_the_percent_format():
@@ -114,3 +117,34 @@ def test_characters_stand_on_fields_of_their_values():
 def test_characters_refuses(text, values, options, message):
     with pytest.raises(ValueError, match=message):
         plot.characters(None, text, values, **options)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """The cells of each row of the table in docs/lecture.md."""
+    page = (TESTS.parent / "docs" / "lecture.md").read_text(encoding="utf-8")
+    return [[cell.strip() for cell in line.strip("|").split("|")]
+            for line in page.splitlines() if line.startswith("| L")]
+
+
+def test_the_table_names_every_row_and_script(table):
+    assert [row[0].split()[0] for row in table] == [f"L{i}" for i in range(1, 26)]
+    assert {row[1].partition("]")[0].strip("[") for row in table} == {
+        path.stem for path in SCRIPTS.values()}
+    assert all(len(row) == 4 and "TODO" not in row[3] for row in table)
+
+
+def test_a_notebook_says_which_rows_of_the_table_it_shows(table):
+    told = {path.stem: set(re.findall(r"\bL\d+\b", re.search(
+        r"^# Lecture rows: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)[1]))
+        for path in SCRIPTS.values()}
+    for stem, rows in told.items():
+        assert {row[0].split()[0] for row in table if f"[{stem}]" in row[1]} == rows, stem
+
+
+def test_the_tests_of_the_table_exist(table):
+    for row in table:
+        found = re.findall(r"`(\w+\.py)::(\w+)`", row[2])
+        assert found or row[2] == "the notebook's own", row
+        for file, name in found:
+            assert f"\ndef {name}(" in (TESTS / file).read_text(encoding="utf-8"), row

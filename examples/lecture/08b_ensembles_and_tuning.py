@@ -96,8 +96,8 @@ assert (np.diff(curves.mean(0)) > 0).all()
 # here have 20 layers and learned the same; then each block, or each plain layer that does not
 # change the shape, is taken out in turn, **without any training after that**.
 #
-# 스킵 연결이 n개이면 서로 다른 통로가 2^n개이고, 블록 하나를 빼도 절반이 남는다. 평범한 신경망에는
-# 통로가 하나뿐이다.
+# 스킵 연결이 n개이면 서로 다른 통로가 $2^n$개이고, 블록 하나를 빼도 절반이 남는다. 스킵 연결이
+# 없는 신경망에는 통로가 하나뿐이다.
 
 
 # %%
@@ -155,6 +155,8 @@ axes[0].legend(loc="upper center", ncols=2)
 plot.show(figure, "08b_deleted_blocks")
 assert min(whole.values()) > 0.8
 assert left["residual"].mean() > 0.6 and np.median(left["residual"]) > 0.7
+stages = left["residual"].reshape(3, 3)
+assert stages[:, 0].mean() < stages[:, 2].mean() - 0.1  # the first of a stage, and the last
 assert left["plain"].mean() < 0.3 and left["plain"].max() < left["residual"].mean()
 
 # %% [markdown]
@@ -214,6 +216,7 @@ print(f"chosen: {depth} hidden layer(s) of {width}, rate {rate}: validation "
       f"median {np.median(others):.1%}, best {others.max():.1%}")
 assert chosen > 0.9 and chosen > np.median(others) + 0.1 and chosen > others.max() - 0.04
 assert validation.max() > validation.min() + 0.5  # the settings decide
+assert validation[:, -1].max() < validation[:, 1].max()  # eight hidden layers, and one
 
 # %% [markdown]
 # Too high a rate breaks deep networks first (right columns), too low a rate leaves them unlearned

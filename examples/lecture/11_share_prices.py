@@ -22,7 +22,7 @@ from pydl.train_series import fit_series
 WINDOW = 30
 
 # %% [markdown]
-# ## The prices, and windows of them · 주가와 윈도
+# ## The prices, and windows of them · 주가와 윈도우
 #
 # 1047 days of Google, 2004 to 2008. A sample is a window of 30 prices and its target the 31st. The
 # last fifth is the test part; a forecast for it may look at earlier prices, the training may not
@@ -46,8 +46,8 @@ assert (inputs[1:, -1] == targets[:-1, 0]).all()  # a target is the last value o
 # tells what the test part's mean will be. That is not a rounding matter; it is next year's average
 # price, handed to the training.
 #
-# 전체 데이터로 스케일러를 맞추면 학습 데이터만 보고도 미래의 평균 주가를 알 수 있다. 이를 정보
-# 누출(leakage)이라 한다.
+# 전체 데이터로 스케일러를 맞추면 학습 데이터만 보고도 미래의 평균 주가를 알 수 있다. 이를 데이터
+# 누수(data leakage)라고 한다.
 
 # %%
 leaky = data.StandardScaler().fit(prices)

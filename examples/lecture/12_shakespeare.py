@@ -34,8 +34,8 @@ TEXT = None  # the path of a text in UTF-8 with lines of like length, such as "p
 # occurs (unigram), and how often it follows the one before (bigram). The perplexity
 # $e^{\text{loss}}$ is how many equally likely characters would be as hard to guess.
 #
-# 비교 기준은 글자의 빈도만 아는 유니그램과 바로 앞 글자만 아는 바이그램이다. 퍼플렉서티는 다음
-# 글자 후보가 몇 개인 셈인지를 뜻한다.
+# 비교 기준은 글자의 빈도만 아는 유니그램과 바로 앞 글자만 아는 바이그램이다.
+# 퍼플렉시티(perplexity)는 다음 글자 후보가 몇 개인 셈인지를 뜻한다.
 
 # %%
 text = data.load_text(TEXT) if TEXT else data.python_docs()
@@ -181,7 +181,7 @@ assert firsts.mean() > 1.5 * others.mean()
 # The unit darkens along each line and is light again after the break. Surprises are at the
 # beginnings of words; their ends are easy.
 #
-# 줄이 시작되면 옅고 끝으로 갈수록 진해진다. 놀람은 단어의 첫 글자에 몰려 있다.
+# 줄이 시작되면 옅고 끝으로 갈수록 진해진다. 예측이 크게 빗나가는 곳은 주로 단어의 첫 글자이다.
 #
 # ## Full size · 실제 크기
 #
