@@ -145,14 +145,16 @@ assert entropies == sorted(entropies)
 # 줄의 길이를 가르쳐 주지 않았는데도, 줄 안의 위치를 세는 유닛이 저절로 생긴다.
 
 # %%
-passage = vocab.decode(heldout[:8001])
+count = min(8000, len(heldout) - 1)
+passage = vocab.decode(heldout[:count + 1])
 with pydl.no_grad():
-    states = model.rnn(model.embedding(heldout[:8000, None]))[0]
+    states = model.rnn(model.embedding(heldout[:count, None]))[0]
     logits = model.decoder(states[:, 0])
-surprise = F.cross_entropy(logits, heldout[1:8001], reduction="none").numpy()
+surprise = F.cross_entropy(logits, heldout[1:count + 1], reduction="none").numpy()
 activity = states.numpy()[:, 0]
-ends = np.flatnonzero(np.array(list(passage[:8000])) == "\n")
-column = np.arange(8000) - np.concatenate([[0], ends + 1])[np.searchsorted(ends, np.arange(8000))]
+ends = np.flatnonzero(np.array(list(passage[:count])) == "\n")
+begins = np.concatenate([[0], ends + 1])
+column = np.arange(count) - begins[np.searchsorted(ends, np.arange(count))]
 correlations = np.array([np.corrcoef(column, unit)[0, 1] for unit in activity.T])
 unit = np.abs(correlations).argmax()
 print(f"unit {unit}: correlation {correlations[unit]:+.2f} with the place in the line "
