@@ -5,7 +5,7 @@
 >>> plot.matrix(right, gradient, title="its gradient")
 >>> plot.show(figure, "weights")
 
-The functions that take `ax` draw on it and return nothing. matplotlib is imported when a figure is
+The functions that take `ax` draw on it. matplotlib is imported when a figure is
 made; no window is ever opened.
 """
 
@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLORS", "LINES", "MARKERS", "Figure", "decision_regions", "frame", "images", "matrix",
-           "network", "saving", "show", "subplots"]
+__all__ = ["COLORS", "LINES", "MARKERS", "Figure", "characters", "decision_regions", "frame",
+           "images", "matrix", "network", "saving", "show", "subplots"]
 
 COLORS = ("#1b2a49", "#a83220", "#6485b3", "#dca833")
 """Dark blue, red, blue, yellow: from dark to light in even steps."""
@@ -414,3 +414,63 @@ def network(
     ax.set_xlim(-0.35, len(sizes) - 0.65)
     ax.set_ylim(-max(sizes) / 2 - 0.1, max(sizes) / 2 - 0.1)
     ax.set_axis_off()
+
+
+def characters(
+    ax: Any,
+    text: str,
+    values: np.ndarray,
+    *,
+    title: str = "",
+    columns: int = 72,
+    low: float = -1.0,
+    high: float = 1.0,
+) -> Any:
+    """Draw a text of N characters, each on a field as dark as its value in values (N,).
+
+    A line of the picture ends where one of the text ends, or after `columns` characters.
+
+    Parameters
+    ----------
+    low, high : the values of the lightest and of the darkest field.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        The fields, for ``figure.colorbar``.
+
+    Raises
+    ------
+    ValueError
+        No text, values of another number, no column, or a `high` that is not above `low`.
+
+    Source: Karpathy, Johnson, Fei-Fei 2015, "Visualizing and Understanding Recurrent Networks".
+    """
+    a = np.asarray(values, np.float64)
+    if not text:
+        raise ValueError("text: expected at least one character, got none")
+    if a.shape != (len(text),):
+        raise ValueError(f"values: expected shape ({len(text)},), got {a.shape}")
+    if columns < 1:
+        raise ValueError(f"columns: expected at least 1, got {columns}")
+    if not low < high:
+        raise ValueError(f"high: expected more than {low}, got {high}")
+    places = []
+    row = column = 0
+    for character in text:
+        places.append((row, column))
+        column += 1
+        if character == "\n" or column == columns:
+            row, column = row + 1, 0
+    fields = np.full((places[-1][0] + 1, max(place[1] for place in places) + 1), np.nan)
+    fields[tuple(np.transpose(places))] = a
+    picture = ax.imshow(fields, cmap="Blues", vmin=low, vmax=high, aspect="auto")
+    for (row, column), character, value in zip(places, text, a, strict=True):
+        if not character.isspace():
+            ax.text(column, row, character, ha="center", va="center", family="monospace",
+                    fontsize=8, parse_math=False,
+                    color="white" if value > low + 0.6 * (high - low) else "black")
+    ax.set_title(title)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return picture

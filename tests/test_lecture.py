@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from pydl.cli import main
 from pydl.commands import lecture
 
 SCRIPTS = lecture.scripts()
+TESTS = Path(__file__).parent
 
 
 def test_cells_of_the_percent_format():
@@ -271,3 +274,57 @@ def test_a_frame_goes_around_its_cells():
     (left, right), (top, bottom) = ((d.min(), d.max()) for d in line.get_data())
     assert 1.5 < left < 1.7 and 5.3 < right < 5.5 and 0.5 < top < 0.7 and 3.3 < bottom < 3.5
     assert (line.get_color(), line.get_label()) == (plot.COLORS[1], "window")
+
+
+def test_characters_stand_on_fields_of_their_values():
+    pytest.importorskip("matplotlib")
+    _, ax = plot.subplots()
+    picture = plot.characters(ax, "ab $\ncdef", np.arange(9) / 8, columns=4, low=0)
+    nan = np.nan
+    np.testing.assert_array_equal(
+        picture.get_array().filled(nan) * 8, [[0, 1, 2, 3], [4, nan, nan, nan], [5, 6, 7, 8]])
+    assert "".join(t.get_text() for t in ax.texts) == "ab$cdef"
+    assert [t.get_position() for t in ax.texts[2:4]] == [(3, 0), (0, 2)]
+    assert [t.get_color() for t in ax.texts] == ["black"] * 3 + ["white"] * 4
+
+
+@pytest.mark.parametrize(("text", "values", "options", "message"), [
+    ("", [], {}, "text: expected at least one character, got none"),
+    ("ab", [1.0], {}, r"values: expected shape \(2,\), got \(1,\)"),
+    ("a", [1.0], {"columns": 0}, "columns: expected at least 1, got 0"),
+    ("a", [1.0], {"low": 1, "high": 1}, "high: expected more than 1, got 1"),
+])  # fmt: skip
+def test_characters_refuses(text, values, options, message):
+    with pytest.raises(ValueError, match=message):
+        plot.characters(None, text, values, **options)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """The cells of each row of the table in docs/lecture.md."""
+    page = (TESTS.parent / "docs" / "lecture.md").read_text(encoding="utf-8")
+    return [[cell.strip() for cell in line.strip("|").split("|")]
+            for line in page.splitlines() if line.startswith("| L")]
+
+
+def test_the_table_names_every_row_and_script(table):
+    assert [row[0].split()[0] for row in table] == [f"L{i}" for i in range(1, 26)]
+    assert {row[1].partition("]")[0].strip("[") for row in table} == {
+        path.stem for path in SCRIPTS.values()}
+    assert all(len(row) == 4 and "TODO" not in row[3] for row in table)
+
+
+def test_a_notebook_says_which_rows_of_the_table_it_shows(table):
+    told = {path.stem: set(re.findall(r"\bL\d+\b", re.search(
+        r"^# Lecture rows: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)[1]))
+        for path in SCRIPTS.values()}
+    for stem, rows in told.items():
+        assert {row[0].split()[0] for row in table if f"[{stem}]" in row[1]} == rows, stem
+
+
+def test_the_tests_of_the_table_exist(table):
+    for row in table:
+        found = re.findall(r"`(\w+\.py)::(\w+)`", row[2])
+        assert found or row[2] == "the notebook's own", row
+        for file, name in found:
+            assert f"\ndef {name}(" in (TESTS / file).read_text(encoding="utf-8"), row
