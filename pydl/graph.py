@@ -83,6 +83,34 @@ class Drawing:
 
     __str__ = to_dot
 
+    def depth(self, *kinds: str) -> int:
+        """The most layers of some classes that lie on one path: ``depth("Conv2d", "Linear")``.
+
+        Counted are boxes of a network's layers, drawn by `draw` with an input shape, by the name of
+        their class.
+        """
+        longest = [0] * len(self.vertices)
+        for vertex, tails in self._into():
+            box = self.vertices[vertex]
+            one = box.kind == "module" and not set(kinds).isdisjoint(box.label.split("\n")[:2])
+            longest[vertex] = one + max((longest[t] for t in tails), default=0)
+        return max(longest, default=0)
+
+    def paths(self) -> int:
+        """How many paths there are from boxes without arrows in to boxes without arrows out."""
+        found = [0] * len(self.vertices)
+        ends = set(range(len(found))) - {edge.tail for edge in self.edges}
+        for vertex, tails in self._into():
+            found[vertex] = sum(found[t] for t in tails) if tails else 1
+        return sum(found[vertex] for vertex in ends)
+
+    def _into(self) -> Iterator[tuple[int, list[int]]]:
+        """Every vertex with those that its arrows come from, which are all before it."""
+        tails: list[list[int]] = [[] for _ in self.vertices]
+        for edge in self.edges:
+            tails[edge.head].append(edge.tail)
+        return enumerate(tails)
+
     def __repr__(self) -> str:
         return f"Drawing({len(self.vertices)} vertices, {len(self.edges)} edges)"
 

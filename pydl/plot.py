@@ -12,6 +12,7 @@ made; no window is ever opened.
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLORS", "LINES", "Figure", "matrix", "saving", "show", "subplots"]
+__all__ = ["COLORS", "LINES", "Figure", "frame", "images", "matrix", "saving", "show", "subplots"]
 
 COLORS = ("#1b2a49", "#c8553d", "#5b7fa6", "#e9c46a")
 """Dark blue, red, blue, yellow: each of another lightness."""
@@ -114,6 +115,108 @@ def show(figure: Any, name: str) -> None:
 def _in_notebook() -> bool:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
+
+
+def images(
+    ax: Any,
+    values: Any,
+    *,
+    title: str = "",
+    per_row: int | None = None,
+    scale: str | tuple[float, float] = "common",
+    rows: Any = None,
+    columns: Any = None,
+    gap: int = 1,
+) -> None:
+    """Draw images (N,H,W) as tiles, row by row; of (N,C,H,W) each image's channels in a row.
+
+    Small values are black, large ones white; the ground between the tiles is blue.
+
+    Parameters
+    ----------
+    per_row : tiles in a row; None makes about a square of (N,H,W), and is the one choice for
+        (N,C,H,W).
+    scale : ``common``, from the least value of all tiles to the greatest; ``own``, each tile by
+        itself, so that faint ones are seen and no two can be compared; or (black, white). Where all
+        values are equal they are black.
+    rows, columns : names of the rows and columns of tiles.
+    gap : width of the ground between two tiles, in pixels of theirs.
+
+    Raises
+    ------
+    ValueError
+        An array of other axes, without elements, or with values that are not finite; another scale;
+        a number below 1 in a row or a negative gap; names of another number.
+    """
+    a = np.asarray(values, np.float64)
+    if a.ndim not in (3, 4) or not a.size:
+        raise ValueError(f"values: expected shape (N,H,W) or (N,C,H,W), none of them 0, "
+                         f"got {a.shape}")
+    if not np.isfinite(a).all():
+        raise ValueError("values: expected finite numbers, got infinite ones or NaN")
+    if a.ndim == 4 and per_row not in (None, a.shape[1]):
+        raise ValueError(f"per_row: expected None for shape (N,C,H,W), got {per_row}")
+    across = a.shape[1] if a.ndim == 4 else per_row
+    a = a.reshape(-1, *a.shape[-2:])
+    n, height, width = a.shape
+    across = math.ceil(math.sqrt(n)) if across is None else across
+    if across < 1:
+        raise ValueError(f"per_row: expected at least 1, got {across}")
+    if gap < 0:
+        raise ValueError(f"gap: expected 0 or more, got {gap}")
+    across = min(across, n)
+    down = -(-n // across)
+    for what, names, count in (("rows", rows, down), ("columns", columns, across)):
+        if names is not None and len(names) != count:
+            raise ValueError(f"{what}: expected {count} names, got {len(names)}")
+
+    low, high = _range(a, scale)
+    a = (a - low) / np.where(high > low, high - low, 1)
+    tiles = np.full((down * across, height + gap, width + gap), np.nan)  # NaN shows the ground
+    tiles[:n, :height, :width] = a
+    sheet = tiles.reshape(down, across, height + gap, width + gap).swapaxes(1, 2).reshape(
+        down * (height + gap), across * (width + gap))
+    ax.set_facecolor(COLORS[2])
+    ax.imshow(sheet[:len(sheet) - gap, :sheet.shape[1] - gap], cmap="gray", vmin=0, vmax=1,
+              interpolation="nearest")
+    ax.set_title(title)
+    middle = (height - 1) / 2 + (height + gap) * np.arange(down)
+    ax.set_yticks(middle if rows is not None else [], rows)
+    middle = (width - 1) / 2 + (width + gap) * np.arange(across)
+    ax.set_xticks(middle if columns is not None else [], columns)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def _range(a: np.ndarray, scale: Any) -> tuple[Any, Any]:
+    """What is black and what is white: for all tiles (N,H,W), or (N,1,1) for each."""
+    if isinstance(scale, str) and scale in ("common", "own"):
+        axes = (1, 2) if scale == "own" else None
+        return a.min(axes, keepdims=True), a.max(axes, keepdims=True)
+    if isinstance(scale, (tuple, list)) and len(scale) == 2 and scale[0] < scale[1]:
+        return scale[0], scale[1]
+    raise ValueError(f"scale: expected common, own or (black, white), got {scale!r}")
+
+
+def frame(
+    ax: Any,
+    row: float,
+    column: float,
+    height: float = 1,
+    width: float = 1,
+    *,
+    which: int = 0,
+    label: str = "",
+) -> None:
+    """Draw a frame around cells of a `matrix`, or pixels of an image, of which the first is given.
+
+    `which` takes one of `COLORS` and of `LINES`; frames of different numbers also differ in size,
+    by a little, so that none hides another. `label` is for the legend.
+    """
+    top, left, inset = row - 0.5, column - 0.5, 0.04 + 0.05 * which
+    ys, xs = (top + inset, top + height - inset), (left + inset, left + width - inset)
+    ax.plot([xs[0], xs[1], xs[1], xs[0], xs[0]], [ys[0], ys[0], ys[1], ys[1], ys[0]], linewidth=2.5,
+            color=COLORS[which], linestyle=LINES[which], label=label or None)
 
 
 def matrix(

@@ -311,3 +311,26 @@ def test_save_rejects(tmp_path):
 def test_draw_rejects(arguments, options, error, message):
     with pytest.raises(error, match=message):
         graph.draw(*arguments, **options)
+
+
+@pytest.mark.parametrize(("name", "depth", "paths"), [
+    ("resnet_small", 20, 2**9), ("plain_small", 20, 1), ("densenet_small", 40, 2**18),
+    ("googlenet_small", 22, 4**9), ("alexnet_small", 8, 1),
+])  # fmt: skip
+def test_depth_and_paths(name, depth, paths):
+    """Every skip and every concatenation doubles the paths; a shortcut's convolution adds none."""
+    with nn.init.skipped():
+        drawing = graph.draw(models.get_model(name), (1, 3, 32, 32))
+    assert drawing.depth("Conv2d", "Linear") == depth
+    assert drawing.depth("Linear") == (3 if name == "alexnet_small" else 1)
+    assert drawing.depth("Embedding") == drawing.depth() == 0
+    assert drawing.paths() == paths
+
+
+def test_depth_and_paths_of_small_drawings():
+    assert (Drawing().depth("Linear"), Drawing().paths()) == (0, 0)
+    boxes = [Vertex("x", "input"), Vertex("a\nLinear\n1x2", "module"), Vertex("Linear", "op"),
+             Vertex("b\nLinear\n1x2", "module"), Vertex("z", "output")]
+    drawing = Drawing(boxes, [Edge(0, 1), Edge(0, 2), Edge(1, 3), Edge(2, 3), Edge(0, 4)])
+    assert drawing.depth("Linear") == 2  # a box of an op is no layer
+    assert drawing.paths() == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from pydl import plot
@@ -90,3 +91,73 @@ def test_matrix_refuses(values, names, message):
 def test_show_takes_no_folder_in_the_name():
     with pytest.raises(ValueError, match="name: expected the name of a file without a folder"):
         plot.show(None, "a/b")
+
+
+def _sheet(ax):
+    """The picture on the axes: its grey values, NaN where the ground shows."""
+    return ax.images[0].get_array().filled(np.nan)
+
+
+def test_images_are_tiles_with_gaps():
+    pytest.importorskip("matplotlib")
+    _, ax = plot.subplots()
+    a = np.arange(3 * 2 * 2).reshape(3, 2, 2)
+    plot.images(ax, a, per_row=2, title="t", rows=["r", "s"], columns="xy", gap=1)
+    n = np.nan
+    np.testing.assert_allclose(_sheet(ax) * 11, [
+        [0, 1, n, 4, 5], [2, 3, n, 6, 7], [n] * 5, [8, 9, n, n, n], [10, 11, n, n, n]], rtol=1e-12)
+    assert ax.get_title() == "t"
+    assert ax.get_xticks().tolist() == [0.5, 3.5] and ax.get_yticks().tolist() == [0.5, 3.5]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["r", "s"]
+
+
+@pytest.mark.parametrize(("scale", "expected"), [
+    ("common", [0, 0.25, 0.5, 0.5]), ("own", [0, 1, 0, 0]), ((-1, 1), [0, 0.5, 1, 1]),
+])  # fmt: skip
+def test_images_scales(scale, expected):
+    pytest.importorskip("matplotlib")
+    _, ax = plot.subplots()
+    a = np.array([-1.0, 0, 1, 1, 3, 3]).reshape(3, 1, 1, 2)
+    plot.images(ax, a, scale=scale, gap=0)
+    assert _sheet(ax).shape == (3, 2)
+    assert _sheet(ax).ravel()[:4].tolist() == expected
+
+
+def test_images_of_channels_and_of_one_value():
+    pytest.importorskip("matplotlib")
+    _, (left, right) = plot.subplots(1, 2)
+    plot.images(left, np.arange(2 * 3 * 1 * 1).reshape(2, 3, 1, 1), gap=0)
+    assert (_sheet(left) * 5).round(12).tolist() == [[0, 1, 2], [3, 4, 5]]
+    plot.images(right, np.full((5, 1, 1), 7.0), gap=0)  # a square of 3 x 3 less one row
+    assert _sheet(right).shape == (2, 3) and np.nanmax(_sheet(right)) == 0
+
+
+@pytest.mark.parametrize(("shape", "options", "message"), [
+    ((2, 2), {}, r"values: expected shape \(N,H,W\) or \(N,C,H,W\), none of them 0, got \(2, 2\)"),
+    ((0, 2, 2), {}, r"none of them 0, got \(0, 2, 2\)"),
+    ((1, 2, 2, 2), {"per_row": 1}, r"per_row: expected None for shape \(N,C,H,W\), got 1"),
+    ((1, 2, 2), {"per_row": 0}, "per_row: expected at least 1, got 0"),
+    ((1, 2, 2), {"gap": -1}, "gap: expected 0 or more, got -1"),
+    ((3, 2, 2), {"per_row": 2, "rows": ["a"]}, "rows: expected 2 names, got 1"),
+    ((3, 2, 2), {"per_row": 5, "columns": "abcde"}, "columns: expected 3 names, got 5"),
+    ((1, 2, 2), {"scale": "wide"}, r"common, own or \(black, white\), got 'wide'"),
+    ((1, 2, 2), {"scale": (1, 1)}, r"scale: expected common, own or .* got \(1, 1\)"),
+])  # fmt: skip
+def test_images_refuses(shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        plot.images(None, np.zeros(shape), **options)
+
+
+def test_images_refuses_what_is_not_finite():
+    with pytest.raises(ValueError, match="values: expected finite numbers, got infinite ones or"):
+        plot.images(None, [[[0.0, np.nan]]])
+
+
+def test_a_frame_goes_around_its_cells():
+    pytest.importorskip("matplotlib")
+    _, ax = plot.subplots()
+    plot.frame(ax, 1, 2, 3, 4, which=1, label="window")
+    (line,) = ax.lines
+    (left, right), (top, bottom) = ((d.min(), d.max()) for d in line.get_data())
+    assert 1.5 < left < 1.7 and 5.3 < right < 5.5 and 0.5 < top < 0.7 and 3.3 < bottom < 3.5
+    assert (line.get_color(), line.get_label()) == (plot.COLORS[1], "window")
