@@ -287,7 +287,7 @@ for _ in range(150):
     scores = agent(np.eye(SIDE**2, dtype=np.float32)[states[playing]])
     surprise = F.cross_entropy(scores, actions[playing], reduction="none")  # -log of the policy
     entropy = -F.sum(F.softmax(scores) * F.log_softmax(scores), 1)
-    loss = F.mean(surprise * weight.astype(np.float32) - 0.02 * entropy)
+    loss = F.mean(surprise * weight.astype(np.float32) - 0.05 * entropy)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
