@@ -16,7 +16,7 @@ Rng = np.random.Generator | None
 
 
 class RBM(nn.Module):
-    """Binary visible units v (V,) and hidden units h (H,) that share weights; none among equals.
+    """Binary visible units v (V,) and hidden units h (H,), joined across and not among themselves.
 
     E(v, h) = -b·v - c·h - h·Wv,  p(v, h) = exp(-E(v, h)) / Z
     p(h = 1 | v) = sigmoid(Wv + c),  p(v = 1 | h) = sigmoid(Wᵀh + b)
@@ -62,6 +62,8 @@ class RBM(nn.Module):
         t = value if isinstance(value, Tensor) else Tensor(value)
         if t.dtype.kind in "biu":
             t = Tensor(t.data, dtype=self.weight.dtype)
+        if t.dtype != self.weight.dtype:
+            raise TypeError(f"{name}: expected {self.weight.dtype} as the weights, got {t.dtype}")
         if t.ndim != 2 or t.shape[1] != size:
             raise ValueError(f"{name}: expected shape (B, {size}), got {t.shape}")
         if t.size and not (t.data.min() >= 0 and t.data.max() <= 1):
@@ -102,7 +104,8 @@ class RBM(nn.Module):
         """
         v = self._units("v", v, self.num_visible)
         inputs = F.linear(v, self.weight, self.hidden_bias)
-        return -(F.matmul(v, self.visible_bias) + F.sum(F.softplus(inputs), 1))
+        # Beyond 40, ln(1 + exp(x)) is x in float64 too.
+        return -(F.matmul(v, self.visible_bias) + F.sum(F.softplus(inputs, threshold=40), 1))
 
     def sample_hidden(self, v: Any, rng: Rng = None) -> tuple[np.ndarray, np.ndarray]:
         """Draw h (B,H) of 0 and 1 given v (B,V); returns (h, their probabilities)."""
@@ -301,15 +304,15 @@ class DBN(nn.Module):
         generator = random.default_generator if rng is None else rng
         errors: list[list[float]] = []
         for layer in self.layers:
-            steps = optimizer(layer.parameters())
+            descent = optimizer(layer.parameters())
             errors.append([])
             loader = DataLoader(ArrayDataset(data), batch_size, shuffle=True, rng=generator)
             for _ in range(epochs):
                 total = 0.0
                 for (batch,) in loader:
-                    steps.zero_grad()
+                    descent.zero_grad()
                     total += len(batch) * layer.contrastive_divergence(batch, k, generator)
-                    steps.step()
+                    descent.step()
                 errors[-1].append(total / len(data))
             with no_grad():
                 data = layer(data).data
