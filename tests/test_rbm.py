@@ -208,6 +208,18 @@ def test_the_reference_backend_gives_the_same(dtype):
         np.testing.assert_allclose(native, reference, atol=20 * np.finfo(dtype).eps)
 
 
+def test_threads_do_not_change_a_bit():
+    data = np.random.default_rng(0).random((256, 784), np.float32)
+    results = []
+    for n in (1, 2):
+        rbm = RBM(784, 200, rng=np.random.default_rng(1))
+        with pydl.threads(n):
+            error = rbm.contrastive_divergence(data, 2, np.random.default_rng(2))
+        results.append([np.array(error), *gradients(rbm)])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_seeds():
     data = states(V).astype(np.float32)
 
