@@ -11,7 +11,8 @@ enum {
     FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
     FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2 */
-    FN(TASK_ROWS) = 8 * MR,            /* of a task at least, for each packs its own patches */
+    FN(TASK_ROWS) = 8 * MR,            /* of a task at least, where each packs its own patches */
+    FN(SHARED_PATCHES) = 5 << 18,      /* bytes at most that are packed once for all tasks */
     FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */
 };
 
@@ -34,6 +35,7 @@ typedef struct {
     idx group, row, rows, depth;
     REAL *packed;
     idx columns, column_blocks, task_rows;
+    REAL *shared; /* the patches of all columns, for all tasks; NULL: each packs its own */
     int flat;  /* a block's columns run over all images */
     idx lines; /* not 0: a block is so many padded grid rows, read where they are rather than as
                   patches */
@@ -142,37 +144,78 @@ static void FN(conv_lines)(void *context, idx task)
     pydl_block_free(out);
 }
 
+/* The first column of a block, and in *columns how many it has. */
+static idx FN(conv_columns)(const conv_job *job, idx block, idx *columns)
+{
+    const idx pixels = job->from.grid_h * job->from.grid_w;
+    idx base = 0, end = job->images * pixels;
+    if (!job->flat) {
+        const idx per_image = job->column_blocks / job->images;
+        base = block / per_image * pixels;
+        end = base + pixels;
+        block %= per_image;
+    }
+    *columns = FN(min)(job->columns, end - (base + block * job->columns));
+    return base + block * job->columns;
+}
+
+/* The patches of a group, from the first channel on. */
+INLINE patches FN(group_patches)(const conv_job *job)
+{
+    patches from = job->from;
+    from.src += job->group * job->group_channels * from.h * from.w;
+    return from;
+}
+
+/* Some depth of a block of the shared patches. */
+static void FN(conv_pack_patches)(void *context, idx task)
+{
+    conv_job *job = context;
+    const idx depth = FN(even_piece)(job->depth, FN(KC), 1),
+              pieces = (job->depth + depth - 1) / depth, k = task % pieces * depth;
+    idx columns;
+    const idx column = FN(conv_columns)(job, task / pieces, &columns);
+    const idx stride = FN(block_stride)(job->columns);
+    const patches from = FN(group_patches)(job);
+    REAL *scratch =
+        pydl_block_alloc((size_t)FN(patch_scratch)(&job->from, columns) * sizeof(REAL));
+    if (!scratch) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    FN(pack_columns)(&from, k, FN(min)(depth, job->depth - k), column, columns,
+                     FN(round_up)(columns, NR),
+                     job->shared + (task / pieces * job->depth + k) * stride, stride, scratch);
+    pydl_block_free(scratch);
+}
+
 static void FN(conv_block)(void *context, idx task)
 {
     conv_job *job = context;
     const idx pixels = job->from.grid_h * job->from.grid_w;
     const idx row = task / job->column_blocks * job->task_rows,
               rows = FN(min)(job->task_rows, job->rows - row);
-    idx block_of = task % job->column_blocks, base = 0, end = job->images * pixels;
-    if (!job->flat) {
-        const idx per_image = job->column_blocks / job->images;
-        base = block_of / per_image * pixels;
-        end = base + pixels;
-        block_of %= per_image;
-    }
-    const idx column = base + block_of * job->columns,
-              columns = FN(min)(job->columns, end - column);
-    const idx padded = FN(round_up)(columns, NR), stride = FN(block_stride)(columns);
+    const idx block_of = task % job->column_blocks;
+    idx columns;
+    const idx column = FN(conv_columns)(job, block_of, &columns);
+    const idx padded = FN(round_up)(columns, NR),
+              stride = FN(block_stride)(job->shared ? job->columns : columns);
     const idx depth = FN(even_piece)(job->depth, FN(KC), 1);
     const idx channel_row = job->group * job->group_rows + job->row + row;
     const int direct = !job->flat && job->step_h == 1 && job->step_w == 1 &&
                        job->from.grid_h * job->from.grid_w == job->dst_h * job->dst_w;
-    const idx block_size = depth * stride + VLEN, out_size = direct ? 0 : rows * stride;
-    REAL *block = pydl_block_alloc(
-        (size_t)(out_size + block_size + FN(patch_scratch)(&job->from, columns)) * sizeof(REAL));
-    if (!block) {
+    const idx out_size = direct ? 0 : rows * stride;
+    const idx block_size = job->shared ? 0 : depth * stride + VLEN,
+              scratch_size = job->shared ? 0 : FN(patch_scratch)(&job->from, columns);
+    REAL *out =
+        pydl_block_alloc((size_t)(out_size + block_size + scratch_size) * sizeof(REAL));
+    if (!out) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    patches from = job->from;
-    from.src += job->group * job->group_channels * from.h * from.w;
-    REAL *scratch = block + block_size + out_size;
-    sink to = {.c = block + block_size,
+    const patches from = FN(group_patches)(job);
+    REAL *own = out + out_size, *scratch = own + block_size;
+    sink to = {.c = out,
                .row = stride,
                .bias_of_row = job->bias ? job->bias + channel_row : NULL};
     const idx place = column / pixels * job->dst_image + channel_row * pixels + column % pixels;
@@ -183,9 +226,12 @@ static void FN(conv_block)(void *context, idx task)
     idx k = 0;
     do { /* once where no tap reaches these pixels, too: their result is 0 */
         const idx count = FN(min)(depth, job->depth - k);
+        const REAL *block =
+            job->shared ? job->shared + (block_of * job->depth + k) * stride : own;
         if (direct && k + depth >= job->depth)
             to.last = FN(ending_at)(job->last, place);
-        FN(pack_columns)(&from, k, count, column, columns, padded, block, stride, scratch);
+        if (!job->shared)
+            FN(pack_columns)(&from, k, count, column, columns, padded, own, stride, scratch);
         if (job->packed) {
             FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR,
                                 job->depth, block, stride, NULL, &to);
@@ -198,7 +244,7 @@ static void FN(conv_block)(void *context, idx task)
     } while (k < job->depth);
     if (!direct)
         FN(conv_scatter)(job, to.c, stride, rows, channel_row, column, columns);
-    pydl_block_free(block);
+    pydl_block_free(out);
 }
 
 /* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper:
@@ -251,6 +297,23 @@ static void FN(conv_grid)(conv_job *job)
         job->column_blocks = job->images * ((job->from.grid_h + job->lines - 1) / job->lines);
 }
 
+/* Rows of a task: all, or fewer where there are too few blocks of columns to share. */
+static void FN(conv_task_rows)(conv_job *job)
+{
+    const idx tasks = 4, wanted = (tasks + job->column_blocks - 1) / job->column_blocks;
+    job->task_rows = FN(even_piece)(
+        job->rows, FN(max)((job->rows + wanted - 1) / wanted, FN(TASK_ROWS)), MR);
+}
+
+/* Memory for the patches of all columns where several tasks need each; NULL elsewhere. */
+static REAL *FN(shared_patches)(const conv_job *job)
+{
+    const idx size = job->column_blocks * job->depth * FN(block_stride)(job->columns) + VLEN;
+    if (job->lines || job->task_rows >= job->rows || size > FN(SHARED_PATCHES) / (idx)sizeof(REAL))
+        return NULL;
+    return pydl_block_alloc((size_t)size * sizeof(REAL));
+}
+
 static int FN(conv_product)(conv_job *job)
 {
     if (job->step_h == 1 && job->step_w == 1 && job->from.grid_w == job->dst_w &&
@@ -270,15 +333,18 @@ static int FN(conv_product)(conv_job *job)
     if (pack && !(packed = pydl_block_alloc((size_t)(rows * job->depth) * sizeof(REAL))))
         return PYDL_NO_MEMORY;
     job->packed = packed;
-    for (job->group = 0; job->group < job->groups; job->group++)
+    job->rows = rows;
+    FN(conv_task_rows)(job);
+    REAL *const shared = job->shared = FN(shared_patches)(job);
+    for (job->group = 0; job->group < job->groups; job->group++) {
+        if (shared)
+            pydl_parallel_for(job->column_blocks * ((job->depth + FN(KC) - 1) / FN(KC)),
+                              columns * (double)job->depth, FN(conv_pack_patches), job);
         for (job->row = 0; job->row < job->group_rows; job->row += rows) {
             job->rows = FN(min)(rows, job->group_rows - job->row);
             if (job->panels)
                 job->packed = (REAL *)job->panels + job->group * rows * job->depth;
-            const idx wanted =
-                job->column_blocks < 4 ? (4 + job->column_blocks - 1) / job->column_blocks : 1;
-            job->task_rows = FN(even_piece)(
-                job->rows, FN(max)((job->rows + wanted - 1) / wanted, FN(TASK_ROWS)), MR);
+            FN(conv_task_rows)(job);
             if (pack)
                 pydl_parallel_for((job->rows + MR - 1) / MR, (double)job->rows * (double)job->depth,
                                   FN(conv_pack_weight), job);
@@ -287,6 +353,8 @@ static int FN(conv_product)(conv_job *job)
                               2.0 * columns * (double)job->rows * (double)job->depth,
                               job->lines ? FN(conv_lines) : FN(conv_block), job);
         }
+    }
+    pydl_block_free(shared);
     pydl_block_free(packed);
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
