@@ -23,6 +23,8 @@ KERNEL = re.compile(r"^KERNEL\((\w+),\s*\(([^()]*)\),\s*\([^()]*\)\)", re.MULTIL
 EXPORT = re.compile(r"^PYDL_EXPORT (.*?)(\w+)\(([^()]*)\);", re.MULTILINE)
 # What is of use within one build alone: the layout of pydl_table follows kernels.def.
 INTERNAL = {"pydl_active", "pydl_find", "pydl_get_api"}
+# Answers a question and makes no array: nothing to be done again.
+QUERIES = {"pydl_conv2d_weight_form"}
 
 
 def in_cython(declaration):
@@ -42,6 +44,65 @@ def c_functions():
             yield in_cython(kind), name, "" if parameters == "void" else in_cython(parameters)
 
 
+def recorded(name, parameters):
+    """A Cython function that calls the C function, and what notes the call in a Program.
+
+    The record is a struct of the arguments. Shapes are copied into it, and lists beside it.
+    """
+    fields, values, again, notes = [], [], [], []
+    for parameter in parameters.split(","):
+        kind, field = re.fullmatch(r"\s*(.*?) ?(\w+)", parameter).groups()
+        value, given = field, f"of.{field}"
+        if kind.endswith("shape *"):
+            kind = kind.removeprefix("const ").removesuffix(" *")
+            value, given = f"{field}[0]", f"&of.{field}"
+            if kind == "recurrent_shape":
+                notes.append(f"        program.reads(<const void **>&of.{field}.lengths)")
+        elif kind == "const idx *":
+            kind, value = "idx *", f"<idx *>program.copied({field}, count * sizeof(idx))"
+        elif kind.endswith("*const *"):
+            written = not kind.startswith("const")
+            kind = "void **" if written else "const void **"
+            value = f"<{kind}>program.copied({field}, count * sizeof(void *))"
+            notes.append(f"        program.each(<const void **>of.{field}, count, {written})")
+        elif kind.endswith("*"):
+            verb = "reads" if kind.startswith("const") else "writes"
+            notes.append(f"        program.{verb}(<const void **>&of.{field})")
+        fields.append(f"    {kind} {field}")
+        values.append(f"        of.{field} = {value}")
+        again.append(given)
+    notes.sort(key=lambda note: "writes" in note or "True" in note)  # reads first
+    arguments = ", ".join(field.split()[-1] for field in fields)
+    begin = f'program.begin("{name[5:]}", sizeof({name}_record), <Again>{name}_again)'
+    return [
+        f"cdef struct {name}_record:",
+        *fields,
+        f"cdef int {name}_again({name}_record *of) noexcept nogil:",
+        f"    return c_{name}({', '.join(again)})",
+        f"cdef void {name}_note({parameters}) noexcept with gil:",
+        "    program = <Program>recorder",
+        "    try:",
+        f"        of = <{name}_record *>{begin}",
+        *values,
+        *notes,
+        "    except Exception as error:",
+        "        program.problem = error",
+        f"cdef int {name}({parameters}) noexcept nogil:",
+        "    if recorder != NULL:",
+        f"        {name}_note({arguments})",
+        f"    return c_{name}({arguments})",
+    ]
+
+
+def passed_on(kind, name, parameters):
+    """A Cython function that calls the C function."""
+    arguments = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
+    return [
+        f"cdef {kind} {name}({parameters}) noexcept nogil:",
+        f"    {'' if kind == 'void' else 'return '}c_{name}({arguments})",
+    ]
+
+
 def write_cython_declarations():
     """Write what _pydl_core.pxd and .pyx include: each C function, declared and passed on.
 
@@ -50,14 +111,13 @@ def write_cython_declarations():
     """
     declared, defined = ["# Written by setup.py from csrc/kernels.def and csrc/pydl.h."], []
     for kind, name, parameters in c_functions():
-        arguments = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
         declared.append(f"cdef {kind} {name}({parameters}) noexcept nogil")
-        defined += [
-            'cdef extern from "pydl.h" nogil:',
-            f'    {kind} c_{name} "{name}"({parameters})',
-            f"cdef {kind} {name}({parameters}) noexcept nogil:",
-            f"    {'' if kind == 'void' else 'return '}c_{name}({arguments})",
-        ]
+        defined.append('cdef extern from "pydl.h" nogil:')
+        defined.append(f'    {kind} c_{name} "{name}"({parameters})')
+        if parameters.startswith("dtype_code dtype") and name not in QUERIES:
+            defined += recorded(name, parameters)
+        else:
+            defined += passed_on(kind, name, parameters)
     for name, lines in (("declared", declared), ("defined", declared[:1] + defined)):
         path, text = Path(f"pydl/_pydl_core/functions_{name}.pxi"), "\n".join(lines) + "\n"
         if not path.exists() or path.read_text() != text:

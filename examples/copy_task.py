@@ -28,9 +28,8 @@ class Net(nn.Module):
         super().__init__()
         self.rnn = (nn.LSTM if cell == "lstm" else nn.RNN)(SYMBOLS + 1, HIDDEN)
         self.answer = nn.Linear(HIDDEN, SYMBOLS)
-        if cell == "lstm":  # gates i, f, g, o: at first, keep what is in the cell
-            self.rnn.bias_ih_l0.data[HIDDEN:2 * HIDDEN] = 1
-            self.rnn.bias_hh_l0.data[HIDDEN:2 * HIDDEN] = 0
+        if cell == "lstm":
+            self.rnn.set_forget_bias(1)  # at first, keep what is in the cell
 
     def forward(self, x):
         return self.answer(self.rnn(x)[0])

@@ -50,12 +50,14 @@ if TYPE_CHECKING:
     from pydl import train_images as train_images
     from pydl import train_series as train_series
     from pydl import train_text as train_text
+    from pydl.compilation import compile as compile
     from pydl.fusion import fuse as fuse
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Tensor",
+    "compile",
     "data",
     "empty",
     "empty_cache",
@@ -95,14 +97,16 @@ _LOADED_WHEN_USED = {
     "data", "graph", "io", "models", "nn", "optim", "plot", "schedules", "testing", "train",
     "train_images", "train_series", "train_text"}
 
+_FUNCTIONS = {"compile": "compilation", "fuse": "fusion"}
+
 _when_imported("threadpoolctl", "pydl.integrations.threadpoolctl:register")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LOADED_WHEN_USED:
         return importlib.import_module(f"pydl.{name}")
-    if name == "fuse":
-        return importlib.import_module("pydl.fusion").fuse
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"pydl.{_FUNCTIONS[name]}"), name)
     raise AttributeError(f"module 'pydl' has no attribute {name!r}")
 
 

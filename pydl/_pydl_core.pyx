@@ -11,6 +11,7 @@ from cpython.buffer cimport (
 )
 from cpython.pycapsule cimport PyCapsule_New
 
+include "_pydl_core/program.pxi"
 include "_pydl_core/functions_defined.pxi"
 
 cdef extern from "pydl.h" nogil:
@@ -60,6 +61,8 @@ cdef inline object new_array(tuple shape, object dtype):
     cdef object extent
     for extent in shape:
         size *= <Py_ssize_t>extent
+    if recorder != NULL:
+        return (<Program>recorder).new(shape, dtype, size)
     return ndarray(shape, dtype) if size <= TINY else ndarray(shape, dtype, Block(size))
 
 
@@ -164,33 +167,34 @@ cdef inline int code_of(object array) except -1:
     return 1 if array.dtype.itemsize == 8 else 0
 
 
-cdef inline object contiguous(object array):
+cpdef object contiguous(object array):
     """The array itself if it is C-contiguous, else a copy."""
     if array is None or array.flags.c_contiguous:
         return array
     copy = new_array(array.shape, array.dtype)
-    copy[...] = array
+    copy_into(copy, array)
     return copy
+
+
+cdef inline void *start(object array, int flags) except? NULL:
+    """Where an array's first element is. The caller keeps the array alive."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, flags)
+    cdef void *data = view.buf
+    PyBuffer_Release(&view)
+    if recorder != NULL:
+        (<Program>recorder).see(array, data)
+    return data
 
 
 cdef inline void *address(object array) except? NULL:
     """Where a C-contiguous array's data begin; NULL for None. The caller keeps the array alive."""
-    cdef Py_buffer view
-    if array is None:
-        return NULL
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    cdef void *data = view.buf
-    PyBuffer_Release(&view)
-    return data
+    return NULL if array is None else start(array, PyBUF_SIMPLE)
 
 
 cdef inline void *strided_address(object array) except? NULL:
     """Where the first element of an array of any strides is. The caller keeps the array alive."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_STRIDED_RO)
-    cdef void *data = view.buf
-    PyBuffer_Release(&view)
-    return data
+    return start(array, PyBUF_STRIDED_RO)
 
 
 cdef inline object integers64(object array):

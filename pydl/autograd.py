@@ -38,7 +38,7 @@ Gradients = Sequence[Array | None]
 OpResult = tuple[Any, Callable[..., Gradients]]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-Watcher = Callable[[str, tuple[Any, ...], tuple[Any, ...], Any], Any]
+Watcher = Callable[[str, tuple[Any, ...], dict[str, Any], tuple[Any, ...], Any], Any]
 _recording: ContextVar[bool] = ContextVar("pydl_recording", default=True)
 _watching: ContextVar[Watcher | None] = ContextVar("pydl_watching", default=None)
 _default_dtype = _FLOATS[0]
@@ -85,10 +85,11 @@ def enable_grad() -> Any:
 
 @contextmanager
 def watch(watcher: Watcher) -> Iterator[None]:
-    """Call ``watcher(name, operands, results, node)`` after every op inside, in this context.
+    """Call ``watcher(name, operands, options, results, node)`` after every op inside the block.
 
-    `name` is the op's; `operands` are as given and `results` are Tensors (or None); `node` is the
-    op's place on the tape, None if it is not recorded.
+    `name` is the op's; `operands` and `options` are as given and `results` are Tensors (or None);
+    `node` is the op's place on the tape, None if it is not recorded. Other contexts are not
+    watched.
     """
     token = _watching.set(watcher)
     try:
@@ -167,7 +168,8 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
             made = _result(results, dtype, node, 0)
         watcher = _watching.get()
         if watcher is not None:
-            watcher(op.__name__.strip("_"), operands, made if several else (made,), node)
+            name = op.__name__.strip("_")
+            watcher(name, operands, options, made if several else (made,), node)
         return made
 
     return apply

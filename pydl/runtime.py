@@ -9,16 +9,27 @@ from pathlib import Path
 import numpy as np
 
 from pydl import _pydl_core as _core
-from pydl._pydl_core import empty, empty_cache, isa, memory_stats
+from pydl._pydl_core import (
+    contiguous,
+    copy_into,
+    empty,
+    empty_cache,
+    is_recording,
+    isa,
+    memory_stats,
+)
 
 __all__ = [
     "available_isas",
+    "contiguous",
+    "copy_into",
     "empty",
     "empty_cache",
     "get_include",
     "get_library",
     "get_num_threads",
     "get_winograd",
+    "is_recording",
     "isa",
     "memory_stats",
     "set_num_threads",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,8 @@ class Forecast(NamedTuple):
     """The last part of a series, from row `start` on, as it came and as it was forecast.
 
     `actual`, `predicted` (by the network) and `naive` (as the latest value) are (M,horizon): row i
-    is about the series' rows start + i to start + i + horizon - 1.
+    is about the series' rows start + i to start + i + horizon - 1. `scaler` is what the network's
+    windows must go through, and its forecasts back.
     """
 
     series: np.ndarray
@@ -26,6 +27,7 @@ class Forecast(NamedTuple):
     actual: np.ndarray
     predicted: np.ndarray
     naive: np.ndarray
+    scaler: data.StandardScaler
 
     def errors(self) -> tuple[data.ForecastErrors, data.ForecastErrors]:
         """The network's errors, and the naive forecast's."""
@@ -44,36 +46,49 @@ class Forecast(NamedTuple):
             lines.append(f"the network's RMSE is {abs(less):.1%} {word} the naive forecast's")
         return "\n".join(lines)
 
-    def plot(self, path: str | os.PathLike[str], name: str = "value") -> None:
-        """Draw the last part of the series with the forecasts, and the errors of both below.
+    def figure(self, name: str = "value") -> Any:
+        """The last part of the series with the forecasts, and the errors of both below.
+
+        Parameters
+        ----------
+        name : what the series is, with its unit.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
 
         Raises
         ------
         ImportError
             matplotlib is not installed.
         """
-        figure = plot.Figure(10, 7)
-        top, bottom = figure.subplots(2, 1, height_ratios=(2, 1), sharex=True)
+        figure, (top, bottom) = plot.subplots(
+            2, 1, size=(9, 6), height_ratios=(2, 1), sharex=True)
         horizon = self.actual.shape[1]
         rows = np.arange(self.start + horizon - 1, len(self.series))
         before = np.arange(max(0, self.start - len(rows)), rows[0] + 1)
-        top.plot(before, self.series[before], color="0.6", label="before")
-        top.plot(rows, self.actual[:, -1], color="black", label="what came")
-        top.plot(rows, self.predicted[:, -1], color="tab:red", linewidth=1,
+        wide = {"color": plot.COLORS[3], "linestyle": "-", "linewidth": 4}
+        thin = {"color": plot.COLORS[0], "linestyle": "-", "linewidth": 1}
+        top.plot(before, self.series[before], color="0.6", linestyle="-", label="before")
+        top.plot(rows, self.actual[:, -1], **wide, label="what came")
+        top.plot(rows, self.predicted[:, -1], **thin,
                  label=f"forecast by the network, {horizon} ahead")
         top.set_ylabel(name)
-        for label, values, color, errors in zip(
-            ("network", "naive"), (self.predicted, self.naive), ("tab:red", "tab:blue"),
-            self.errors(), strict=True,
-        ):
-            bottom.plot(rows, (values - self.actual)[:, -1], color=color, linewidth=1, alpha=0.8,
+        ours, naive = self.errors()
+        for label, values, errors, style in (("naive", self.naive, naive, wide),
+                                             ("network", self.predicted, ours, thin)):
+            bottom.plot(rows, (values - self.actual)[:, -1], **style,
                         label=f"{label}: RMSE {errors.rmse:.4g}, MAE {errors.mae:.4g}")
         bottom.set_ylabel("forecast - what came")
         bottom.set_xlabel("row")
         for ax in (top, bottom):
             ax.grid(alpha=0.3)
             ax.legend()
-        figure.savefig(path, dpi=110)
+        return figure
+
+    def plot(self, path: str | os.PathLike[str], name: str = "value") -> None:
+        """Write the `figure` to a file. Raises as it does."""
+        self.figure(name).savefig(path, dpi=110)
 
 
 def fit_series(
@@ -127,4 +142,4 @@ def fit_series(
     inputs, actual = part(a, start, len(a))
     predicted = train.predict(model, part(scaled, start, len(a))[0]).astype(np.float64)
     return Forecast(a, start, actual, scaler.inverse_transform(predicted),
-                    data.naive_forecast(inputs, horizon))
+                    data.naive_forecast(inputs, horizon), scaler)

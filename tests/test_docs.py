@@ -26,6 +26,7 @@ NOT_RUN = {
     r"\bpip (un)?install\b": "would change the environment that the tests run in",
     r"\bvenv\b": "makes an environment",
     r"\bsetup\.py\b": "builds: the tests run on what was built",
+    r"\blecture all\b": "minutes; pytest --nbmake runs the notebooks",
     r"^\.ci/run": "is what runs these tests",
     r"\bpytest( tests.*)?$": "is what runs these tests",
     r"\bpytest benchmarks\b": "needs pytest-benchmark; .ci/run does it",
@@ -166,7 +167,24 @@ def test_the_readme_gives_the_two_commands():
     assert 'python -m pip install -e ".[test]" && python -m pytest' in readme
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_the_korean_readme_has_the_code_of_the_readme():
+    english, korean = (BLOCK.findall((ROOT / name).read_text(encoding="utf-8"))
+                       for name in ("README.md", "README.ko.md"))
+    assert korean == english
+
+
+def test_the_korean_readme_has_the_links_of_the_readme():
+    """In each section; only the two pages' links to each other differ."""
+    english, korean = ([sorted(re.findall(r"\]\(([^)\s]+)\)", section)) for section in re.split(
+        r"^## ", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)]
+        for name in ("README.md", "README.ko.md"))
+    assert "README.ko.md" in english[0] and "README.md" in korean[0]
+    english[0].remove("README.ko.md")
+    korean[0].remove("README.md")
+    assert korean == english
+
+
+@pytest.mark.parametrize("name", [*NAMES, "README.ko.md"])
 def test_links_lead_somewhere(name):
     page = ROOT / name
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):

@@ -154,6 +154,19 @@ class Branches(nn.Module):
         return self.drop(F.cat([self.a(x), self.b(x)], 1)), x
 
 
+def test_a_power_shows_its_exponent():
+    """d(x^2)^y at x = 3, y = 1: 2 y x^(2 y - 1) = 6, and x^2 ln x^2 = 19.78."""
+    x, y = pydl.Tensor(3.0, requires_grad=True), pydl.Tensor(1.0, requires_grad=True)
+    with graph.record() as tape:
+        z = (x**2) ** y
+    bare = edges(graph.draw(z, names={"x": x, "y": y}))
+    assert [e[:2] for e in bare] == [("x", "**"), ("**", "**"), ("y", "**"), ("**", "output")]
+    z.backward()
+    assert edges(graph.draw(z, tape=tape, names={"x": x, "y": y})) == [
+        ("x", "** 2", "3", "6"), ("** 2", "**", "9", "1"), ("y", "**", "1", "19.78"),
+        ("**", "output", "9", "1")]
+
+
 def test_a_network_shows_what_flows_between_its_layers():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Residual(4), Branches())
     pydl.manual_seed(0)
@@ -214,7 +227,7 @@ def test_dot_escapes_texts():
     text = str(drawing)
     assert r'n0 [label="a \"b\" \\\n<c>", fillcolor=' in text
     assert ('n0 -> n1 [label=<<font color="#1b7837">1 &lt; 2</font><br/>'
-            '<font color="#c0392b">&amp;</font>>]') in text
+            '<font color="#c0392b"><i>&amp;</i></font>>]') in text
     assert text == drawing.to_dot() and repr(drawing) == "Drawing(2 vertices, 1 edges)"
 
 
@@ -312,3 +325,26 @@ def test_save_rejects(tmp_path):
 def test_draw_rejects(arguments, options, error, message):
     with pytest.raises(error, match=message):
         graph.draw(*arguments, **options)
+
+
+@pytest.mark.parametrize(("name", "depth", "paths"), [
+    ("resnet_small", 20, 2**9), ("plain_small", 20, 1), ("densenet_small", 40, 2**18),
+    ("googlenet_small", 22, 4**9), ("alexnet_small", 8, 1),
+])  # fmt: skip
+def test_depth_and_paths(name, depth, paths):
+    """Every skip and every concatenation doubles the paths; a shortcut's convolution adds none."""
+    with nn.init.skipped():
+        drawing = graph.draw(models.get_model(name), (1, 3, 32, 32))
+    assert drawing.depth("Conv2d", "Linear") == depth
+    assert drawing.depth("Linear") == (3 if name == "alexnet_small" else 1)
+    assert drawing.depth("Embedding") == drawing.depth() == 0
+    assert drawing.paths() == paths
+
+
+def test_depth_and_paths_of_small_drawings():
+    assert (Drawing().depth("Linear"), Drawing().paths()) == (0, 0)
+    boxes = [Vertex("x", "input"), Vertex("a\nLinear\n1x2", "module"), Vertex("Linear", "op"),
+             Vertex("b\nLinear\n1x2", "module"), Vertex("z", "output")]
+    drawing = Drawing(boxes, [Edge(0, 1), Edge(0, 2), Edge(1, 3), Edge(2, 3), Edge(0, 4)])
+    assert drawing.depth("Linear") == 2  # a box of an op is no layer
+    assert drawing.paths() == 3

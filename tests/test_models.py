@@ -386,6 +386,35 @@ def test_series_rnn_rejects():
         models.SeriesRNN(5, cell="cnn")
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_series_rnn_feeds_its_forecasts_back(horizon):
+    pydl.manual_seed(0)
+    model = models.SeriesRNN(5, horizon, dropout=0.5).double()
+    x = np.random.default_rng(0).normal(size=(4, 7))
+    before = x.copy()
+    found = model.forecast(x, 5)
+    assert model.training and found.shape == (4, 5) and found.dtype == np.float64
+    model.eval()
+    grown = x
+    while grown.shape[1] < 12:
+        grown = np.concatenate([grown, model(grown[:, -7:]).data], 1)
+    np.testing.assert_array_equal(found, grown[:, 7:12])
+    np.testing.assert_array_equal(model.forecast(pydl.Tensor(x), 1), found[:, :1])
+    np.testing.assert_array_equal(x, before)
+    assert model.forecast(x[:0], 5).shape == (0, 5)
+
+
+@pytest.mark.parametrize(("columns", "shape", "steps", "message"), [
+    (2, (4, 7, 2), 5, "forecast: expected a network of one column, got 2"),
+    (1, (4, 7, 1), 5, r"x: expected shape \(B, L\) with L at least 2, got \(4, 7, 1\)"),
+    (1, (4, 1), 5, r"x: expected shape \(B, L\) with L at least 2, got \(4, 1\)"),
+    (1, (4, 7), 0, "steps: expected at least 1, got 0"),
+])
+def test_series_rnn_refuses_to_feed_back(columns, shape, steps, message):
+    with pytest.raises(ValueError, match=message):
+        models.SeriesRNN(5, 2, columns).forecast(np.zeros(shape, np.float32), steps)
+
+
 def test_series_rnn_learns_a_sine():
     pydl.manual_seed(0)
     series = np.sin(np.arange(300) * 0.3).astype(np.float32)

@@ -347,6 +347,37 @@ def test_initial_values() -> None:
     assert not table[3].any() and abs(table.std() - 1) < 0.02 and abs(table.mean()) < 0.02
 
 
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 5, num_layers=2, bidirectional=True),
+                                   nn.LSTM(3, 5, dtype=np.float64), nn.LSTMCell(3, 5)],
+                         ids=["stack", "layer", "cell"])  # fmt: skip
+def test_a_forget_bias_changes_the_rows_of_f_alone(layer: Any) -> None:
+    before = {name: p.numpy().copy() for name, p in layer.named_parameters()}
+    layer.set_forget_bias(2.5)
+    for name, param in layer.named_parameters():
+        if name.startswith("bias"):
+            before[name][5:10] = 2.5 if "_ih" in name else 0
+        np.testing.assert_array_equal(param.numpy(), before[name], err_msg=name)
+
+
+def test_a_forget_bias_is_what_the_gates_begin_with() -> None:
+    layer = nn.LSTM(3, 5, dtype=np.float64)
+    layer.set_forget_bias()
+    biases = (layer.bias_ih_l0 + layer.bias_hh_l0).numpy()
+    x = np.zeros((1, 2, 3))
+    weights = layer.weight_ih_l0.numpy(), layer.weight_hh_l0.numpy()
+    gates = kernels.lstm_forward(x, None, None, *weights, biases)[3]
+    np.testing.assert_allclose(gates[0, :, 5:10], 1 / (1 + np.exp(-1)), rtol=1e-15)
+
+
+def test_a_forget_bias_refuses() -> None:
+    with pytest.raises(ValueError, match="value: expected a finite number, got nan"):
+        nn.LSTM(3, 5).set_forget_bias(np.nan)
+    with pytest.raises(TypeError, match="value: expected a number, got str"):
+        nn.LSTM(3, 5).set_forget_bias("1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected a layer with biases, got bias=False"):
+        nn.LSTM(3, 5, bias=False).set_forget_bias(1)
+
+
 def test_repr_is_pytorch_s() -> None:
     assert repr(nn.LSTM(3, 4, 2, False, True, 0.1, True)) == (
         "LSTM(3, 4, num_layers=2, bias=False, batch_first=True, dropout=0.1, bidirectional=True)"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pydl import data
+import pydl
+from pydl import data, models, plot
+from pydl.train_series import fit_series
 
 
 def write(path, text: str, encoding: str = "utf-8"):
@@ -133,3 +135,38 @@ def test_google_prices():
     assert dates.shape == prices.shape == (1047,) and prices.dtype == np.float64
     assert dates.dtype == "datetime64[D]" and str(dates[0]) == "2004-08-19"
     assert (np.diff(dates).astype(int) > 0).all() and 100 < prices[0] < 101 < prices.max() < 800
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_forecast_holds_the_scaler_of_the_training_part(horizon):
+    pydl.manual_seed(0)
+    series = 50 + np.arange(120.0)
+    model = models.SeriesRNN(4, horizon)
+    result = fit_series(series, model, window=8, test=0.25, epochs=1, progress=False)
+    watched = 120 - 30 - 12
+    assert result.start == 90 and result.actual.shape == (30 - horizon + 1, horizon)
+    seen = series[:watched]
+    assert result.scaler.shift == seen.mean() and result.scaler.scale == seen.std()
+    # A window of the raw series, through the scaler and back, is the row of the forecast.
+    window = result.scaler.transform(series[None, 82:90]).astype(np.float32)
+    again = result.scaler.inverse_transform(model.forecast(window, horizon).astype(np.float64))
+    np.testing.assert_allclose(again[0], result.predicted[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_the_picture_of_a_forecast(tmp_path, horizon):
+    pytest.importorskip("matplotlib")
+    pydl.manual_seed(0)
+    series = np.sin(np.arange(120) * 0.3)
+    result = fit_series(series, models.SeriesRNN(4, horizon), window=8, epochs=1, progress=False)
+    figure = result.figure("height, m")
+    top, bottom = figure.axes
+    came, forecast = top.lines[1:]
+    rows = np.arange(95 + horizon, 120)
+    np.testing.assert_array_equal(came.get_xydata(), np.c_[rows, series[rows]])
+    np.testing.assert_array_equal(forecast.get_ydata(), result.predicted[:, -1])
+    assert top.get_ylabel() == "height, m" and len(bottom.lines) == 2
+    result.plot(tmp_path / "forecast.png")
+    with plot.saving(tmp_path):
+        plot.show(result, "shown")
+    assert all((tmp_path / name).stat().st_size for name in ("forecast.png", "shown.png"))

@@ -100,25 +100,36 @@ INLINE vec FN(finished)(vec sum, ending of, idx place, idx count)
 typedef struct {
     REAL *c;
     idx row;                                  /* stride of C's rows; its columns are adjacent */
-    int accumulate;                           /* add to C rather than overwrite it */
+    int accumulate;                           /* add to what is there rather than overwrite it */
+    const REAL *sums;                         /* what is there, where it is not C itself; or NULL */
+    idx sums_row;
     const REAL *bias_of_row, *bias_of_column; /* added when not accumulating; NULL: none */
     ending last;                              /* set for the last block of the depth alone */
 } FN(sink);
 #define sink FN(sink)
 
-/* The same for a tile of fewer columns, which lies in memory. */
+/* Where the sums are to which a tile at (i, j) is added; the stride of their rows. */
+INLINE const REAL *FN(sums_at)(const sink *to, idx i, idx j, idx *row)
+{
+    *row = to->sums ? to->sums_row : to->row;
+    return (to->sums ? to->sums : to->c) + i * *row + j;
+}
+
+/* store_tile for a tile of fewer columns, which lies in memory. */
 static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *part, const sink *to,
                                                         idx i0, idx j0, idx columns)
 {
+    idx sums_row;
+    const REAL *sums = FN(sums_at)(to, i0, j0, &sums_row);
     REAL *c = to->c + i0 * to->row + j0;
     const ending last = FN(ending_at)(to->last, i0 * to->row + j0);
-    for (idx i = 0; i < rows; i++, part += NR, c += to->row) {
+    for (idx i = 0; i < rows; i++, part += NR, c += to->row, sums += sums_row) {
         const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
         for (idx j = 0; j < columns; j += VLEN) {
             const idx count = columns - j;
             vec base = FN(splat)(bias);
             if (to->accumulate)
-                base = FN(load_part)(c + j, count, 0);
+                base = FN(load_part)(sums + j, count, 0);
             else if (to->bias_of_column)
                 base += FN(load_part)(to->bias_of_column + j0 + j, count, 0);
             FN(store_part)(c + j, count,
@@ -130,6 +141,8 @@ static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *pa
 INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS], const sink *to,
                            idx i0, idx j0, idx columns)
 {
+    idx sums_row;
+    const REAL *sums = FN(sums_at)(to, i0, j0, &sums_row);
     REAL *c = to->c + i0 * to->row + j0;
     const ending last = FN(ending_at)(to->last, i0 * to->row + j0);
     if (columns < vectors * VLEN) {
@@ -143,13 +156,13 @@ INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS],
         return;
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; i++, c += to->row) {
+    for (int i = 0; i < rows; i++, c += to->row, sums += sums_row) {
         const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             vec base = FN(splat)(bias);
             if (to->accumulate)
-                base = FN(load)(c + j * VLEN);
+                base = FN(load)(sums + j * VLEN);
             else if (to->bias_of_column)
                 base += FN(load)(to->bias_of_column + j0 + j * VLEN);
             FN(store)(c + j * VLEN,

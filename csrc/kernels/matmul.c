@@ -33,8 +33,8 @@ static void FN(gemm_pack_a)(void *context, idx panel)
                    job->a.column, job->packed_a + i * job->k);
 }
 
-/* A block of c. Where k takes several blocks it is summed up in scratch memory: rows of c may share
- * cache sets. */
+/* A block of c. Where k takes several blocks it is summed up in scratch memory, and only the last
+ * of them goes to c: rows of c may share cache sets. */
 static void FN(gemm_block)(void *context, idx task)
 {
     gemm_job *job = context;
@@ -49,22 +49,23 @@ static void FN(gemm_block)(void *context, idx task)
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
+    REAL *scratch = block + job->depth * stride;
     sink to = job->to;
     const ending last = FN(ending_at)(to.last, i * to.row + j);
     REAL *c = to.c + i * to.row + j;
-    to.last = direct ? last : (ending){0};
-    to.c = direct ? c : block + job->depth * stride;
-    to.row = direct ? to.row : stride;
     if (to.bias_of_row)
         to.bias_of_row += i;
     if (to.bias_of_column)
         to.bias_of_column += j;
-    if (!direct && to.accumulate)
-        for (idx r = 0; r < m; r++)
-            memcpy(to.c + r * stride, c + r * job->to.row, (size_t)n * sizeof(REAL));
+    to.sums = c;
+    to.sums_row = to.row;
     idx p = 0;
     do { /* once where k is 0, too: c is then the bias */
         const idx depth = FN(min)(job->depth, job->k - p);
+        const int ends = p + depth >= job->k;
+        to.c = ends ? c : scratch;
+        to.row = ends ? job->to.row : stride;
+        to.last = ends ? last : (ending){0};
         FN(pack_block)(depth, n, job->b.data + p * job->b.row + j * job->b.column, job->b.row,
                        job->b.column, block, stride);
         if (job->packed_a)
@@ -74,11 +75,10 @@ static void FN(gemm_block)(void *context, idx task)
             FN(multiply_rows)(m, n, depth, job->a.data + i * job->a.row + p, job->a.row, block,
                               stride, &to);
         to.accumulate = 1;
+        to.sums = scratch;
+        to.sums_row = stride;
         p += depth;
     } while (p < job->k);
-    if (!direct)
-        for (idx r = 0; r < m; r++)
-            FN(finish_run)(c + r * job->to.row, to.c + r * stride, n, last, r * job->to.row);
     pydl_block_free(block);
 }
 

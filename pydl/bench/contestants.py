@@ -268,14 +268,20 @@ class OnnxRuntime(Library):
         model = onnx_models.build(self.onnx, case, inputs)
         if model is None:
             return None
+        run = self.runner(model.content, model.feeds, threads)
+        return Entry(Contestant(self.name, run), model.adapt)
+
+    def runner(
+        self, content: bytes, feeds: dict[str, np.ndarray], threads: int
+    ) -> Callable[[], Any]:
+        """What runs a serialised model and returns its results."""
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4
         options.add_session_config_entry("session.force_spinning_stop", "1")
         providers = ["CPUExecutionProvider"]
-        session = self.runtime.InferenceSession(model.content, options, providers=providers)
-        run = partial(session.run, None, model.feeds)
-        return Entry(Contestant(self.name, run), model.adapt)
+        session = self.runtime.InferenceSession(content, options, providers=providers)
+        return partial(session.run, None, feeds)
 
 
 class OpenVino(Library):
@@ -295,6 +301,16 @@ class OpenVino(Library):
         model = onnx_models.build(self.onnx, case, inputs)
         if model is None:
             return None
+        run = self.runner(model.content, model.feeds, threads)
+        return Entry(
+            Contestant(self.name, run),
+            lambda results: model.adapt([np.array(results[i]) for i in range(len(results))]),
+        )
+
+    def runner(
+        self, content: bytes, feeds: dict[str, np.ndarray], threads: int
+    ) -> Callable[[], Any]:
+        """What runs a serialised model and returns its results, by number."""
         options = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -302,16 +318,9 @@ class OpenVino(Library):
             "INFERENCE_PRECISION_HINT": "f32",
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = self.core.compile_model(self.core.read_model(model.content), "CPU", options)
-        request, feeds = compiled.create_infer_request(), list(model.feeds.values())
-
-        def run() -> Any:
-            return request.infer(feeds, share_inputs=True, share_outputs=True)
-
-        return Entry(
-            Contestant(self.name, run),
-            lambda results: model.adapt([np.array(results[i]) for i in range(len(results))]),
-        )
+        compiled = self.core.compile_model(self.core.read_model(content), "CPU", options)
+        request, arrays = compiled.create_infer_request(), list(feeds.values())
+        return lambda: request.infer(arrays, share_inputs=True, share_outputs=True)
 
 
 _MADE: dict[str, Callable[[], Library]] = {

@@ -1,17 +1,21 @@
-"""Whole networks for images: inference of the fused models and training steps, beside PyTorch."""
+"""Whole networks for images: compiled inference and training steps, beside other libraries."""
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from pydl import compilation, models, nn, optim, runtime
 from pydl import functional as F
-from pydl import fusion, models, nn, optim, runtime
-from pydl.autograd import Tensor, no_grad
+from pydl.autograd import Tensor
+from pydl.bench.contestants import OnnxRuntime, OpenVino, choose
 from pydl.bench.networks import time_agreeing
 from pydl.bench.timing import Contestant, Effort
 
@@ -34,7 +38,8 @@ def time_zoo(
     """Compare results with PyTorch's, then time, interleaved.
 
     PyTorch's models are torchvision's, eager, in both memory layouts, with the same weights; they
-    are left out where torchvision is not installed. Dropout is off on all sides in training.
+    are left out where torchvision is not installed. In inference onnxruntime and openvino, where
+    installed, run what PyTorch exports of them. Dropout is off on all sides in training.
     """
     results = []
     effort = replace(effort, least=3, pause=_PAUSE if threads > 1 else 0)
@@ -50,9 +55,12 @@ def time_zoo(
             peers = _peers(torch, theirs, name, model) if theirs else {}
             for batch in batches:
                 x = rng.standard_normal((batch, 3, size, size), np.float32)
-                title = f"Inference of the fused model, batch {batch}, {size}x{size}"
-                entrants: dict[str, Any] = {"pydl": _inference(fusion.fuse(model.eval()), x)}
+                title = f"Inference of the compiled model, batch {batch}, {size}x{size}"
+                compiled = compilation.compile(model.eval(), x)
+                entrants: dict[str, Any] = {"pydl": lambda: compiled(x).numpy()}  # noqa: B023
                 entrants |= {who: _torch_inference(torch, p, x, who) for who, p in peers.items()}
+                if peers:
+                    entrants |= _exported(torch, peers["pytorch"], x, threads)
                 results.append(_time(name, title, batch, threads, effort, entrants))
             x = rng.standard_normal((_TRAINED, 3, size, size), np.float32)
             labels = rng.integers(0, _CLASSES, _TRAINED)
@@ -104,12 +112,27 @@ def _peers(torch: Any, theirs: Any, name: str, model: Any) -> dict[str, Any]:
     return peers
 
 
-def _inference(model: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
-    def run() -> np.ndarray:
-        with no_grad():
-            return model(x).numpy()
+def _exported(
+    torch: Any, model: Any, x: np.ndarray, threads: int
+) -> dict[str, Callable[[], np.ndarray]]:
+    """The same model in onnxruntime and openvino, those that are installed."""
+    libraries, _ = choose(["onnxruntime", "openvino"])
+    content = io.BytesIO()
+    if len(libraries) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an exporter that needs no further package
+            torch.onnx.export(
+                model.eval(), (torch.from_numpy(x),), content, dynamo=False, input_names=["x"])
+    runs: dict[str, Callable[[], np.ndarray]] = {}
+    for library in libraries:
+        if isinstance(library, (OnnxRuntime, OpenVino)):
+            run = library.runner(content.getvalue(), {"x": x}, threads)
+            runs[library.name] = partial(_first, run)
+    return runs
 
-    return run
+
+def _first(run: Callable[[], Any]) -> np.ndarray:
+    return run()[0]
 
 
 def _torch_inference(torch: Any, model: Any, x: np.ndarray, who: str) -> Callable[[], Any]:
@@ -168,7 +191,7 @@ def _time(
     name: str, title: str, batch: int, threads: int, effort: Effort, entrants: dict[str, Any]
 ) -> dict[str, Any]:
     """Compare first results (scores, or the loss of a first step), and time those that agree."""
-    first = {who: np.ravel(run()) for who, run in entrants.items()}
+    first = {who: np.array(run(), np.float64).ravel() for who, run in entrants.items()}
     return time_agreeing(
         name, title, batch, threads, effort, [Contestant(*entrant) for entrant in entrants.items()],
         first, "pytorch" if "pytorch" in first else "pydl",

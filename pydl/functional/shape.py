@@ -11,6 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
+from pydl.runtime import contiguous, is_recording
 
 __all__ = [
     "broadcast_to",
@@ -57,6 +58,8 @@ def sum_to(dy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 @differentiable
 def _reshape(needs: Needs, x: Array, *, shape: Any) -> OpResult:
     old = x.shape
+    if is_recording() and not np.may_share_memory(x, x.reshape(shape)):
+        x = contiguous(x)  # a copy by NumPy would not be noted
     return x.reshape(shape), lambda dy: (dy.reshape(old),)
 
 
@@ -164,15 +167,17 @@ def index(input: Any, key: Any) -> Tensor:
     return _index(input, key=tuple(raw(k) for k in key) if isinstance(key, tuple) else raw(key))
 
 
+def _joined(arrays: Sequence[Array], dim: int) -> Array:
+    if arrays[0].dtype.kind == "f":
+        return kernels.concatenate_forward(*arrays, axis=dim)
+    return np.concatenate(arrays, axis=dim)
+
+
 @differentiable
-def _cat(needs: Needs, *arrays: Array, dim: Array) -> OpResult:
+def _cat(needs: Needs, *arrays: Array, dim: int) -> OpResult:
     """The gradients are views: a map that many layers join (DenseNet) has them added up anyway."""
     ends = np.cumsum([a.shape[dim] for a in arrays])[:-1]
-    if arrays[0].dtype.kind == "f":
-        y = kernels.concatenate_forward(*arrays, axis=dim)
-    else:
-        y = np.concatenate(arrays, axis=dim)
-    return y, lambda dy: np.split(dy, ends, axis=dim)
+    return _joined(arrays, dim), lambda dy: np.split(dy, ends, axis=dim)
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
@@ -185,8 +190,9 @@ concatenate = cat
 
 
 @differentiable
-def _stack(needs: Needs, *arrays: Array, dim: Array) -> OpResult:
-    return np.stack(arrays, axis=dim), lambda dy: list(np.moveaxis(dy, dim, 0))
+def _stack(needs: Needs, *arrays: Array, dim: int) -> OpResult:
+    y = _joined([np.expand_dims(a, dim) for a in arrays], dim)
+    return y, lambda dy: list(np.moveaxis(dy, dim, 0))
 
 
 def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:

@@ -6,6 +6,7 @@ import html
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ class Vertex(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """An arrow between two vertices, by number, with the value above it and the gradient below."""
+    """An arrow between two vertices, by number; its value above, its gradient below in italics."""
 
     tail: int
     head: int
@@ -55,13 +56,42 @@ class Drawing:
         for i, v in enumerate(self.vertices):
             lines.append(f'  n{i} [label={_quoted(v.label)}, fillcolor="{_FILLS[v.kind]}"]')
         for e in self.edges:
-            parts = [f'<font color="{color}">{html.escape(text)}</font>'
-                     for text, color in ((e.value, _VALUE), (e.gradient, _GRADIENT)) if text]
+            parts = [f'<font color="{color}">{before}{html.escape(text)}{after}</font>'
+                     for text, color, before, after in (
+                         (e.value, _VALUE, "", ""), (e.gradient, _GRADIENT, "<i>", "</i>")) if text]
             label = f" [label=<{'<br/>'.join(parts)}>]" if parts else ""
             lines.append(f"  n{e.tail} -> n{e.head}{label}")
         return "\n".join([*lines, "}"]) + "\n"
 
     __str__ = to_dot
+
+    def depth(self, *kinds: str) -> int:
+        """The most layers of some classes that lie on one path: ``depth("Conv2d", "Linear")``.
+
+        Counted are boxes of a network's layers, drawn by `draw` with an input shape, by the name of
+        their class.
+        """
+        longest = [0] * len(self.vertices)
+        for vertex, tails in self._into():
+            box = self.vertices[vertex]
+            one = box.kind == "module" and not set(kinds).isdisjoint(box.label.split("\n")[:2])
+            longest[vertex] = one + max((longest[t] for t in tails), default=0)
+        return max(longest, default=0)
+
+    def paths(self) -> int:
+        """How many paths there are from boxes without arrows in to boxes without arrows out."""
+        found = [0] * len(self.vertices)
+        ends = set(range(len(found))) - {edge.tail for edge in self.edges}
+        for vertex, tails in self._into():
+            found[vertex] = sum(found[t] for t in tails) if tails else 1
+        return sum(found[vertex] for vertex in ends)
+
+    def _into(self) -> Iterator[tuple[int, list[int]]]:
+        """Every vertex with those that its arrows come from, which are all before it."""
+        tails: list[list[int]] = [[] for _ in self.vertices]
+        for edge in self.edges:
+            tails[edge.head].append(edge.tail)
+        return enumerate(tails)
 
     def __repr__(self) -> str:
         return f"Drawing({len(self.vertices)} vertices, {len(self.edges)} edges)"
@@ -158,12 +188,12 @@ def _plot(drawing: Drawing) -> Any:
         (_, (x0, y0)), ((x1, y1), _) = stations[-2:]
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
         back = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.4}
-        texts = [(edge.value, _VALUE), (edge.gradient, _GRADIENT)]
+        texts = [(edge.value, _VALUE, "normal"), (edge.gradient, _GRADIENT, "italic")]
         shown = [t for t in texts if t[0]]
-        for i, (text, color) in enumerate(shown):
+        for i, (text, color, style) in enumerate(shown):
             dy = 0.09 - 0.18 * i if len(shown) > 1 else 0.0 if not level else 0.09
             ax.text(x, y + dy, text, color=color, fontsize=8, ha="center", va="center", bbox=back,
-                    zorder=3)
+                    zorder=3, style=style)
     for vertex, (x, y), (w, h) in zip(drawing.vertices, spots, halves, strict=False):
         _box(ax, vertex, x, y, w, h)
     return figure

@@ -16,15 +16,18 @@ from pydl.summary import arrays_in, run_once
 
 __all__ = ["Record", "draw", "record"]
 
-_SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "neg": "-", "pow": "**"}
+_SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "neg": "-",
+            "power": "**", "power_number": "**"}
 _SMALL = 4  # elements that are written out
 
 
 class _Step:
     """One application of an op, with the tensors that went in and came out."""
 
-    def __init__(self, name: str, operands: tuple[Any, ...], results: tuple[Any, ...]) -> None:
-        self.name, self.operands, self.results = name, operands, results
+    def __init__(
+        self, symbol: str, operands: tuple[Any, ...], results: tuple[Any, ...]
+    ) -> None:
+        self.symbol, self.operands, self.results = symbol, operands, results
         self.dys: list[np.ndarray | None] = [None] * len(results)
         self.gradients: list[np.ndarray | None] = [None] * len(operands)
         self.module: Any = None  # what `draw` puts a step of a network into
@@ -44,9 +47,17 @@ class Record:
         return len(self.steps)
 
     def _watch(
-        self, name: str, operands: tuple[Any, ...], results: tuple[Any, ...], node: Node | None
+        self,
+        name: str,
+        operands: tuple[Any, ...],
+        options: Mapping[str, Any],
+        results: tuple[Any, ...],
+        node: Node | None,
     ) -> None:
-        step = _Step(name, operands, results)
+        symbol = _symbol(name)
+        if name == "power_number":
+            symbol += f" {_value(options['exponent'], 4)}"
+        step = _Step(symbol, operands, results)
         self.steps.append(step)
         if node is None or node.vjp is None:
             return
@@ -166,8 +177,8 @@ def _network(model: Module, input_shape: Any, dtype: Any, depth: int | None) -> 
 
     tape = Record()
 
-    def note(name: str, operands: Any, results: Any, node: Any) -> None:
-        tape._watch(name, operands, results, None)
+    def note(name: str, operands: Any, options: Any, results: Any, node: Any) -> None:
+        tape._watch(name, operands, options, results, None)
         calls = [call for call in stack if call.level == depth] or [
             call for call in stack[::-1] if next(call.module.children(), None) is None]
         tape.steps[-1].module = calls[0] if calls else None
@@ -186,7 +197,7 @@ def _network(model: Module, input_shape: Any, dtype: Any, depth: int | None) -> 
         operands = list(step.operands)
         if box is None:
             operands += [] if call is None else arrays_in(call.args, Tensor)
-            label = _symbol(step.name) if call is None else _title(call.name, call.module)
+            label = step.symbol if call is None else _title(call.name, call.module)
             shapes = call.shapes if call is not None else [_shape(r) for r in step.results]
             box = _add(drawing, "\n".join([label, *shapes]), "op" if call is None else "module")
             if call is not None:
@@ -243,7 +254,7 @@ def _computation(
                 tails.append(_leaf(drawing, operand, labels.get(id(operand)), digits))
                 if not constant:
                     made[id(operand)] = tails[-1]
-        box = _add(drawing, _symbol(step.name), "op")
+        box = _add(drawing, step.symbol, "op")
         for tail, operand, gradient in zip(tails, step.operands, step.gradients, strict=True):
             if tail >= 0:
                 drawing.edges.append(Edge(tail, box, _value(operand, digits),

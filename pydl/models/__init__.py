@@ -24,6 +24,7 @@ from pydl.models.googlenet import (
     googlenet_small,
 )
 from pydl.models.image import ImageModel
+from pydl.models.rbm import DBN, RBM
 from pydl.models.recurrent import CELLS, detach_state
 from pydl.models.resnet import (
     ResNet,
@@ -53,6 +54,8 @@ from pydl.models.vgg import (
 
 __all__ = [
     "CELLS",
+    "DBN",
+    "RBM",
     "VGG",
     "AlexNet",
     "AlexNet2012",

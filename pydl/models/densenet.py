@@ -14,7 +14,7 @@ from pydl import functional as F
 from pydl import nn
 from pydl.autograd import Tensor, is_grad_enabled
 from pydl.models.image import ImageModel, PathLike, build
-from pydl.runtime import empty
+from pydl.runtime import copy_into, empty
 
 _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
 
@@ -62,10 +62,10 @@ class _DenseBlock(nn.ModuleDict):
         first, height, width = x.shape[1:]
         last = first + sum(layer.conv2.out_channels for layer in self.values())
         features = empty((1, last, height, width), x.dtype)
-        features[:, :first] = x.numpy()
+        copy_into(features[:, :first], x.numpy())
         for layer in self.values():
             new = layer(Tensor(features[:, :first])).numpy()
-            features[:, first : first + new.shape[1]] = new
+            copy_into(features[:, first : first + new.shape[1]], new)
             first += new.shape[1]
         return Tensor(features)
 

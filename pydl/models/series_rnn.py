@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from pydl import nn
-from pydl.autograd import Tensor
+from pydl.autograd import Tensor, no_grad
 from pydl.models.recurrent import recurrent_layers
+from pydl.nn.utils import evaluating
 
 
 class SeriesRNN(nn.Module):
@@ -64,3 +65,30 @@ class SeriesRNN(nn.Module):
         # Relative to the window's last values: what counts is how the series moved.
         y, _ = self.rnn(x - x[:, -1:])
         return last + self.decoder(self.dropout(y[:, -1]))
+
+    def forecast(self, x: Any, steps: int) -> np.ndarray:
+        """Windows (B,L) to the next `steps` values (B,steps): what is forecast is fed back.
+
+        Each call of the network yields `horizon` values; they push as many out of the window's
+        front. So an error made early is what later steps build upon. Dropout is off; nothing is
+        recorded.
+
+        Raises
+        ------
+        ValueError
+            Other axes, no step, windows shorter than the horizon, or a network of more than one
+            column, whose other columns nobody forecasts.
+        """
+        a = x.data if isinstance(x, Tensor) else np.asarray(x)
+        if self.input_size != 1:
+            raise ValueError(f"forecast: expected a network of one column, got {self.input_size}")
+        if a.ndim != 2 or a.shape[1] < self.horizon:
+            raise ValueError(
+                f"x: expected shape (B, L) with L at least {self.horizon}, got {a.shape}")
+        if steps < 1:
+            raise ValueError(f"steps: expected at least 1, got {steps}")
+        length = a.shape[1]
+        with evaluating(self), no_grad():
+            while a.shape[1] < length + steps:
+                a = np.concatenate([a, self(a[:, -length:]).data], axis=1)
+        return np.ascontiguousarray(a[:, length:length + steps])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,33 @@ class _LongShortTerm(_Base):
         self, x: Any, states: list[Any], weights: list[Any], reverse: bool, lengths: Any
     ) -> tuple[Tensor, ...]:
         return F.lstm(x, *states, *weights, reverse=reverse, lengths=lengths)
+
+    def set_forget_bias(self, value: float = 1.0) -> None:
+        """Give the forget gates a bias that sums to `value`, in every layer and direction.
+
+        Of the rows of f, bias_ih gets the value and bias_hh 0; the other rows stay. The larger the
+        value, the longer a new layer keeps what is in its cells: f begins near σ(value).
+
+        Raises
+        ------
+        TypeError
+            A value that is no number.
+        ValueError
+            A value that is not finite, or a layer without biases.
+
+        Source: Jozefowicz, Zaremba, Sutskever 2015, "An empirical exploration of recurrent network
+        architectures".
+        """
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"value: expected a number, got {_kind(value)}")
+        if not math.isfinite(value):
+            raise ValueError(f"value: expected a finite number, got {value}")
+        biases = {name: p for name, p in self.named_parameters() if name.startswith("bias")}
+        if not biases:
+            raise ValueError("set_forget_bias: expected a layer with biases, got bias=False")
+        rows = slice(self.hidden_size, 2 * self.hidden_size)
+        for name, parameter in biases.items():
+            parameter.data[rows] = value if name.startswith("bias_ih") else 0
 
 
 class _Gated(_Base):

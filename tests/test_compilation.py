@@ -1,0 +1,283 @@
+"""pydl.compile: the noted calls of kernels give the bits of the model they were noted from."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from cases import Case
+from test_fusion import settled
+
+import pydl
+from pydl import functional as F
+from pydl import kernels, models, nn, runtime
+from pydl._pydl_core import Program
+from pydl.compilation import _packed
+from pydl.kernels import registry
+from pydl.testing import run
+from pydl.testing_cases import CASES, CHANGED
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return RNG.normal(size=shape).astype(dtype)
+
+
+def check(model: nn.Module, *example: np.ndarray, others: int = 2) -> pydl.compilation.Compiled:
+    """Compile, and compare with the fused model on the example and on other inputs."""
+    compiled = pydl.compile(model, *example)
+    for i in range(others + 1):
+        inputs = [x if not i else RNG.permutation(x.ravel()).reshape(x.shape) for x in example]
+        before = [x.copy() for x in inputs]
+        with pydl.no_grad():
+            expected = pydl.fuse(model)(*map(pydl.Tensor, inputs))
+        found = compiled(*inputs)
+        assert type(found) is type(expected)
+        for a, b in zip(tensors(found), tensors(expected), strict=True):
+            assert a.shape == b.shape and a.dtype == b.dtype
+            assert a.numpy().tobytes() == b.numpy().tobytes()
+        assert all(map(np.array_equal, inputs, before))
+    return compiled
+
+
+def tensors(output: object) -> list[pydl.Tensor]:
+    if isinstance(output, pydl.Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, dict) else output
+    return [t for part in parts if part is not None for t in tensors(part)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", [c for c in CASES if c.kernel not in CHANGED], ids=str)
+def test_every_kernel_is_noted_and_done_again(case: Case, dtype: str) -> None:
+    with kernels.use("native"):
+        function = registry.active(case.kernel)
+    args, options = case.arguments(dtype)
+    program = Program()
+    with program:
+        expected = run(case.kernel, function, args, options)
+        places = [program.find(result) for result in expected if result is not None]
+    assert len(program) >= 1
+    memory = {b: np.full(program.buffers[b][0] + 64, 255, np.uint8) for b, _ in places}
+    for buffer, (size, array) in enumerate(program.buffers):
+        if buffer not in memory:
+            memory[buffer] = np.zeros(max(size, 1), np.uint8) if array is None else array
+        program.bind(buffer, memory[buffer])
+    program.run()
+    made = [result for result in expected if result is not None]
+    for result, (buffer, offset) in zip(made, places, strict=True):
+        again = np.ndarray(result.shape, result.dtype, memory[buffer], offset, result.strides)
+        assert again.tobytes() == result.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("build", [
+    lambda: models.alexnet(num_classes=7), lambda: models.resnet_small(20),
+    lambda: models.densenet_small(22), lambda: models.googlenet_small(),
+    lambda: models.vgg_small()], ids=["alexnet", "resnet", "densenet", "googlenet", "vgg"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_networks_of_the_lecture(build, dtype: str, batch: int) -> None:
+    pydl.manual_seed(0)
+    model = settled(build())
+    for param in model.parameters():
+        param.data = param.data.astype(dtype)
+    for module in model.modules():
+        for name, value in getattr(module, "_buffers", {}).items():
+            if value is not None and value.dtype.kind == "f":
+                module._buffers[name] = value.astype(dtype)
+    size = 67 if isinstance(model, models.AlexNet) else 32
+    check(model, normal(batch, 3, size, size, dtype=dtype))
+
+
+class Speaker(nn.Module):
+    """Characters to scores and the last state."""
+
+    def __init__(self, kind: type, **options):
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6)
+        self.rnn = kind(6, 5, 2, **options)
+        self.scores = nn.Linear(5 * (2 if options.get("bidirectional") else 1), 11)
+
+    def forward(self, tokens):
+        y, state = self.rnn(self.embedding(tokens))
+        return {"scores": self.scores(y), "state": state}
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"bidirectional": True}], ids=str)
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_recurrent_networks(kind: type, options: dict) -> None:
+    check(Speaker(kind, **options), RNG.integers(0, 11, (7, 4)))
+
+
+class Pair(NamedTuple):
+    sum: pydl.Tensor
+    parts: list
+
+
+class Several(nn.Module):
+    def forward(self, a, b):
+        c = F.relu(a)
+        both = F.cat([c, b], 1)
+        return Pair(F.sigmoid(both), [both.reshape(-1), c, None])
+
+
+def test_several_inputs_and_outputs_of_which_two_share_memory() -> None:
+    check(Several(), normal(3, 4), normal(3, 5))
+
+
+def test_strided_inputs_and_copies_of_strided_arrays() -> None:
+    class Turned(nn.Module):
+        def forward(self, x):
+            return F.relu(x.transpose(0, 2)[:, ::-1])
+
+    compiled = check(Turned(), normal(3, 4, 5))
+    x = normal(5, 4, 3).transpose(2, 1, 0)
+    assert compiled(x).numpy().tobytes() == F.relu(x.transpose(2, 1, 0)[:, ::-1]).numpy().tobytes()
+
+
+def test_results_are_new_memory_and_the_model_is_not_changed() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    state = model.state_dict()
+    compiled = pydl.compile(model, normal(2, 4))
+    first = compiled(np.ones((2, 4), np.float32)).numpy()
+    kept = first.copy()
+    compiled(normal(2, 4))
+    assert np.array_equal(first, kept)
+    assert model.training
+    assert all(np.array_equal(v, state[k]) for k, v in model.state_dict().items())
+    model[0].weight.data[...] = 0
+    assert np.array_equal(compiled(np.ones((2, 4), np.float32)).numpy(), kept)
+
+
+def test_arrays_between_share_one_block() -> None:
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(256, 256), nn.Tanh()) for _ in range(6)))
+    compiled = check(model, normal(32, 256))
+    assert compiled.memory == 2 * 32 * 256 * 4
+    assert len(compiled) == 12
+    assert repr(compiled) == "Compiled(Sequential, 12 calls of kernels, 0.1 MiB between them)"
+
+
+def test_arrays_alive_together_do_not_overlap() -> None:
+    for _ in range(200):
+        spans = {}
+        for i in range(int(RNG.integers(1, 12))):
+            first = int(RNG.integers(0, 10))
+            spans[i] = first, first + int(RNG.integers(0, 6)), int(RNG.integers(0, 1000))
+        offsets, total = _packed(spans)
+        for a, (first, last, size) in spans.items():
+            assert offsets[a] % 64 == 0 and offsets[a] + size <= total
+            for b, (begin, end, other) in spans.items():
+                if a < b and begin <= last and first <= end and size and other:
+                    assert offsets[a] + size <= offsets[b] or offsets[b] + other <= offsets[a]
+
+
+def test_threads_take_turns() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+    compiled = pydl.compile(model, normal(16, 64))
+    inputs = [normal(16, 64) for _ in range(4)]
+    expected = [compiled(x).numpy() for x in inputs]
+    wrong = []
+
+    def work(i: int) -> None:
+        for _ in range(50):
+            if not np.array_equal(compiled(inputs[i]).numpy(), expected[i]):
+                wrong.append(i)
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_another_thread_s_calls_are_not_noted() -> None:
+    program = Program()
+    with program:
+        other = threading.Thread(target=kernels.relu_forward, args=(normal(9),))
+        other.start()
+        other.join()
+        kernels.sigmoid_forward(normal(9))
+    assert program.names == ["sigmoid_forward"]
+
+
+def test_a_bad_index_is_an_error_again() -> None:
+    compiled = pydl.compile(nn.Embedding(5, 3), np.array([0, 4, 2]))
+    with pytest.raises(ValueError, match="indices: expected 0 to 4|indices"):
+        compiled(np.array([0, 5, 2]))
+    assert compiled(np.array([1, 1, 1])).shape == (3, 3)
+
+
+@pytest.mark.skipif(len(runtime.available_isas()) < 2, reason="one instruction set only")
+def test_another_instruction_set_is_an_error() -> None:
+    compiled = pydl.compile(nn.Linear(4, 3), normal(2, 4))
+    with runtime.use_isa("baseline"), pytest.raises(RuntimeError, match="compile again"):
+        compiled(normal(2, 4))
+
+
+class ByNumPy(nn.Module):
+    def forward(self, x):
+        return F.relu(pydl.Tensor(np.sin(x.numpy())))
+
+
+class ByIf(nn.Module):
+    def forward(self, x):
+        return F.relu(x) if x.numpy()[0, 0] > 0 else F.sigmoid(x)
+
+
+class Writes(nn.Module):
+    def forward(self, x):
+        kernels.relu_forward(x.numpy(), out=x.numpy())
+        return F.relu(x)
+
+
+@pytest.mark.parametrize(("model", "message"), [
+    (ByNumPy(), r"kernels of pydl alone .*\(made by other means: what relu_forward read\)"),
+    (ByIf(), "no if of Python depends on values"),
+    (nn.Identity(), "expected an output that a kernel makes"),
+    (Writes(), "inputs that stay as they are, got one that relu_forward"),
+])  # fmt: skip
+def test_what_cannot_be_compiled(model: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pydl.compile(model, np.full((2, 4), 7, np.float32))
+
+
+def test_under_another_backend_there_is_nothing_to_note() -> None:
+    with kernels.use("reference"), pytest.raises(ValueError, match="that a kernel makes"):
+        pydl.compile(nn.Linear(4, 3), normal(2, 4))
+
+
+def test_an_error_in_the_model_ends_the_noting() -> None:
+    class Wrong(nn.Module):
+        def forward(self, x):
+            raise KeyError("inside")
+
+    with pytest.raises(KeyError, match="inside"):
+        pydl.compile(Wrong(), normal(2))
+    with pytest.raises(KeyError), Program():
+        raise KeyError
+    assert len(pydl.compile(nn.ReLU(), normal(2))) == 1
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), [
+    (("a", normal(2)), TypeError, "model: expected a Module, got str"),
+    ((nn.ReLU(),), ValueError, "example: expected an input of the model, got none"),
+    ((nn.ReLU(), [1.0]), TypeError, "example 0: expected a Tensor or an ndarray, got list"),
+])  # fmt: skip
+def test_compile_refuses(arguments: tuple, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        pydl.compile(*arguments)
+
+
+@pytest.mark.parametrize(("inputs", "error", "message"), [
+    ((), TypeError, "inputs: expected 1, got 0"),
+    ((normal(3, 2),), ValueError, r"input 0: expected shape \(2, 3\), got \(3, 2\)"),
+    ((normal(2, 3, dtype="float64"),), TypeError, "input 0: expected float32, got float64"),
+    (("x",), TypeError, "input 0: expected a Tensor or an ndarray, got str"),
+])  # fmt: skip
+def test_a_call_refuses(inputs: tuple, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        pydl.compile(nn.ReLU(), normal(2, 3))(*inputs)
