@@ -189,6 +189,10 @@ class Compiled:
         ValueError
             Another shape.
         """
+        outputs = self._run(self._checked(inputs))
+        return self._rebuild(iter([Tensor(array) for array in outputs]))
+
+    def _checked(self, inputs: Sequence[Any]) -> list[np.ndarray]:
         if len(inputs) != len(self._shapes):
             raise TypeError(f"inputs: expected {len(self._shapes)}, got {len(inputs)}")
         arrays = []
@@ -199,15 +203,29 @@ class Compiled:
             if array.dtype != dtype:
                 raise TypeError(f"input {i}: expected {dtype}, got {array.dtype}")
             arrays.append(array)
-        return self._rebuild(iter([Tensor(array) for array in self._run(arrays)]))
+        return arrays
 
-    def _run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def profile(self, *inputs: Any, runs: int = 10) -> list[tuple[str, float]]:
+        """The kernels in the order of their calls, and the mean seconds that each took in its place.
+
+        Parameters and errors are those of a call; a ValueError also for fewer than one of `runs`.
+        """
+        if runs < 1:
+            raise ValueError(f"runs: expected at least 1, got {runs}")
+        arrays, seconds = self._checked(inputs), np.zeros(len(self))
+        for _ in range(runs):
+            self._run(arrays, seconds)
+        return list(zip(self._program.names, (seconds / runs).tolist(), strict=True))
+
+    def _run(
+        self, arrays: Sequence[np.ndarray], seconds: np.ndarray | None = None
+    ) -> list[np.ndarray]:
         program = self._program
         made = {b: empty(program.buffers[b][0], np.uint8) for b in self._outputs}
         with self._lock:
             for buffer, array in (*zip(self._inputs, arrays, strict=True), *made.items()):
                 program.bind(buffer, array)
-            program.run()
+            program.run(seconds)
         return [np.ndarray(p.shape, p.dtype, made[p.buffer], p.offset, p.strides)
                 for p in self._places]
 

@@ -168,6 +168,17 @@ def test_arrays_alive_together_do_not_overlap() -> None:
                     assert offsets[a] + size <= offsets[b] or offsets[b] + other <= offsets[a]
 
 
+def test_profile_names_the_kernels_and_their_times() -> None:
+    compiled = pydl.compile(nn.Sequential(nn.Linear(300, 300), nn.Tanh()), normal(50, 300))
+    (linear, tanh) = compiled.profile(normal(50, 300), runs=3)
+    assert (linear[0], tanh[0]) == ("linear_forward", "tanh_forward")
+    assert linear[1] > 0 and tanh[1] > 0
+    with pytest.raises(ValueError, match="runs: expected at least 1, got 0"):
+        compiled.profile(normal(50, 300), runs=0)
+    with pytest.raises(ValueError, match="input 0: expected shape"):
+        compiled.profile(normal(1, 300))
+
+
 def test_threads_take_turns() -> None:
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
     compiled = pydl.compile(model, normal(16, 64))

@@ -1,6 +1,7 @@
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef extern from *:
     """
@@ -159,16 +160,23 @@ cdef class Program:
         for place, inside in <list>self.places[buffer]:
             (<char **>place)[0] = data + inside
 
-    def run(self):
-        """Do all calls again."""
+    def run(self, double[::1] seconds=None):
+        """Do all calls again; add the time of each to what `seconds` holds for it."""
         cdef int i, status = OK
+        cdef bint timed = seconds is not None
+        cdef timespec begin, end
         if isa() != self.isa:
             raise RuntimeError(f"compiled for the instruction set {self.isa}, which is not in use now: compile again")
         with nogil:
             for i in range(self.count):
+                if timed:
+                    clock_gettime(CLOCK_MONOTONIC, &begin)
                 status = self.calls[i].again(self.calls[i].arguments)
                 if status != OK:
                     break
+                if timed:
+                    clock_gettime(CLOCK_MONOTONIC, &end)
+                    seconds[i] += (end.tv_sec - begin.tv_sec) + 1e-9 * (end.tv_nsec - begin.tv_nsec)
         if status != OK:
             check(status, self.names[i])
 
