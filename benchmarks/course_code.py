@@ -33,21 +33,16 @@ if __name__ == "__main__":  # before NumPy: its BLAS reads the number of threads
 
 import numpy as np  # noqa: E402
 from dlfs_style import (  # noqa: E402
-    one_layers,
+    BOOK_ONE,
+    BOOK_TWO,
     one_network,
     one_optimizer,
-    one_util,
-    two_layers,
     two_network,
     two_optimizer,
-    two_time_layers,
 )
 
 from pydl import runtime  # noqa: E402
 from pydl.integrations import dlfs  # noqa: E402
-
-BOOK_ONE = (one_util, one_layers, one_optimizer)
-BOOK_TWO = (two_layers, two_time_layers, two_optimizer)
 
 
 class Convolutional:

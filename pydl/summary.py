@@ -292,6 +292,9 @@ def _inputs(model: Module, shapes: Any, dtype: Any) -> list[Tensor]:
     dtypes = list(dtype) if isinstance(dtype, (tuple, list)) else [dtype] * len(shapes)
     if len(dtypes) != len(shapes):
         raise ValueError(f"dtype: expected one or {len(shapes)}, got {len(dtypes)}")
+    for d in map(np.dtype, dtypes):
+        if d.kind not in "biu" and d not in (np.float32, np.float64):
+            raise TypeError(f"dtype: expected float32, float64, integers or bool, got {d}")
     for shape in shapes:
         if not isinstance(shape, (tuple, list)) or not all(
                 isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in shape):

@@ -82,17 +82,28 @@ def check_case(
     case: Case, function: Callable[..., Any], dtype: np.dtype, factor: float = 1.0
 ) -> None:
     """Check `function` on one case against the reference, and that it leaves its inputs alone."""
-    label = f"{case}, {dtype}"
+    got = run_case(case, function, dtype)
+    compare(f"{case}, {dtype}", got, exact_results(case, dtype), dtype, case.terms, factor)
+
+
+def run_case(case: Case, function: Callable[..., Any], dtype: np.dtype) -> tuple[Any, ...]:
+    """The results of `function` on one case, after a check that it leaves its inputs alone."""
     args, options = case.arguments(dtype)
     before = copy.deepcopy(args)
     got = run(case.kernel, function, args, options)
     for i, (a, b) in enumerate(zip(args, before, strict=True)):
         if isinstance(a, np.ndarray) and i not in CHANGED.get(case.kernel, ()):
-            assert a.tobytes() == b.tobytes(), f"{label}: positional argument {i} was modified"
-    exact_args = [_widened(a) for a in before]
-    exact_options = {name: _widened(value) for name, value in options.items()}
-    exact = run(case.kernel, getattr(reference, case.kernel), exact_args, exact_options)
-    compare(label, got, exact, dtype, case.terms, factor)
+            assert a.tobytes() == b.tobytes(), (
+                f"{case}, {dtype}: positional argument {i} was modified"
+            )
+    return got
+
+
+def exact_results(case: Case, dtype: np.dtype) -> tuple[Any, ...]:
+    """The results of the reference in float64 on the arguments that the case has in `dtype`."""
+    args, options = case.arguments(dtype)
+    wide = {name: _widened(value) for name, value in options.items()}
+    return run(case.kernel, getattr(reference, case.kernel), [_widened(a) for a in args], wide)
 
 
 def compare(

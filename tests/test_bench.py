@@ -499,6 +499,9 @@ def test_a_report_of_an_earlier_run(tmp_path, capsys, monkeypatch):
     assert "65536" in Path("page/report.md").read_text()
     assert main(["--compare", "a.json", "a.json"]) == 0
     assert "nothing" in capsys.readouterr().out
+    assert main([*ONE_RELU, "--json", "c.json", "--report", "a.json"]) == 2  # a.json is no folder
+    assert json.loads(Path("c.json").read_text())["results"], "what was measured is not lost"
+    capsys.readouterr()
     Path("b.json").write_text("{}")
     assert main(["--from", "b.json"]) == 2
     assert main(["--compare", "a.json", "missing.json"]) == 2

@@ -49,7 +49,7 @@ SHORTER = {
         "pydl bench relu_forward --quick --threads 1"
     ),
     r"\btrain text plays\.txt( --epochs 20)?": "train text plays.txt --steps 8",
-    r"\btrain images$": "train images --epochs 1",
+    r"\btrain images$": "train images --epochs 1 --depth 8",
 }
 """What takes long is run in a shorter form."""
 

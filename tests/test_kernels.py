@@ -6,6 +6,7 @@ import copy
 import inspect
 import re
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,16 @@ from cases import ALL_CASES, LINKS, SMALL_CASES, Case, Gradient
 
 from pydl import kernels, runtime
 from pydl.kernels import reference, registry
-from pydl.testing import check_case, check_gradient, check_kernel, check_link, compare, run
+from pydl.testing import (
+    check_case,
+    check_gradient,
+    check_kernel,
+    check_link,
+    compare,
+    exact_results,
+    run,
+    run_case,
+)
 from pydl.testing_cases import CASES, CHANGED, cases_of
 
 KERNELS = kernels.kernels()
@@ -34,8 +44,14 @@ def on(isa: str, threads: int) -> ExitStack:
     return stack
 
 
-def bits(results) -> list[bytes | None]:
-    return [None if r is None else r.tobytes() for r in results]
+@lru_cache(maxsize=1)
+def exact(case: Case, dtype: str) -> tuple[np.ndarray | None, ...]:
+    """What all instruction sets, which follow one another, are compared with."""
+    return exact_results(case, np.dtype(dtype))
+
+
+def bits(arrays) -> list[bytes | None]:
+    return [None if a is None else a.tobytes() for a in arrays]
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -44,13 +60,12 @@ def bits(results) -> list[bytes | None]:
 def test_native_equals_reference_with_the_same_bits_at_any_thread_count(
     case: Case, dtype: str, isa: str
 ) -> None:
-    function = native(case.kernel)
-    results = []
+    function, got = native(case.kernel), []
     for threads in (1, 2):
         with on(isa, threads):
-            check_case(case, function, np.dtype(dtype))
-            results.append(bits(run(case.kernel, function, *case.arguments(dtype))))
-    assert results[0] == results[1]
+            got.append(run_case(case, function, np.dtype(dtype)))
+    assert bits(got[0]) == bits(got[1])
+    compare(f"{case}, {dtype}", got[0], exact(case, dtype), np.dtype(dtype), case.terms)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

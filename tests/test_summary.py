@@ -233,7 +233,8 @@ def test_the_model_is_left_as_it_was():
     ((nn.Linear(2, 3), (-1, 2)), {}, ValueError, r"expected no negative size, got \(-1, 2\)"),
     ((nn.Linear(2, 3), (1, 2)), {"depth": 0}, ValueError, "depth: expected at least 1 or None"),
     ((nn.Linear(2, 3), (1, 2)), {"dtype": [int, int]}, ValueError, "dtype: expected one or 1"),
-    ((nn.Linear(2, 3), (1, 2)), {"dtype": np.complex64}, TypeError, "data: expected float32"),
+    ((nn.Linear(2, 3), (1, 2)), {"dtype": np.complex64}, TypeError,
+     "dtype: expected float32, float64, integers or bool, got complex64"),
 ])
 def test_summary_rejects(arguments, options, error, message):
     with pytest.raises(error, match=message):

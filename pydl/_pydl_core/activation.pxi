@@ -1,5 +1,7 @@
 ctypedef int (*forward_of)(dtype_code, idx, const void *, void *) noexcept nogil
 ctypedef int (*backward_of)(dtype_code, idx, const void *, const void *, void *) noexcept nogil
+ctypedef int (*forward_by)(dtype_code, idx, double, const void *, void *) noexcept nogil
+ctypedef int (*backward_by)(dtype_code, idx, double, const void *, const void *, void *) noexcept nogil
 
 
 cdef object elementwise_forward(forward_of function, str kernel, x, out):
@@ -27,6 +29,35 @@ cdef object elementwise_backward(backward_of function, str kernel, dy, y, out):
     cdef void *pdx = address(out)
     with nogil:
         status = function(dtype, n, pdy, py, pdx)
+    check(status, kernel)
+    return out
+
+
+cdef object parametric_forward(forward_by function, str kernel, double parameter, x, out):
+    x = contiguous(x)
+    if out is None:
+        out = new_array(x.shape, x.dtype)
+    cdef int dtype = code_of(x), status
+    cdef idx n = x.size
+    cdef void *px = address(x)
+    cdef void *py = address(out)
+    with nogil:
+        status = function(dtype, n, parameter, px, py)
+    check(status, kernel)
+    return out
+
+
+cdef object parametric_backward(backward_by function, str kernel, double parameter, dy, x, out):
+    dy, x = contiguous(dy), contiguous(x)
+    if out is None:
+        out = new_array(dy.shape, dy.dtype)
+    cdef int dtype = code_of(dy), status
+    cdef idx n = dy.size
+    cdef void *pdy = address(dy)
+    cdef void *px = address(x)
+    cdef void *pdx = address(out)
+    with nogil:
+        status = function(dtype, n, parameter, pdy, px, pdx)
     check(status, kernel)
     return out
 
@@ -72,61 +103,19 @@ def hardswish_backward(dy, x, *, out=None):
 
 
 def leaky_relu_forward(x, *, double negative_slope, out=None):
-    x = contiguous(x)
-    if out is None:
-        out = new_array(x.shape, x.dtype)
-    cdef int dtype = code_of(x), status
-    cdef idx n = x.size
-    cdef void *px = address(x)
-    cdef void *pout = address(out)
-    with nogil:
-        status = pydl_leaky_relu_forward(dtype, n, negative_slope, px, pout)
-    check(status, "leaky_relu_forward")
-    return out
+    return parametric_forward(pydl_leaky_relu_forward, "leaky_relu_forward", negative_slope, x, out)
 
 
 def leaky_relu_backward(dy, x, *, double negative_slope, out=None):
-    dy, x = contiguous(dy), contiguous(x)
-    if out is None:
-        out = new_array(dy.shape, dy.dtype)
-    cdef int dtype = code_of(dy), status
-    cdef idx n = dy.size
-    cdef void *pdy = address(dy)
-    cdef void *px = address(x)
-    cdef void *pout = address(out)
-    with nogil:
-        status = pydl_leaky_relu_backward(dtype, n, negative_slope, pdy, px, pout)
-    check(status, "leaky_relu_backward")
-    return out
+    return parametric_backward(pydl_leaky_relu_backward, "leaky_relu_backward", negative_slope, dy, x, out)
 
 
 def elu_forward(x, *, double alpha, out=None):
-    x = contiguous(x)
-    if out is None:
-        out = new_array(x.shape, x.dtype)
-    cdef int dtype = code_of(x), status
-    cdef idx n = x.size
-    cdef void *px = address(x)
-    cdef void *pout = address(out)
-    with nogil:
-        status = pydl_elu_forward(dtype, n, alpha, px, pout)
-    check(status, "elu_forward")
-    return out
+    return parametric_forward(pydl_elu_forward, "elu_forward", alpha, x, out)
 
 
 def elu_backward(dy, x, *, double alpha, out=None):
-    dy, x = contiguous(dy), contiguous(x)
-    if out is None:
-        out = new_array(dy.shape, dy.dtype)
-    cdef int dtype = code_of(dy), status
-    cdef idx n = dy.size
-    cdef void *pdy = address(dy)
-    cdef void *px = address(x)
-    cdef void *pout = address(out)
-    with nogil:
-        status = pydl_elu_backward(dtype, n, alpha, pdy, px, pout)
-    check(status, "elu_backward")
-    return out
+    return parametric_backward(pydl_elu_backward, "elu_backward", alpha, dy, x, out)
 
 
 def gelu_forward(x, *, str approximate, out=None):

@@ -28,8 +28,7 @@ cdef object packed_weight(dict cache, object w, int dtype, const conv2d_shape *s
 
 
 def conv2d_forward(x, w, b=None, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto",
-                   bint relu=False, residual=None,
-                   dict cache=None):
+                   bint relu=False, residual=None, dict cache=None):
     x, b, residual = contiguous(x), contiguous(b), contiguous(residual)
     cdef conv2d_shape s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups, algorithm)
     y = new_array((s.n, s.oc, s.oh, s.ow), x.dtype)

@@ -69,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(*report.machine_lines(found["machine"]), *report.summary_lines(found["summary"]))
         else:
             found = _run(args, show)
+        _write(found, args.json)
         if args.report:
             show("", *(f"wrote {path}" for path in write_page(found, Path(args.report))))
     except _Refused as error:
@@ -77,7 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, ImportError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    _write(found, args.json)
     if any(r["errors"] for r in (*found["results"], *found["networks"])):
         return 1
     return 3 if args.kernel and report.is_slower(found["results"], "yours") else 0
@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
 def _contestants(args: argparse.Namespace) -> list[str]:
     """The names that the options ask for.
 
-    What follows ``--peers`` and is not "all" is a kernel: the option had no argument once.
+    What follows ``--peers`` and names none is a kernel, as in ``--peers conv2d``.
     """
     if args.peers not in (None, "all", "pytorch"):
         args.kernels.append(args.peers)

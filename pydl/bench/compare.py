@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import exp, log
 from typing import Any
 
-from pydl.bench.report import digits, geometric_mean
+from pydl.bench.report import digits, geometric_mean, threads_text
 
 __all__ = ["compare_lines", "compare_runs"]
 
@@ -66,7 +66,7 @@ def _times(run: dict[str, Any]) -> dict[Key, dict[str, Any] | None]:
 
 def _label(key: Key) -> str:
     group, case, dtype, threads = key
-    return f"{group}, {case}, {dtype}, {threads} thread{'s' * (threads > 1)}"
+    return f"{group}, {case}, {dtype}, {threads_text(threads)}"
 
 
 def _row(key: Key, a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pydl import runtime
 from pydl.bench import numpy_kernels, onnx_models, torch_kernels
 from pydl.bench.cases import Case, Inputs
 from pydl.bench.machine import blas_keeps_to, limit_blas
+from pydl.bench.report import threads_text
 from pydl.bench.timing import Contestant
 from pydl.kernels import swap, use
 
@@ -156,7 +157,7 @@ class NumPy(Pydl):
         if not blas_keeps_to(threads):
             raise Absent(
                 "threadpoolctl is not installed, so NumPy's BLAS cannot be held to "
-                f'{threads} thread{"s" * (threads > 1)}: pip install "pydl-kernels[bench]"'
+                f'{threads_text(threads)}: pip install "pydl-kernels[bench]"'
             )
         return limit_blas(threads)
 

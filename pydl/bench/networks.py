@@ -14,10 +14,11 @@ from pydl import nn, optim, runtime
 from pydl.autograd import Tensor
 from pydl.bench.machine import blas_keeps_to, limit_blas
 from pydl.bench.numpy_step import NumpyStep
+from pydl.bench.report import threads_text
 from pydl.bench.timing import Contestant, Effort, measure
 
 __all__ = ["NETWORKS", "Step", "lenet", "lenet5", "network_lines", "small_vgg",
-           "time_contestants", "time_networks"]  # fmt: skip
+           "time_agreeing", "time_contestants", "time_networks"]  # fmt: skip
 
 _LR = 1e-3
 _MOMENTUM = 0.9
@@ -109,7 +110,6 @@ class TorchStep:
     def __init__(self, torch: Any, step: Step) -> None:
         layers = []
         for layer in step.model:
-            options = {}
             if isinstance(layer, nn.Conv2d):
                 sizes = (layer.in_channels, layer.out_channels, layer.kernel_size)
                 made = torch.nn.Conv2d(*sizes, padding=layer.padding)
@@ -166,18 +166,34 @@ def time_contestants(
     name: str, title: str, batch: int, threads: int, effort: Effort, steps: dict[str, Any]
 ) -> dict[str, Any]:
     """Run every contestant once and compare its `numbers` with NumPy's; time those that agree."""
-    entrants = [
-        Contestant(who, step, spins=who == "numpy" and threads > 1) for who, step in steps.items()
-    ]
     for step in steps.values():
         step()
-    exact = np.concatenate([g.ravel() for g in steps["numpy"].numbers()])
+    numbers = {who: np.concatenate([a.ravel() for a in s.numbers()]) for who, s in steps.items()}
+    entrants = [
+        Contestant(who, step, spins=who == "numpy" and threads > 1)
+        for who, step in steps.items()
+        if who != "numpy" or blas_keeps_to(threads)
+    ]
+    return time_agreeing(name, title, batch, threads, effort, entrants, numbers, "numpy")
+
+
+def time_agreeing(
+    name: str,
+    title: str,
+    batch: int,
+    threads: int,
+    effort: Effort,
+    entrants: Sequence[Contestant],
+    numbers: dict[str, np.ndarray],
+    judge: str,
+) -> dict[str, Any]:
+    """Compare what each contestant computed with the judge's numbers; time those that agree."""
+    exact = numbers[judge].astype(np.float64)
     errors = {}
-    for who, step in steps.items():
-        got = np.concatenate([g.ravel() for g in step.numbers()])
+    for who, got in numbers.items():
         error = float(np.linalg.norm(got - exact) / np.linalg.norm(exact))
         if not error <= _LARGEST_ERROR:
-            errors[who] = f"numbers differ from NumPy's by {error:.1e} of their norm"
+            errors[who] = f"numbers differ from {judge}'s by {error:.1e} of their norm"
     result: dict[str, Any] = {
         "network": name,
         "title": title,
@@ -191,8 +207,7 @@ def time_contestants(
     if "pydl" in errors:
         return result
     time.sleep(0.1 if threads > 1 else 0)
-    left_out = {*errors, *(() if blas_keeps_to(threads) else ("numpy",))}
-    samples = measure([c for c in entrants if c.name not in left_out], effort)
+    samples = measure([c for c in entrants if c.name not in errors], effort)
     own = samples["pydl"].median
     result["times"] = {who: sample.as_dict() for who, sample in samples.items()}
     result["ratios"] = {who: s.median / own for who, s in samples.items() if who != "pydl"}
@@ -207,7 +222,7 @@ def network_lines(results: Sequence[dict[str, Any]]) -> list[str]:
         if r["title"] != above:
             above = r["title"]
             lines += ["", above]
-        title = f"{r['network']:8} {r['threads']} thread{'s' * (r['threads'] > 1)}"
+        title = f"{r['network']:8} {threads_text(r['threads'])}"
         lines += [f"{title}  WRONG {who}: {error}" for who, error in r["errors"].items()]
         for who, t in r["times"].items():
             ratio = f"pydl is {r['ratios'][who]:.2f}x as fast" if who in r["ratios"] else ""

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydl.bench.pictures import Bar, draw_bars, draw_roofline
-from pydl.bench.report import BEST, LISTED_BELOW, digits, geometric_mean, machine_lines
+from pydl.bench.report import (
+    BEST,
+    LISTED_BELOW,
+    digits,
+    geometric_mean,
+    machine_lines,
+    threads_text,
+)
 
 __all__ = ["write_page"]
 
@@ -120,7 +127,7 @@ def _summary(found: dict[str, Any], folder: Path) -> Iterator[NamedTuple]:
         )
     yield _Rows(head, rows)
     for peak in found["peaks"]:
-        threads = _threads(peak["threads"])
+        threads = threads_text(peak["threads"])
         entries = [e for e in found["summary"] if e["threads"] == peak["threads"] and e.get("best")]
         bars = [
             Bar(
@@ -144,10 +151,6 @@ def _mean_and_least(entry: dict[str, Any] | None) -> str:
     if not entry:
         return "-"
     return f"{digits(entry['geometric_mean'])}x ({digits(entry['minimum'])})"
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' * (count > 1)}"
 
 
 def _bar_images(folder: Path, stem: str, title: str, bars: Sequence[Bar]) -> Iterator[_Image]:
@@ -198,7 +201,7 @@ def _cases(found: dict[str, Any], folder: Path) -> Iterator[NamedTuple]:
     for (group, threads), members in groupby(results, lambda r: (r["group"], r["threads"])):
         cases = list(members)
         others = list(dict.fromkeys(name for r in cases for name in r["ratios"]))
-        yield _Heading(3, f"{group}, {_threads(threads)}")
+        yield _Heading(3, f"{group}, {threads_text(threads)}")
         rows = []
         for r in cases:
             if not r["times"]:
@@ -219,14 +222,14 @@ def _cases(found: dict[str, Any], folder: Path) -> Iterator[NamedTuple]:
         ]
         if len(bars) >= _FEWEST:
             stem = f"{group.replace(' ', '-')}-{threads}"
-            yield from _bar_images(folder, stem, f"{group}, {_threads(threads)}", bars)
+            yield from _bar_images(folder, stem, f"{group}, {threads_text(threads)}", bars)
 
 
 def _networks(results: Sequence[dict[str, Any]], folder: Path) -> Iterator[NamedTuple]:
     yield _Heading(2, "Whole networks")
     rows, bars = [], []
     for r in results:
-        label = f"{r['network']}, {r['title'].partition(':')[0]}, {_threads(r['threads'])}"
+        label = f"{r['network']}, {r['title'].partition(':')[0]}, {threads_text(r['threads'])}"
         for who, t in r["times"].items():
             ratio = digits(r["ratios"][who]) + "x" if who in r["ratios"] else "-"
             rows.append((label, who, digits(t["median_ms"]), digits(t["min_ms"]), ratio))

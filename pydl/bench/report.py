@@ -7,7 +7,8 @@ from math import exp, log
 from typing import Any
 
 __all__ = ["BEST", "LISTED_BELOW", "digits", "geometric_mean", "header", "is_slower", "line",
-           "machine_lines", "peak_lines", "summary", "summary_lines", "verdict_lines"]  # fmt: skip
+           "machine_lines", "peak_lines", "summary", "summary_lines", "threads_text",
+           "verdict_lines"]  # fmt: skip
 
 BEST = "best peer"
 LISTED_BELOW = 0.9
@@ -29,8 +30,7 @@ def machine_lines(machine: dict[str, Any]) -> list[str]:
 
 def header(first: dict[str, Any], peers: Sequence[str], width: int) -> list[str]:
     """The lines above a class of shapes, of which `first` is one."""
-    count = first["threads"]
-    threads = f"{count} thread{'s' * (count > 1)}"
+    threads = threads_text(first["threads"])
     numpy = f"; numpy: {first['numpy']}" if "numpy" in peers else ""
     columns = [f"{'ms':>{_TIME}}", f"{first['unit']:>9}", f"{'% peak':>7}"]
     columns += [f"{peer:>{_width(peer)}}" for peer in peers]
@@ -140,7 +140,7 @@ def summary_lines(entries: Sequence[dict[str, Any]]) -> list[str]:
     for entry, loss in sorted(short, key=lambda pair: pair[1]["ratio"]):
         lines.append(
             f"  {digits(loss['ratio']):>5}  {entry['group']}, {loss['case']}, "
-            f"{entry['threads']} thread{'s' * (entry['threads'] > 1)}: {loss['peer']}"
+            f"{threads_text(entry['threads'])}: {loss['peer']}"
         )
     return lines
 
@@ -185,9 +185,13 @@ def peak_lines(peaks: Sequence[dict[str, Any]]) -> list[str]:
         parts = [f"{p['fma_gflops']:.0f} GFLOP/s in {p['dtype']}"] if p["fma_gflops"] else []
         for size, rate in p["copy_gb_per_s"].items():
             parts.append(f"copying {int(size) // 1024} KiB {rate:.0f} GB/s")
-        threads = f"{p['threads']} thread{'s' * (p['threads'] > 1)}"
-        lines.append(f"peak with {threads}: " + ", ".join(parts))
+        lines.append(f"peak with {threads_text(p['threads'])}: " + ", ".join(parts))
     return lines
+
+
+def threads_text(count: int) -> str:
+    """1 thread, 2 threads."""
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -16,14 +16,14 @@ from pydl import compilation, models, nn, optim, runtime
 from pydl import functional as F
 from pydl.autograd import Tensor
 from pydl.bench.contestants import OnnxRuntime, OpenVino, choose
-from pydl.bench.timing import Contestant, Effort, measure
+from pydl.bench.networks import time_agreeing
+from pydl.bench.timing import Contestant, Effort
 
 __all__ = ["FAMILIES", "time_zoo"]
 
 FAMILIES = ("alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "densenet121")
 _SIZE, _CLASSES, _TRAINED = 224, 1000, 8
 _LR, _MOMENTUM, _HEADS = 1e-3, 0.9, 0.3
-_LARGEST_ERROR = 1e-3
 _PAUSE = 0.02  # of two threads and more: OpenMP's threads stay awake for a while
 
 
@@ -190,22 +190,9 @@ def _loss(cross_entropy: Any, outputs: Any, labels: Any) -> Any:
 def _time(
     name: str, title: str, batch: int, threads: int, effort: Effort, entrants: dict[str, Any]
 ) -> dict[str, Any]:
-    """Compare first results (scores, or the loss of a first step), then time those that agree."""
-    first = {who: np.asarray(run(), np.float64) for who, run in entrants.items()}
-    exact = first.get("pytorch", first["pydl"])
-    errors = {}
-    for who, got in first.items():
-        error = float(np.linalg.norm(got - exact) / np.linalg.norm(exact))
-        if not error <= _LARGEST_ERROR:
-            errors[who] = f"results differ from PyTorch's by {error:.1e} of their norm"
-    result: dict[str, Any] = {
-        "network": name, "title": title, "threads": threads, "batch": batch,
-        "isa": runtime.isa(), "errors": errors, "times": {}, "ratios": {},
-    }  # fmt: skip
-    if "pydl" in errors:
-        return result
-    samples = measure([Contestant(w, r) for w, r in entrants.items() if w not in errors], effort)
-    own = samples["pydl"].median
-    result["times"] = {who: sample.as_dict() for who, sample in samples.items()}
-    result["ratios"] = {who: s.median / own for who, s in samples.items() if who != "pydl"}
-    return result
+    """Compare first results (scores, or the loss of a first step), and time those that agree."""
+    first = {who: np.array(run(), np.float64).ravel() for who, run in entrants.items()}
+    return time_agreeing(
+        name, title, batch, threads, effort, [Contestant(*entrant) for entrant in entrants.items()],
+        first, "pytorch" if "pytorch" in first else "pydl",
+    )  # fmt: skip

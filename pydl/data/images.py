@@ -79,11 +79,11 @@ def load_image(path: PathLike) -> np.ndarray:
     ImportError
         Pillow is not installed.
     """
+    image = open_image(path)
     try:
-        return to_rgb(open_image(path))
+        return to_rgb(image)
     except ValueError as error:
-        text = str(error)
-        raise ValueError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -114,6 +114,11 @@ def center_crop(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
     Where the margins cannot be equal, the upper or left one is the half rounded to even, as
     torchvision has it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Another shape or dtype, an empty picture, or a size below 1.
     """
     _check(image)
     h, w = (size, size) if isinstance(size, (int, np.integer)) else size
@@ -132,7 +137,13 @@ def normalize(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> np.ndarray:
-    """(H,W,3) uint8 -> (3,H,W) float32: (image / 255 - mean) / std, by channel."""
+    """(H,W,3) uint8 -> (3,H,W) float32: (image / 255 - mean) / std, by channel.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Another shape or dtype, an empty picture, or not three numbers per channel, std above 0.
+    """
     _check(image)
     m, s = (np.asarray(v, np.float32) for v in (mean, std))
     for name, values in (("mean", m), ("std", s)):

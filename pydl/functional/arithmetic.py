@@ -30,7 +30,6 @@ __all__ = [
     "where",
 ]
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _KERNEL_SIZE = 2**14  # elements from which on a kernel's call costs less than it gains
 
 
@@ -52,7 +51,7 @@ def _sum(a: Array, b: Array) -> Array:
     if (
         a.size >= _KERNEL_SIZE
         and a.shape == b.shape
-        and a.dtype in _FLOATS
+        and a.dtype.kind == "f"
         and a.flags.c_contiguous
         and b.flags.c_contiguous
     ):

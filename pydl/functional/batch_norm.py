@@ -86,7 +86,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        For one value per channel in training, and for no running statistics in evaluation.
+        For one value per channel in training, for no running statistics in evaluation, and for
+        running statistics of another shape.
     """
     mean, var = raw(running_mean), raw(running_var)
     if not training:
@@ -96,8 +97,8 @@ def batch_norm(
         return _batch_norm_inference(
             input, weight, bias, residual, mean=mean, var=var, eps=eps, relu=relu
         )
+    channels = np.shape(raw(input))[1:2]
     for name, value in (("running_mean", mean), ("running_var", var)):
-        channels = np.shape(raw(input))[1:2]
         if value is not None and np.shape(value) != channels:
             raise ValueError(f"{name}: expected shape {channels}, got {np.shape(value)}")
 

@@ -48,6 +48,11 @@ def layer_norm(
     Returns
     -------
     Tensor, shape of input
+
+    Raises
+    ------
+    ValueError
+        For an empty `normalized_shape`, or an input whose last axes have other sizes.
     """
     expected, shape = tuple(normalized_shape), np.shape(raw(input))
     if not expected:

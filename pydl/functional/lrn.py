@@ -47,6 +47,11 @@ def local_response_norm(
     -------
     Tensor of input's shape
 
+    Raises
+    ------
+    ValueError
+        For fewer than three axes.
+
     Source: Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional
     neural networks.
     """

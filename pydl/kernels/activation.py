@@ -630,8 +630,7 @@ def _backward(
     **options: Any,
 ) -> np.ndarray:
     dy = shapes.real("dy", dy)
-    saved = shapes.real(saved_name, saved, None, dy)
-    shapes.same_shape(saved_name, saved, dy.shape)
+    saved = shapes.sized(saved_name, saved, dy.shape, dy)
     if out is not None:
         shapes.output(out, dy.shape, dy, saved, elementwise=True)
     return active(name)(dy, saved, out=out, **options)

@@ -101,7 +101,8 @@ def batch_norm_inference(
     As `batch_norm_forward`.
     """
     x = _images("x", x)
-    mean, var = _channels("mean", mean, x), _channels("var", var, x)
+    channels = x.shape[1:2]
+    mean, var = shapes.sized("mean", mean, channels, x), shapes.sized("var", var, channels, x)
     weight, bias, residual = _operands(x, weight, bias, residual, out)
     eps, relu = shapes.number("eps", eps, 0.0), shapes.boolean("relu", relu)
     return active("batch_norm_inference")(
@@ -153,10 +154,10 @@ def batch_norm_backward(
     As `batch_norm_forward`.
     """
     dy = _images("dy", dy)
-    x = _like("x", x, dy)
-    mean, rstd = _channels("mean", mean, dy), _channels("rstd", rstd, dy)
-    weight = None if weight is None else _channels("weight", weight, dy)
-    y = None if y is None else _like("y", y, dy)
+    x, channels = shapes.sized("x", x, dy.shape, dy), dy.shape[1:2]
+    mean, rstd = shapes.sized("mean", mean, channels, dy), shapes.sized("rstd", rstd, channels, dy)
+    weight = shapes.vector_or_none("weight", weight, dy.shape[1], dy)
+    y = None if y is None else shapes.sized("y", y, dy.shape, dy)
     training = shapes.boolean("training", training)
     residual = shapes.boolean("residual", residual)
     return active("batch_norm_backward")(
@@ -173,25 +174,13 @@ def _images(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _channels(name: str, value: Any, like: np.ndarray) -> np.ndarray:
-    array = shapes.real(name, value, None, like)
-    shapes.same_shape(name, array, (like.shape[1],))
-    return array
-
-
-def _like(name: str, value: Any, like: np.ndarray) -> np.ndarray:
-    array = shapes.real(name, value, None, like)
-    shapes.same_shape(name, array, like.shape)
-    return array
-
-
 def _operands(
     x: np.ndarray, weight: Any, bias: Any, residual: Any, out: np.ndarray | None
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """The optional operands of a forward, and the check of `out` against all inputs."""
-    weight = None if weight is None else _channels("weight", weight, x)
-    bias = None if bias is None else _channels("bias", bias, x)
-    residual = None if residual is None else _like("residual", residual, x)
+    weight = shapes.vector_or_none("weight", weight, x.shape[1], x)
+    bias = shapes.vector_or_none("bias", bias, x.shape[1], x)
+    residual = None if residual is None else shapes.sized("residual", residual, x.shape, x)
     if out is not None:
         inputs = (x,) if residual is None else (x, residual)
         shapes.output(out, x.shape, *inputs, elementwise=True)

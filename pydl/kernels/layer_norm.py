@@ -53,10 +53,10 @@ def layer_norm_forward(
         raise ValueError(f"x: expected sizes of at least 1 on the last axes, got shape {x.shape}")
     others = []
     if weight is not None:
-        weight = _parameter("weight", weight, x, tail)
+        weight = shapes.sized("weight", weight, tail, x)
         others.append(weight)
     if bias is not None:
-        bias = _parameter("bias", bias, x, tail)
+        bias = shapes.sized("bias", bias, tail, x)
         others.append(bias)
     eps = shapes.number("eps", eps, 0.0)
     if out is not None:
@@ -102,25 +102,15 @@ def layer_norm_backward(
     As `layer_norm_forward`.
     """
     dy = shapes.real("dy", dy)
-    x = shapes.real("x", x, None, dy)
-    shapes.same_shape("x", x, dy.shape)
+    x = shapes.sized("x", x, dy.shape, dy)
     mean = shapes.real("mean", mean, None, dy)
     if mean.ndim >= dy.ndim or mean.shape != dy.shape[: mean.ndim]:
         raise ValueError(
             f"mean: expected the leading axes of dy's shape {dy.shape}, got {mean.shape}"
         )
-    rstd = shapes.real("rstd", rstd, None, dy)
-    shapes.same_shape("rstd", rstd, mean.shape)
+    rstd = shapes.sized("rstd", rstd, mean.shape, dy)
     tail = dy.shape[mean.ndim :]
     if 0 in tail:
         raise ValueError(f"dy: expected sizes of at least 1 on the last axes, got shape {dy.shape}")
-    weight = None if weight is None else _parameter("weight", weight, dy, tail)
+    weight = None if weight is None else shapes.sized("weight", weight, tail, dy)
     return active("layer_norm_backward")(dy, x, mean, rstd, weight)
-
-
-def _parameter(
-    name: str, value: np.ndarray, like: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
-    array = shapes.real(name, value, None, like)
-    shapes.same_shape(name, array, shape)
-    return array

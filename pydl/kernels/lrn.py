@@ -89,13 +89,11 @@ def local_response_norm_backward(
     The formula above, differentiated.
     """
     dy = shapes.real("dy", dy, shapes.IMAGES)
-    x = shapes.real("x", x, None, dy)
-    scale = shapes.real("scale", scale, None, dy)
+    x = shapes.sized("x", x, dy.shape, dy)
+    scale = shapes.sized("scale", scale, dy.shape, dy)
     size = shapes.integer("size", size, 1)
     alpha, beta = _number("alpha", alpha), _number("beta", beta)
     shapes.filled("dy", dy)
-    shapes.same_shape("x", x, dy.shape)
-    shapes.same_shape("scale", scale, dy.shape)
     return active("local_response_norm_backward")(dy, x, scale, size, alpha=alpha, beta=beta)
 
 

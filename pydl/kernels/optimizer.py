@@ -249,6 +249,4 @@ def adagrad_step(
 
 def _gradient(param: np.ndarray, grad: np.ndarray) -> np.ndarray:
     shapes.in_place("param", param)
-    grad = shapes.real("grad", grad, None, param)
-    shapes.same_shape("grad", grad, param.shape)
-    return grad
+    return shapes.sized("grad", grad, param.shape, param)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, overload
@@ -86,6 +86,11 @@ def takes(function: Kernel, option: str) -> bool:
 @lru_cache(maxsize=256)
 def _parameters(function: Kernel) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
+
+
+@lru_cache(maxsize=256)
+def _signature(function: Kernel) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 def active(name: str) -> Kernel:
@@ -274,10 +279,11 @@ def _check_signature(name: str, function: Kernel) -> None:
     if not callable(function):
         raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
     try:
-        candidate = inspect.signature(function)
+        hashable = isinstance(function, Hashable)
+        candidate = _signature(function) if hashable else inspect.signature(function)
     except ValueError:
         return  # compiled callables without a signature cannot be checked
-    wanted = inspect.signature(_public[name]).parameters.values()
+    wanted = _signature(_public[name]).parameters.values()
     arrays = [p.name for p in wanted if p.kind is p.POSITIONAL_OR_KEYWORD]
     options = [p.name for p in wanted if p.kind is p.KEYWORD_ONLY and p.name not in _spare[name]]
     try:

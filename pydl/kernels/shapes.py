@@ -74,6 +74,13 @@ def real(
     return value
 
 
+def sized(name: str, value: Any, shape: Shape, like: np.ndarray) -> np.ndarray:
+    """`value` as a float32 or float64 array of a given shape, with the dtype of `like`."""
+    value = real(name, value, None, like)
+    same_shape(name, value, shape)
+    return value
+
+
 def indices(name: str, value: Any) -> np.ndarray:
     """`value` as an array of int32; lists of int become one."""
     array = _as_array(name, value)
@@ -95,9 +102,7 @@ def targets(name: str, value: Any, rows: np.ndarray) -> np.ndarray:
         return array
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected integers or {rows.dtype}, got {array.dtype}")
-    array = real(name, value, None, rows)
-    same_shape(name, array, rows.shape)
-    return array
+    return sized(name, value, rows.shape, rows)
 
 
 def integers(name: str, value: Any) -> np.ndarray:
@@ -551,11 +556,7 @@ def recurrent(
 
 def vector_or_none(name: str, value: Any, size: int, like: np.ndarray) -> np.ndarray | None:
     """An optional bias (size,) with the dtype of `like`."""
-    if value is None:
-        return None
-    value = real(name, value, None, like)
-    same_shape(name, value, (size,))
-    return value
+    return None if value is None else sized(name, value, (size,), like)
 
 
 def state_or_none(name: str, value: Any, x: np.ndarray, w_hh: np.ndarray) -> np.ndarray | None:

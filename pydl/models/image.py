@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from pydl import io, nn
 from pydl.autograd import Tensor
+from pydl.io import PathLike
 
 
 class ImageModel(nn.Module):
@@ -47,7 +47,6 @@ class ImageModel(nn.Module):
 
 
 M = TypeVar("M", bound=ImageModel)
-PathLike = str | os.PathLike[str]
 
 
 def build(

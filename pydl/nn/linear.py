@@ -44,7 +44,9 @@ class Linear(Module):
         init.layer_uniform_(self.weight, self.bias, rng)
 
     def forward(self, input: Any, *, relu: bool = False) -> Tensor:
-        """(..., in_features) -> (..., out_features); `relu`, which PyTorch does not have: and ReLU.
+        """(..., in_features) -> (..., out_features).
+
+        `relu`, which PyTorch does not have, applies a ReLU in the same pass.
         """
         return F.linear(input, self.weight, self.bias, relu=relu)
 

@@ -109,6 +109,8 @@ class GRU:
 
 
 class TimeRNN:
+    cell = RNN
+
     def __init__(self, Wx, Wh, b, stateful=False):
         self.params = [Wx, Wh, b]
         self.grads = [np.zeros_like(p) for p in self.params]
@@ -124,7 +126,7 @@ class TimeRNN:
         if not self.stateful or self.h is None:
             self.h = np.zeros((N, H), dtype="f")
         for t in range(T):
-            layer = RNN(*self.params)
+            layer = self.cell(*self.params)
             self.h = layer.forward(xs[:, t, :], self.h)
             hs[:, t, :] = self.h
             self.layers.append(layer)
@@ -196,47 +198,8 @@ class TimeLSTM:
         self.h, self.c = None, None
 
 
-class TimeGRU:
-    def __init__(self, Wx, Wh, b, stateful=False):
-        self.params = [Wx, Wh, b]
-        self.grads = [np.zeros_like(p) for p in self.params]
-        self.layers = None
-        self.h, self.dh = None, None
-        self.stateful = stateful
-
-    def forward(self, xs):
-        N, T, D = xs.shape
-        H = self.params[1].shape[0]
-        self.layers = []
-        hs = np.empty((N, T, H), dtype="f")
-        if not self.stateful or self.h is None:
-            self.h = np.zeros((N, H), dtype="f")
-        for t in range(T):
-            layer = GRU(*self.params)
-            self.h = layer.forward(xs[:, t, :], self.h)
-            hs[:, t, :] = self.h
-            self.layers.append(layer)
-        return hs
-
-    def backward(self, dhs):
-        N, T, H = dhs.shape
-        dxs = np.empty((N, T, self.params[0].shape[0]), dtype="f")
-        dh = 0
-        grads = [0, 0, 0]
-        for t in reversed(range(T)):
-            dxs[:, t, :], dh = self.layers[t].backward(dhs[:, t, :] + dh)
-            for i, grad in enumerate(self.layers[t].grads):
-                grads[i] += grad
-        for i, grad in enumerate(grads):
-            self.grads[i][...] = grad
-        self.dh = dh
-        return dxs
-
-    def set_state(self, h):
-        self.h = h
-
-    def reset_state(self):
-        self.h = None
+class TimeGRU(TimeRNN):
+    cell = GRU
 
 
 class TimeEmbedding:

@@ -1,17 +1,12 @@
-"""Faster code for the books "Deep Learning from Scratch" 1 and 2, in place.
+"""What takes the place of the books' methods and functions, on pydl's kernels.
 
-`patch` replaces the methods of the books' classes (``common.layers``, ``common.time_layers``,
-``common.optimizer``) and the functions ``im2col`` and ``col2im`` (``common.util``) by pydl's
-kernels. Scripts, parameters, gradients and saved weights stay as they are; results, of the same
-dtypes as before, differ by rounding only.
+`self` is a layer or an optimizer of the books, whose attributes are set as the books set them. What
+a backward needs beside them is in ``self._pydl``.
 """
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Collection, Iterable
-from types import ModuleType, TracebackType
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,100 +14,15 @@ import numpy as np
 from pydl import kernels
 from pydl.integrations.promotion import common
 
-__all__ = ["Patch", "col2im", "im2col", "patch"]
-
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _LOG_EPS = 1e-7
 _NORM_EPS = 10e-7
 _STEP_EPS = 1e-7
-_MISSING = object()
 
 Method = Callable[..., Any]
 
-_dtype: np.dtype[Any] | None = None
+dtype: np.dtype[Any] | None = None
 """What the replaced layers compute in; None means what NumPy would compute in."""
-
-
-def patch(*modules: ModuleType, leave: Collection[str] = (), dtype: Any = None) -> Patch:
-    """Replace what pydl has faster in modules of the books; at once, until `Patch.undo`.
-
-    The methods of a class are replaced, so that modules which imported the class, and layers which
-    exist already, follow. A function is replaced in every loaded module that holds it; one that is
-    imported while the patch holds keeps pydl's function after `Patch.undo`.
-
-    Parameters
-    ----------
-    modules : the books' modules, or any with classes of their names and signatures, the script
-        itself (``sys.modules[__name__]``) included
-    leave : names of classes and functions to leave alone
-    dtype : float32 makes the layers compute in single precision, which is faster: book 1 computes
-        in float64, because its im2col does. Parameters keep their dtype. None keeps the books'.
-
-    Returns
-    -------
-    Patch : undoes the replacement by `Patch.undo`, or at the end of a ``with`` block
-
-    Raises
-    ------
-    TypeError
-        A module is none, dtype is not float32 or float64, or a class or function has the name of
-        one in the books, but takes other arguments; nothing is replaced then.
-    ValueError
-        A module has nothing to replace.
-    """
-    return Patch(modules, leave, dtype)
-
-
-class Patch:
-    """What `patch` replaced.
-
-    Attributes
-    ----------
-    names : list of str
-        The replaced methods and functions, as ``module.Class.method`` and ``module.function``.
-    """
-
-    def __init__(
-        self, modules: Iterable[ModuleType], leave: Collection[str] = (), dtype: Any = None
-    ) -> None:
-        global _dtype
-        dtype = None if dtype is None else np.dtype(dtype)
-        if dtype is not None and dtype not in _FLOATS:
-            raise TypeError(f"dtype: expected float32, float64 or None, got {dtype}")
-        plan = [step for module in modules for step in _plan(module, leave)]
-        self.names: list[str] = []
-        self._before: list[tuple[Any, str, Any]] = [(sys.modules[__name__], "_dtype", _dtype)]
-        _dtype = dtype
-        for owner, name, function in plan:
-            current = vars(owner).get(name, _MISSING)
-            if getattr(current, "__module__", None) != __name__:
-                self._before.append((owner, name, current))
-                setattr(owner, name, function)
-                path = owner.__name__ if isinstance(owner, ModuleType) else _path(owner)
-                self.names.append(f"{path}.{name}")
-
-    def undo(self) -> None:
-        """Give everything back; calling it again does nothing."""
-        while self._before:
-            owner, name, before = self._before.pop()
-            if before is _MISSING:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
-
-    def __enter__(self) -> Patch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.undo()
-
-    def __repr__(self) -> str:
-        return f"<dlfs.Patch of {', '.join(self.names) or 'nothing'}>"
 
 
 def im2col(
@@ -151,7 +61,7 @@ def col2im(
 
 def _common(*values: Any, least: Any = None) -> list[np.ndarray]:
     """The values in the dtype that NumPy would compute in, or in that of the patch."""
-    return common(*values, least=least, dtype=_dtype)
+    return common(*values, least=least, dtype=dtype)
 
 
 def _vector(b: np.ndarray, size: int) -> np.ndarray:
@@ -182,14 +92,14 @@ def _product(a: np.ndarray, b: np.ndarray, target: np.ndarray | None = None) -> 
 # Layers of both books
 
 
-def _relu_forward(self: Any, x: np.ndarray) -> np.ndarray:
+def relu_forward(self: Any, x: np.ndarray) -> np.ndarray:
     """y = 0 if x <= 0 else x."""
     (x,) = _common(x)
     self._pydl = kernels.relu_forward(x)
     return self._pydl
 
 
-def _relu_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def relu_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     """dx is dout itself, set to 0 where x <= 0, as in the book."""
     y = _saved(self)
     if dout.dtype == y.dtype and dout.flags.carray:
@@ -198,25 +108,25 @@ def _relu_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     return dout
 
 
-def _sigmoid_forward(self: Any, x: np.ndarray) -> np.ndarray:
+def sigmoid_forward(self: Any, x: np.ndarray) -> np.ndarray:
     self.out = kernels.sigmoid_forward(*_common(x))
     return self.out
 
 
-def _sigmoid_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def sigmoid_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     return kernels.sigmoid_backward(*_common(dout, self.out))
 
 
-def _softmax_forward(self: Any, x: np.ndarray) -> np.ndarray:
+def softmax_forward(self: Any, x: np.ndarray) -> np.ndarray:
     self.out = kernels.softmax_forward(*_common(x))
     return self.out
 
 
-def _softmax_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def softmax_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     return kernels.softmax_backward(*_common(dout, self.out))
 
 
-def _affine_forward(self: Any, x: np.ndarray) -> np.ndarray:
+def affine_forward(self: Any, x: np.ndarray) -> np.ndarray:
     """x (N, ...) W (I,O) + b. Book 1 flattens x, book 2 (with params) multiplies its last axis."""
     if hasattr(self, "params"):
         w, b = self.params
@@ -234,7 +144,7 @@ def _affine_forward(self: Any, x: np.ndarray) -> np.ndarray:
     return y.reshape(shape)
 
 
-def _affine_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def affine_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     if hasattr(self, "params"):
         x, w, dy = _common(self.x, self.params[0], dout)
         _product(x.T, dy, self.grads[0])
@@ -246,7 +156,7 @@ def _affine_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     return kernels.matmul(dy, w.T).reshape(self.original_x_shape)
 
 
-def _softmax_loss_forward(self: Any, x: np.ndarray, t: np.ndarray) -> Any:
+def softmax_loss_forward(self: Any, x: np.ndarray, t: np.ndarray) -> Any:
     """-mean of log(y + 1e-7) at the labels; t are labels (N,) or one-hot rows (N,C)."""
     y = self.y = kernels.softmax_forward(*_common(x))
     self.t = t = np.asarray(t)
@@ -262,7 +172,7 @@ def _softmax_loss_forward(self: Any, x: np.ndarray, t: np.ndarray) -> Any:
     return loss
 
 
-def _softmax_loss_backward(self: Any, dout: float = 1) -> np.ndarray:
+def softmax_loss_backward(self: Any, dout: float = 1) -> np.ndarray:
     """(y - t) / N; book 1 leaves dout out, book 2 (with params) multiplies by it."""
     y, t = self.y, self.t
     size = t.shape[0]
@@ -283,7 +193,7 @@ def _indices(values: Any, size: int) -> np.ndarray:
 # Book 1
 
 
-def _convolution_forward(self: Any, x: np.ndarray) -> np.ndarray:
+def convolution_forward(self: Any, x: np.ndarray) -> np.ndarray:
     """(N,C,H,W) -> (N,FN,OH,OW), float64: the book's im2col makes float64 of everything."""
     x, w, b = _common(x, self.W, self.b, least=np.float64)
     self.x = x
@@ -292,7 +202,7 @@ def _convolution_forward(self: Any, x: np.ndarray) -> np.ndarray:
     )
 
 
-def _convolution_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def convolution_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     x, w, dy = _common(self.x, self.W, dout, least=np.float64)
     geometry: Any = {"stride": self.stride, "padding": self.pad}
     self.dW = kernels.conv2d_backward_weight(dy, x, w.shape, **geometry)
@@ -300,7 +210,7 @@ def _convolution_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     return kernels.conv2d_backward_input(dy, w, x.shape, **geometry)
 
 
-def _pooling_forward(self: Any, x: np.ndarray) -> np.ndarray:
+def pooling_forward(self: Any, x: np.ndarray) -> np.ndarray:
     """The maximum over windows, the padding being zeros that take part.
 
     The book computes the output's size without pad, so that only a pad which leaves it unchanged
@@ -326,7 +236,7 @@ def _pooling_forward(self: Any, x: np.ndarray) -> np.ndarray:
     return y
 
 
-def _pooling_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def pooling_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     argmax, shape = _saved(self)
     (dy,) = _common(dout, least=np.float64)
     dx = kernels.max_pool2d_backward(dy, argmax, shape)
@@ -334,7 +244,7 @@ def _pooling_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     return dx[:, :, p : shape[2] - p, p : shape[3] - p] if p else dx
 
 
-def _norm_forward(self: Any, x: np.ndarray, train_flg: bool = True) -> np.ndarray:
+def norm_forward(self: Any, x: np.ndarray, train_flg: bool = True) -> np.ndarray:
     """Batch normalisation per feature (C, H and W count as features), eps 10e-7.
 
     running = momentum running + (1 - momentum) batch, with the biased variance.
@@ -366,7 +276,7 @@ def _norm_forward(self: Any, x: np.ndarray, train_flg: bool = True) -> np.ndarra
     return y.reshape(self.input_shape)
 
 
-def _norm_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def norm_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     x, mean, rstd, gamma = _saved(self)
     dy = dout.reshape(len(x), -1).astype(x.dtype, copy=False)
     dx, self.dgamma, self.dbeta = kernels.batch_norm_backward(dy, x, mean, rstd, gamma)
@@ -376,31 +286,31 @@ def _norm_backward(self: Any, dout: np.ndarray) -> np.ndarray:
 # Book 2
 
 
-def _matmul_forward(self: Any, x: np.ndarray) -> np.ndarray:
+def matmul_forward(self: Any, x: np.ndarray) -> np.ndarray:
     (w,) = self.params
     self.x = x
     x, w = _common(x, w)
     return kernels.matmul(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], w.shape[1])
 
 
-def _matmul_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def matmul_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     x, w, dy = _common(self.x, self.params[0], dout)
     _product(x.T, dy, self.grads[0])
     return kernels.matmul(dy, w.T)
 
 
-def _embedding_backward(self: Any, dout: np.ndarray) -> None:
+def embedding_backward(self: Any, dout: np.ndarray) -> None:
     (dw,) = self.grads
     _write_rows(dw, dout, self.idx)
 
 
-def _time_embedding_forward(self: Any, xs: np.ndarray) -> np.ndarray:
+def time_embedding_forward(self: Any, xs: np.ndarray) -> np.ndarray:
     """(N,T) -> (N,T,D), float32."""
     self._pydl = xs
     return self.W[xs].astype(np.float32, copy=False)
 
 
-def _time_embedding_backward(self: Any, dout: np.ndarray) -> None:
+def time_embedding_backward(self: Any, dout: np.ndarray) -> None:
     xs = _saved(self)
     (dw,) = self.grads
     _write_rows(dw, dout, xs)
@@ -412,7 +322,7 @@ def _write_rows(dw: np.ndarray, dout: np.ndarray, indices: Any) -> None:
     dw[...] = kernels.embedding_backward(dy, _indices(indices, len(dw)), len(dw))
 
 
-def _time_affine_backward(self: Any, dout: np.ndarray) -> np.ndarray:
+def time_affine_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     x, w, dy = _common(self.x, self.params[0], dout)
     shape = x.shape
     x, dy = x.reshape(-1, shape[-1]), dy.reshape(-1, w.shape[1])
@@ -421,7 +331,7 @@ def _time_affine_backward(self: Any, dout: np.ndarray) -> np.ndarray:
     return kernels.matmul(dy, w.T).reshape(shape)
 
 
-def _time_softmax_loss_forward(self: Any, xs: np.ndarray, ts: np.ndarray) -> Any:
+def time_softmax_loss_forward(self: Any, xs: np.ndarray, ts: np.ndarray) -> Any:
     """The mean of -log y over the labels (N,T) that are not ignore_label; one-hot (N,T,V) too."""
     n, t, v = xs.shape
     if ts.ndim == 3:
@@ -433,7 +343,7 @@ def _time_softmax_loss_forward(self: Any, xs: np.ndarray, ts: np.ndarray) -> Any
     return -np.sum(np.log(ys[np.arange(n * t), labels]) * mask) / mask.sum()
 
 
-def _time_softmax_loss_backward(self: Any, dout: float = 1) -> np.ndarray:
+def time_softmax_loss_backward(self: Any, dout: float = 1) -> np.ndarray:
     labels, ys, mask, shape = self.cache
     share = np.where(mask, dout / mask.sum(), 0).astype(ys.dtype)
     labels = np.where(mask, labels, 0)
@@ -498,7 +408,7 @@ def _time_first(dhs: np.ndarray, like: np.ndarray) -> np.ndarray:
     return np.asarray(dhs, like.dtype).transpose(1, 0, 2)
 
 
-def _time_rnn_forward(self: Any, xs: np.ndarray) -> np.ndarray:
+def time_rnn_forward(self: Any, xs: np.ndarray) -> np.ndarray:
     """h_t = tanh(h_{t-1} Wh + x_t Wx + b); (N,T,D) -> (N,T,H)."""
     x, h0, wx, wh, b = _sequence(self, xs, _RNN, ("h",))
     y, self.h = kernels.rnn_forward(x, h0, wx, wh, b)
@@ -506,13 +416,13 @@ def _time_rnn_forward(self: Any, xs: np.ndarray) -> np.ndarray:
     return _batch_first(y)
 
 
-def _time_rnn_backward(self: Any, dhs: np.ndarray) -> np.ndarray:
+def time_rnn_backward(self: Any, dhs: np.ndarray) -> np.ndarray:
     x, h0, wx, wh, y = _saved(self)
     dx, dh0, *gradients = kernels.rnn_backward(_time_first(dhs, x), None, x, h0, wx, wh, y)
     return _finish(self, _RNN, dx, dh0, gradients)
 
 
-def _time_lstm_forward(self: Any, xs: np.ndarray) -> np.ndarray:
+def time_lstm_forward(self: Any, xs: np.ndarray) -> np.ndarray:
     """Gates f, g, i, o in the columns of Wx, Wh and b; (N,T,D) -> (N,T,H)."""
     x, h0, c0, wx, wh, b = _sequence(self, xs, _LSTM, ("h", "c"))
     y, self.h, self.c, activations, cells = kernels.lstm_forward(x, h0, c0, wx, wh, b)
@@ -520,13 +430,13 @@ def _time_lstm_forward(self: Any, xs: np.ndarray) -> np.ndarray:
     return _batch_first(y)
 
 
-def _time_lstm_backward(self: Any, dhs: np.ndarray) -> np.ndarray:
+def time_lstm_backward(self: Any, dhs: np.ndarray) -> np.ndarray:
     x, *rest = _saved(self)
     dx, dh0, _, *gradients = kernels.lstm_backward(_time_first(dhs, x), None, None, x, *rest)
     return _finish(self, _LSTM, dx, dh0, gradients)
 
 
-def _time_gru_forward(self: Any, xs: np.ndarray) -> np.ndarray:
+def time_gru_forward(self: Any, xs: np.ndarray) -> np.ndarray:
     """Gates z, r, h in the columns, r before the product; (N,T,D) -> (N,T,H)."""
     x, h0, wx, wh, *b = _sequence(self, xs, _GRU, ("h",))
     y, self.h, activations, hidden = kernels.gru_forward(x, h0, wx, wh, *b, reset_after=False)
@@ -534,7 +444,7 @@ def _time_gru_forward(self: Any, xs: np.ndarray) -> np.ndarray:
     return _batch_first(y)
 
 
-def _time_gru_backward(self: Any, dhs: np.ndarray) -> np.ndarray:
+def time_gru_backward(self: Any, dhs: np.ndarray) -> np.ndarray:
     x, *rest = _saved(self)
     dx, dh0, *gradients = kernels.gru_backward(
         _time_first(dhs, x), None, x, *rest, reset_after=False
@@ -547,7 +457,7 @@ def _time_gru_backward(self: Any, dhs: np.ndarray) -> np.ndarray:
 Step = Callable[[Any, np.ndarray, np.ndarray, list[np.ndarray]], None]
 
 
-def _update(states: tuple[str, ...], step: Step, begin: Method | None = None) -> Method:
+def stepping(states: tuple[str, ...], step: Step, begin: Method | None = None) -> Method:
     """Make the replacement of an `update`, which needs the book's own for numbers and the like."""
 
     def wrap(original: Method) -> Method:
@@ -572,7 +482,7 @@ def _update(states: tuple[str, ...], step: Step, begin: Method | None = None) ->
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype in _FLOATS
+    return isinstance(value, np.ndarray) and value.dtype in FLOATS
 
 
 def _step_in_place(
@@ -588,23 +498,23 @@ def _step_in_place(
             array[...] = copied
 
 
-def _sgd_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.ndarray]) -> None:
+def sgd_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.ndarray]) -> None:
     kernels.sgd_step(param, grad, lr=self.lr)
 
 
-def _adagrad_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.ndarray]) -> None:
+def adagrad_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.ndarray]) -> None:
     kernels.adagrad_step(param, grad, *kept, lr=self.lr, eps=_STEP_EPS)
 
 
-def _rmsprop_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.ndarray]) -> None:
+def rmsprop_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.ndarray]) -> None:
     kernels.rmsprop_step(param, grad, *kept, lr=self.lr, alpha=self.decay_rate, eps=_STEP_EPS)
 
 
-def _count(self: Any) -> None:
+def count(self: Any) -> None:
     self.iter += 1
 
 
-def _adam_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.ndarray]) -> None:
+def adam_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.ndarray]) -> None:
     """The books add eps to sqrt(v), the kernel to sqrt(v / (1 - beta2^t))."""
     kernels.adam_step(
         param,
@@ -616,90 +526,3 @@ def _adam_step(self: Any, param: np.ndarray, grad: np.ndarray, kept: list[np.nda
         beta2=self.beta2,
         eps=_STEP_EPS / (1 - self.beta2**self.iter) ** 0.5,
     )
-
-
-# What is replaced: classes with the arguments that make them the books', functions
-
-_SEQUENCE = ("Wx", "Wh", "b", "stateful")
-_LAYERS: dict[str, tuple[tuple[str, ...], Method | None, Method]] = {
-    "Relu": ((), _relu_forward, _relu_backward),
-    "Sigmoid": ((), _sigmoid_forward, _sigmoid_backward),
-    "Softmax": ((), _softmax_forward, _softmax_backward),
-    "Affine": (("W", "b"), _affine_forward, _affine_backward),
-    "SoftmaxWithLoss": ((), _softmax_loss_forward, _softmax_loss_backward),
-    "Convolution": (("W", "b", "stride", "pad"), _convolution_forward, _convolution_backward),
-    "Pooling": (("pool_h", "pool_w", "stride", "pad"), _pooling_forward, _pooling_backward),
-    "BatchNormalization": (("gamma", "beta", "momentum"), _norm_forward, _norm_backward),
-    "MatMul": (("W",), _matmul_forward, _matmul_backward),
-    "Embedding": (("W",), None, _embedding_backward),
-    "TimeEmbedding": (("W",), _time_embedding_forward, _time_embedding_backward),
-    "TimeAffine": (("W", "b"), _affine_forward, _time_affine_backward),
-    "TimeSoftmaxWithLoss": ((), _time_softmax_loss_forward, _time_softmax_loss_backward),
-    "TimeRNN": (_SEQUENCE, _time_rnn_forward, _time_rnn_backward),
-    "TimeLSTM": (_SEQUENCE, _time_lstm_forward, _time_lstm_backward),
-    "TimeGRU": (_SEQUENCE, _time_gru_forward, _time_gru_backward),
-}
-_OPTIMIZERS: dict[str, tuple[tuple[str, ...], Method]] = {
-    "SGD": (("lr",), _update((), _sgd_step)),
-    "AdaGrad": (("lr",), _update(("h",), _adagrad_step)),
-    "RMSprop": (("lr", "decay_rate"), _update(("h",), _rmsprop_step)),
-    "Adam": (("lr", "beta1", "beta2"), _update(("m", "v"), _adam_step, _count)),
-}
-_FUNCTIONS: dict[str, tuple[tuple[str, ...], Method]] = {
-    "im2col": (("input_data", "filter_h", "filter_w", "stride", "pad"), im2col),
-    "col2im": (("col", "input_shape", "filter_h", "filter_w", "stride", "pad"), col2im),
-}
-
-
-def _plan(module: ModuleType, leave: Collection[str]) -> list[tuple[Any, str, Method]]:
-    """What to set where for one module: (owner, name, function)."""
-    if not isinstance(module, ModuleType):
-        raise TypeError(f"modules: expected a module, got {type(module).__name__}")
-    plan: list[tuple[Any, str, Method]] = []
-    for name, value in list(vars(module).items()):
-        if name in leave:
-            continue
-        if isinstance(value, type) and name in _LAYERS:
-            arguments, forward, backward = _LAYERS[name]
-            _check_arguments(name, value.__init__, arguments, skip=1)  # type: ignore[misc]
-            if forward is not None:
-                plan.append((value, "forward", forward))
-            plan.append((value, "backward", backward))
-        elif isinstance(value, type) and name in _OPTIMIZERS:
-            arguments, wrap = _OPTIMIZERS[name]
-            _check_arguments(name, value.__init__, arguments, skip=1)  # type: ignore[misc]
-            plan.append((value, "update", wrap(getattr(value, "update"))))  # noqa: B009
-        elif inspect.isfunction(value) and name in _FUNCTIONS:
-            arguments, function = _FUNCTIONS[name]
-            _check_arguments(name, value, arguments)
-            plan += [(owner, key, function) for owner, key in _holders(value)]
-    if not plan:
-        known = ", ".join((*_LAYERS, *_OPTIMIZERS, *_FUNCTIONS))
-        raise ValueError(f"{module.__name__}: expected one of {known}, got none of them")
-    return plan
-
-
-def _check_arguments(
-    name: str, function: Method, expected: tuple[str, ...], skip: int = 0
-) -> None:
-    found = tuple(inspect.signature(function).parameters)[skip:]
-    if found[: len(expected)] != expected:
-        raise TypeError(
-            f"{name}: expected the book's, which takes ({', '.join(expected)}, ...), "
-            f"got one that takes ({', '.join(found)}); leave=({name!r},) leaves it alone"
-        )
-
-
-def _holders(function: Method) -> list[tuple[ModuleType, str]]:
-    """Every loaded module that holds the function, and under which name."""
-    return [
-        (module, name)
-        for module in list(sys.modules.values())
-        if isinstance(module, ModuleType)
-        for name, value in list(vars(module).items())
-        if value is function
-    ]
-
-
-def _path(owner: type) -> str:
-    return f"{owner.__module__}.{owner.__qualname__}"
