@@ -206,7 +206,7 @@ class Compiled:
         return arrays
 
     def profile(self, *inputs: Any, runs: int = 10) -> list[tuple[str, float]]:
-        """The kernels in the order of their calls, and the mean seconds that each took in its place.
+        """The kernels in the order of their calls, and the mean seconds of each in its place.
 
         Parameters and errors are those of a call; a ValueError also for fewer than one of `runs`.
         """

@@ -348,3 +348,11 @@ def test_depth_and_paths_of_small_drawings():
     drawing = Drawing(boxes, [Edge(0, 1), Edge(0, 2), Edge(1, 3), Edge(2, 3), Edge(0, 4)])
     assert drawing.depth("Linear") == 2  # a box of an op is no layer
     assert drawing.paths() == 3
+
+
+def test_a_negative_zero_is_written_as_zero():
+    x = pydl.Tensor([0.0, 2.0], requires_grad=True)
+    with graph.record() as tape:
+        y = -x
+    y.backward(np.array([-0.0, 1.0], np.float32))
+    assert "-0" not in str(graph.draw(y, tape=tape))

@@ -333,7 +333,7 @@ def _value(value: Any, digits: int) -> str:
 def _digits(value: Any, digits: int) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_digits(v, digits) for v in value)}]"
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+    return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)  # -0 is 0
 
 
 def _gradient(gradient: np.ndarray | None, digits: int) -> str:
