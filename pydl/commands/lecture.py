@@ -55,8 +55,8 @@ def cells(script: str) -> Iterator[Cell]:
 
 
 def title(path: Path) -> str:
-    """The first heading of a script."""
-    match = re.search(r"^# # (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    """The first heading of a script, without its number."""
+    match = re.search(r"^# # (?:\d+b?\. )?(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return match[1] if match else path.stem
 
 
