@@ -32,7 +32,8 @@ def main() -> None:
     assert all(p.grad is not None and np.isfinite(p.grad).all() for p in model.parameters())
     assert (pathlib.Path(pydl.get_include()) / "pydl_api.h").is_file()
     assert ctypes.CDLL(pydl.get_library()).pydl_abi_version() >= 1
-    listed = subprocess.run([sys.executable, "-m", "pydl", "lecture"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pydl", "lecture"]
+    listed = subprocess.run(command, capture_output=True, text=True)
     assert listed.returncode == 0 and "\n 12  " in listed.stdout, listed.stdout + listed.stderr
     print(f"pydl {pydl.__version__} from {found.parent}: {kernels.which('conv2d_forward')}")
 
