@@ -40,8 +40,8 @@ def compile(model: nn.Module, *example: Any) -> Compiled:
     The model is fused (`pydl.fuse`), run on the example, and what the kernels did is noted; the
     result does that again for other inputs. Weights are in the form that the kernels read, and all
     that lies between input and output shares one block of memory. What is not done by a kernel of
-    pydl, but by NumPy or by Python's ``if``, would be missing: so the list is tried on another
-    input of the same shape, and must give the bits that the fused model gives.
+    pydl, but by NumPy or by Python's ``if``, would be missing: so the list is tried on two other
+    inputs of the same shape, and must give the bits that the fused model gives.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def compile(model: nn.Module, *example: Any) -> Compiled:
         Is not changed, and shares no memory with the result.
     *example : Tensor or ndarray
         Inputs as the model takes them; their shapes and dtypes are those of every later input.
-        Integers are taken for indices: others are tried between the least and the greatest of them.
+        Integers are taken for indices: they are tried in another order.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def _array(name: str, value: Any) -> np.ndarray:
     array = value.data if isinstance(value, Tensor) else value
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: expected a Tensor or an ndarray, got {type(value).__name__}")
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 class Compiled:
@@ -161,8 +161,10 @@ class Compiled:
 
     def _strange(self) -> str:
         """Who reads constants that are no parameters of the model."""
-        tensors = [t.data for t in self.model.parameters()]
-        known = {id(array) for array in (*tensors, *self.model.buffers())}
+        own = [*(t.data for t in self.model.parameters()), *self.model.buffers()]
+        caches = [getattr(module, "_cache", None) or {} for module in self.model.modules()]
+        packed = [array for cache in caches for array in cache.values()]
+        known = {id(array) for array in (*own, *packed)}
         found = dict.fromkeys(self._users(buffer) for buffer, array in self._constants.items()
                               if id(array) not in known)
         return f" (made by other means: what {'; '.join(found)} read)" if found else ""

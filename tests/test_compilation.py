@@ -250,6 +250,16 @@ def test_what_cannot_be_compiled(model: nn.Module, message: str) -> None:
         pydl.compile(model, np.full((2, 4), 7, np.float32))
 
 
+def test_the_message_does_not_count_packed_weights_among_what_is_strange() -> None:
+    with pytest.raises(ValueError, match=r"\(made by other means: what relu_forward read\)"):
+        pydl.compile(nn.Sequential(nn.Conv2d(2, 3, 3), ByNumPy()), normal(1, 2, 5, 5))
+
+
+def test_a_scalar_input() -> None:
+    compiled = check(nn.Tanh(), np.array(0.5, np.float32))
+    assert compiled(np.array(-1, np.float32)).shape == ()
+
+
 def test_under_another_backend_there_is_nothing_to_note() -> None:
     with kernels.use("reference"), pytest.raises(ValueError, match="that a kernel makes"):
         pydl.compile(nn.Linear(4, 3), normal(2, 4))

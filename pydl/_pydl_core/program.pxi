@@ -30,12 +30,13 @@ cdef class Program:
     cdef list foreign  # arrays that the bindings did not make
     cdef list places  # for every buffer: (where the pointer is, offset)
     cdef readonly list names, buffers, uses
+    cdef set written  # buffers
     cdef object problem
     cdef str isa
 
     def __cinit__(self):
         self.blocks, self.live, self.foreign, self.places = [], [], [], []
-        self.names, self.buffers, self.uses = [], [], []
+        self.names, self.buffers, self.uses, self.written = [], [], [], set()
         self.isa = isa()
 
     def __dealloc__(self):
@@ -126,7 +127,9 @@ cdef class Program:
         if found is None:
             raise ValueError(f"{self.names[-1]}: an argument is nowhere in the arrays of this recording")
         buffer, offset = found
-        if not written and self.buffers[buffer][1] is None and not any([u[1] == buffer and u[2] for u in self.uses]):
+        if written:
+            self.written.add(buffer)
+        elif buffer not in self.written and self.buffers[buffer][1] is None:
             self.keep(buffer, <const char *>place[0] - <Py_ssize_t>offset)
         self.uses.append((self.count - 1, buffer, written))
         self.places[buffer].append((<uintptr_t>place, offset))
