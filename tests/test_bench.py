@@ -630,6 +630,8 @@ def test_what_follows_peers_may_be_a_kernel():
 def test_overhead_covers_every_kernel():
     results = time_overhead(0.0)
     assert {r["name"] for r in results if r["kind"] == "kernel"} == set(kernels.kernels())
+    networks = [r["name"] for r in results if r["kind"] == "network"]
+    assert networks == ["evaluation", "fused", "compiled"]
     assert all(0 < r["microseconds"] < 1e5 for r in results)
 
 

@@ -11,12 +11,20 @@ from typing import Any
 import numpy as np
 
 from pydl import functional as F
-from pydl import kernels
-from pydl.autograd import Tensor
+from pydl import kernels, nn
+from pydl.autograd import Tensor, no_grad
+from pydl.compilation import compile
+from pydl.fusion import fuse
 from pydl.testing import Case, cases_of
 
 __all__ = ["LIMITS", "overhead_lines", "time_overhead"]
 
+_TITLES = {
+    "kernel": "kernels",
+    "forward": "operations with tape, forward",
+    "forward and backward": "operations with tape, forward and backward",
+    "network": "inference of a network of seven layers",
+}
 LIMITS = {"kernel": 5.0, "forward": 10.0}
 """Microseconds that a call may cost: a kernel with its checks, an operation with its tape."""
 
@@ -40,6 +48,8 @@ def time_overhead(seconds: float = 0.02) -> list[dict[str, Any]]:
             run().backward(dy)
 
         results.append(_result("forward and backward", name, both, seconds))
+    with no_grad():
+        results += [_result("network", name, run, seconds) for name, run in _networks()]
     return results
 
 
@@ -78,6 +88,20 @@ def _operations() -> Iterator[tuple[str, Callable[[], Tensor]]]:
     yield "cross_entropy", lambda: F.cross_entropy(a, labels)
 
 
+def _networks() -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    """A network of seven layers on an image of 4x4, as it is, fused and compiled."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(8, 3), nn.Sigmoid()).eval()  # fmt: skip
+    image = Tensor(np.ones((1, 1, 4, 4), np.float32))
+    for name, network in (
+        ("evaluation", model),
+        ("fused", fuse(model)),
+        ("compiled", compile(model, image)),
+    ):
+        yield name, partial(network, image)
+
+
 def _result(kind: str, name: str, run: Callable[[], Any], seconds: float) -> dict[str, Any]:
     run()
     begin = time.perf_counter()
@@ -98,9 +122,7 @@ def overhead_lines(results: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for kind in dict.fromkeys(r["kind"] for r in results):
         limit = LIMITS.get(kind)
-        title = {"kernel": "kernels", "forward": "operations with tape, forward"}.get(
-            kind, "operations with tape, forward and backward"
-        )
+        title = _TITLES[kind]
         goal = f" (at most {limit:.0f} wanted)" if limit else ""
         lines += ["", f"Microseconds per call on tiny arrays: {title}{goal}"]
         for r in results:
