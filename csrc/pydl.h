@@ -46,7 +46,7 @@ typedef struct {
 } pydl_conv2d_shape;
 
 /* In what form conv2d_forward takes the weights: as they are, or as conv2d_pack_weight has prepared them once for many calls. */
-typedef enum { PYDL_AS_GIVEN = 0, PYDL_PANELS = 1, PYDL_TRANSFORMED = 2 } pydl_weight_form;
+typedef enum { PYDL_AS_GIVEN = 0, PYDL_PANELS = 1, PYDL_TRANSFORMED = 2, PYDL_TURNED = 3 } pydl_weight_form;
 
 /* x (planes,h,w), y (planes,oh,ow); planes = N*C */
 typedef struct {

@@ -11,6 +11,8 @@
 #undef gemm_job
 #undef thin_job
 #undef conv_job
+#undef turned_job
+#undef fetch
 #undef weight_job
 #undef depthwise_job
 #undef patches

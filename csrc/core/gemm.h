@@ -43,13 +43,12 @@ INLINE idx FN(block_stride)(idx columns)
 
 /* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows, j <
  * vectors. Row p of b begins at b + p*b_step, or at b + b_rows[p] if b_rows is not NULL. Meanwhile
- * the next packed panel of A, a_panel further on, is fetched, a cache line at each step: weights
- * may come from far, and panels are too short to be foreseen. */
-INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_panel, idx a_row,
-                             idx a_step, const REAL *b, idx b_step, const idx *b_rows,
-                             vec acc[MR][NR_VECTORS])
+ * what comes soon is fetched, if A is packed, the cache line at next and at each step next_step
+ * further on. */
+INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
+                             const REAL *next, idx next_step, const REAL *b, idx b_step,
+                             const idx *b_rows, vec acc[MR][NR_VECTORS])
 {
-    const REAL *next = a + a_panel;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
@@ -69,7 +68,7 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
                 acc[i][j] += value * row[j];
         }
         if (a_row == 1)
-            __builtin_prefetch(next + p * a_step, 0, 2);
+            __builtin_prefetch(next + p * next_step, 0, 2);
         a += a_step;
         b += b_step;
     }
@@ -172,12 +171,12 @@ INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS],
 }
 
 /* One tile of C at (i0, j0), of so many rows and vectors: constants where this is inlined. */
-INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_panel, idx a_row,
-                              idx a_step, const REAL *b, idx b_step, const idx *b_rows,
-                              const sink *to, idx i0, idx j0, idx columns)
+INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
+                              const REAL *next, idx next_step, const REAL *b, idx b_step,
+                              const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
 {
     vec acc[MR][NR_VECTORS];
-    FN(tile_product)(rows, vectors, k, a, a_panel, a_row, a_step, b, b_step, b_rows, acc);
+    FN(tile_product)(rows, vectors, k, a, a_row, a_step, next, next_step, b, b_step, b_rows, acc);
     FN(store_tile)(rows, vectors, (const vec(*)[NR_VECTORS])acc, to, i0, j0, columns);
 }
 
@@ -190,10 +189,10 @@ static void __attribute__((noinline)) FN(multiply_edge)(idx rows, idx k, const R
 #define ROWS(count)                                                                                \
     case count:                                                                                    \
         if (columns > VLEN)                                                                        \
-            FN(multiply_tile)(count, NR_VECTORS, k, a, 0, a_row, a_step, b, b_step, b_rows, to,    \
+            FN(multiply_tile)(count, NR_VECTORS, k, a, a_row, a_step, a, 0, b, b_step, b_rows, to, \
                               i0, j0, columns);                                                    \
         else                                                                                       \
-            FN(multiply_tile)(count, 1, k, a, 0, a_row, a_step, b, b_step, b_rows, to, i0, j0,     \
+            FN(multiply_tile)(count, 1, k, a, a_row, a_step, a, 0, b, b_step, b_rows, to, i0, j0,  \
                               columns);                                                            \
         return;
     switch (rows) {
@@ -208,21 +207,29 @@ static void __attribute__((noinline)) FN(multiply_edge)(idx rows, idx k, const R
 #undef ROWS
 }
 
+/* What is fetched while the tiles of a column are computed: weights may come from far, and panels
+ * are too short to be foreseen. The first tile begins at from, each next one panel further on. */
+typedef struct {
+    const REAL *from;
+    idx panel, step;
+} FN(fetch);
+#define fetch FN(fetch)
+
 /* A column of tiles: C (m, columns). Element (i, p) of A is at a[i * a_row + p * a_step] within MR
  * rows, which are a_panel apart from the next. */
 INLINE void FN(multiply_column)(idx m, idx k, const REAL *a, idx a_panel, idx a_row, idx a_step,
-                                const REAL *b, idx b_step, const idx *b_rows, const sink *to,
-                                idx i0, idx j0, idx columns)
+                                fetch soon, const REAL *b, idx b_step, const idx *b_rows,
+                                const sink *to, idx i0, idx j0, idx columns)
 {
     idx i = 0;
     if (columns > VLEN)
-        for (; i + MR <= m; i += MR, a += a_panel)
-            FN(multiply_tile)(MR, NR_VECTORS, k, a, a_panel, a_row, a_step, b, b_step, b_rows, to,
-                              i0 + i, j0, columns);
+        for (; i + MR <= m; i += MR, a += a_panel, soon.from += soon.panel)
+            FN(multiply_tile)(MR, NR_VECTORS, k, a, a_row, a_step, soon.from, soon.step, b, b_step,
+                              b_rows, to, i0 + i, j0, columns);
     else
-        for (; i + MR <= m; i += MR, a += a_panel)
-            FN(multiply_tile)(MR, 1, k, a, a_panel, a_row, a_step, b, b_step, b_rows, to, i0 + i,
-                              j0, columns);
+        for (; i + MR <= m; i += MR, a += a_panel, soon.from += soon.panel)
+            FN(multiply_tile)(MR, 1, k, a, a_row, a_step, soon.from, soon.step, b, b_step, b_rows,
+                              to, i0 + i, j0, columns);
     if (i < m)
         FN(multiply_edge)(m - i, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
 }
@@ -236,13 +243,26 @@ static void __attribute__((noinline)) FN(multiply_panels)(idx m, idx n, idx k, c
     for (idx i = 0; i < m; i += FN(MC))
         for (idx j = 0; j < n; j += NR) {
             const idx rows = FN(min)(FN(MC), m - i), columns = FN(min)(NR, n - j);
+            const fetch next = {a + (i + MR) * a_panel, MR * a_panel, MR};
             if (b_rows)
-                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, b + j, 0, b_rows,
-                                    to, i, j, columns);
+                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, next, b + j, 0,
+                                    b_rows, to, i, j, columns);
             else
-                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, b + j, b_step,
-                                    NULL, to, i, j, columns);
+                FN(multiply_column)(rows, k, a + i * a_panel, MR * a_panel, 1, MR, next, b + j,
+                                    b_step, NULL, to, i, j, columns);
         }
+}
+
+/* A tile of C at (i0, j0), of at most MR rows and NR columns, from a packed panel of A and one of
+ * B, row p at b + p*NR. What comes soon, at next, is fetched meanwhile, next_step further on at
+ * each step of the depth. */
+static void __attribute__((noinline)) FN(multiply_packed_tile)(idx rows, idx k, const REAL *a,
+                                                               const REAL *next, idx next_step,
+                                                               const REAL *b, const sink *to,
+                                                               idx i0, idx j0, idx columns)
+{
+    FN(multiply_column)(rows, k, a, 0, 1, MR, (fetch){next, 0, next_step}, b, NR, NULL, to, i0, j0,
+                        columns);
 }
 
 /* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. */
@@ -253,7 +273,8 @@ static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, con
     for (idx i = 0; i < m; i += FN(MC))
         for (idx j = 0; j < n; j += NR)
             FN(multiply_column)(FN(min)(FN(MC), m - i), k, a + i * a_row, MR * a_row, a_row, 1,
-                                b + j, b_step, NULL, to, i, j, FN(min)(NR, n - j));
+                                (fetch){a, 0, 0}, b + j, b_step, NULL, to, i, j,
+                                FN(min)(NR, n - j));
 }
 
 enum {

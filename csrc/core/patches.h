@@ -267,7 +267,14 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
     }
 }
 
-/* The same where the patch matrix is the source itself: one tap, no step, no padding. */
+/* Whether the patch matrix is the source itself: one tap, no step, no padding. */
+INLINE int FN(is_matrix)(const patches *from)
+{
+    return from->taps == 1 && from->grid_h == 1 && from->h == 1 && from->grid_w == from->w &&
+           from->step_w == 1 && !from->tap_h[0] && !from->tap_w[0];
+}
+
+/* pack_patches where it is. */
 static void FN(pack_rows)(const patches *from, idx first_row, idx rows, idx column, idx columns,
                           idx padded, REAL *block, idx stride)
 {
@@ -286,8 +293,7 @@ static void FN(pack_rows)(const patches *from, idx first_row, idx rows, idx colu
 static void FN(pack_columns)(const patches *from, idx first_row, idx rows, idx column, idx columns,
                              idx padded, REAL *block, idx stride, REAL *scratch)
 {
-    if (from->taps == 1 && from->grid_h == 1 && from->h == 1 && from->grid_w == from->w &&
-        from->step_w == 1 && !from->tap_h[0] && !from->tap_w[0])
+    if (FN(is_matrix)(from))
         FN(pack_rows)(from, first_row, rows, column, columns, padded, block, stride);
     else
         FN(pack_patches)(from, first_row, rows, column, columns, padded, block, stride, scratch, 0);

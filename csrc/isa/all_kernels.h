@@ -15,6 +15,7 @@
 #include "../kernels/conv2d_depthwise.c"
 #include "../kernels/conv2d_winograd.c"
 #include "../kernels/conv2d_winograd_weight.c"
+#include "../kernels/conv2d_turned.c"
 #include "../kernels/conv2d.c"
 #include "../kernels/activation.c"
 #include "../kernels/softmax.c"

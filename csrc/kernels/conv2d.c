@@ -365,11 +365,17 @@ static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *
     *size = 0;
     if (FN(is_depthwise)(s))
         return PYDL_OK;
-    *form = FN(winograd_pays)(s, FN(TO_Y), 1) ? PYDL_TRANSFORMED : PYDL_PANELS;
-    *size = *form == PYDL_TRANSFORMED
-                ? FN(PRODUCTS) * FN(winograd_u_plane)(s->oc, s->c)
-                : s->groups * FN(round_up)(s->oc / s->groups, MR) * (s->c / s->groups) * s->kh *
-                      s->kw;
+    const idx depth = s->c / s->groups * s->kh * s->kw;
+    if (FN(winograd_pays)(s, FN(TO_Y), 1)) {
+        *form = PYDL_TRANSFORMED;
+        *size = FN(PRODUCTS) * FN(winograd_u_plane)(s->oc, s->c);
+    } else if (FN(turned_pays)(s)) {
+        *form = PYDL_TURNED;
+        *size = FN(round_up)(s->oc, NR) * depth;
+    } else {
+        *form = PYDL_PANELS;
+        *size = s->groups * FN(round_up)(s->oc / s->groups, MR) * depth;
+    }
     return PYDL_OK;
 }
 
@@ -378,6 +384,8 @@ static int FN(conv2d_pack_weight)(const pydl_conv2d_shape *s, pydl_weight_form f
 {
     if (form == PYDL_TRANSFORMED)
         return FN(winograd_pack)(s, w, packed);
+    if (form == PYDL_TURNED)
+        return FN(turned_pack_weight)(s, w, packed);
     const idx depth = s->c / s->groups * s->kh * s->kw, rows = s->oc / s->groups;
     conv_job job = {.weight = w, .row_step = depth, .group_step = rows * depth, .rows = rows,
                     .depth = depth};
@@ -427,7 +435,8 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         .step_h = 1,
         .step_w = 1,
     };
-    const int status = FN(conv_product)(&job);
+    const int status = form == PYDL_TURNED ? FN(turned_forward)(s, &job.from, w, b, last, y)
+                                           : FN(conv_product)(&job);
     pydl_block_free(tap_h);
     return status;
 }

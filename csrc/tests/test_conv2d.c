@@ -162,6 +162,8 @@ static const pydl_conv2d_shape conv_shapes[] = {
     SHAPE(2, 4, 9, 70, 4, 5, 5, 1, 1, 2, 2, 1, 1, 4),
     SHAPE(2, 45, 7, 9, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1),
     SHAPE(1, 3, 40, 60, 8, 7, 7, 2, 2, 3, 3, 1, 1, 1),
+    SHAPE(1, 300, 7, 7, 70, 1, 1, 1, 1, 0, 0, 1, 1, 1),
+    SHAPE(2, 40, 9, 8, 150, 3, 3, 2, 2, 1, 1, 1, 1, 1),
 #define WINOGRAD(n, c, h, w, oc, k, ph, pw)                                                        \
     {n, c, h, w, oc, 0, 0, k, k, 1, 1, ph, pw, 1, 1, 1, PYDL_WINOGRAD}
     WINOGRAD(2, 17, 13, 11, 33, 3, 1, 1),

@@ -1,0 +1,225 @@
+/* Convolution forward by the product turned round, for few pixels and weights packed once:
+ *
+ *   y^T (n*oh*ow, oc) = patches^T (n*oh*ow, c*kh*kw) . W^T (c*kh*kw, oc) + b
+ *
+ * Images of 7x7 and 14x14 make whole tiles when pixels are the tile's rows, MR at a time, and
+ * output channels its vectors; and every weight is read once, a panel of NR channels for all
+ * pixels, while the next panel is fetched. The sums are those of conv2d.c, in the same order. */
+enum {
+    FN(TURNED_COLUMNS) = 1024 / sizeof(REAL),   /* pixels of a block: with KC rows it stays in L2 */
+    FN(TURNED_SUMS) = (1 << 18) / sizeof(REAL), /* of a task */
+    FN(TURNED_PATCHES) = 1 << 21,               /* bytes at most */
+};
+
+typedef struct {
+    patches from;
+    idx images, rows, depth;
+    const REAL *weight; /* panels of NR rows: element (row, p) at [p*NR + row], depth*NR apart */
+    const REAL *bias;
+    ending last;
+    REAL *dst;                   /* (images, rows, pixels) */
+    idx all, columns, task_rows; /* pixels of all images, of a block; rows of a task */
+    REAL *panels;                /* the patches in panels of MR pixels, depth*MR apart */
+    int failed;
+} FN(turned_job);
+#define turned_job FN(turned_job)
+
+static void FN(turned_weight_panel)(void *context, idx panel)
+{
+    const turned_job *job = context;
+    const idx first = panel * NR, rows = FN(min)(NR, job->rows - first), depth = job->depth;
+    REAL *dst = (REAL *)job->panels + first * depth;
+    FN(transpose)(rows, depth, job->weight + first * depth, depth, dst, NR);
+    if (rows < NR)
+        for (idx p = 0; p < depth; p++)
+            FN(zero_run)(dst + p * NR + rows, NR - rows);
+}
+
+static int FN(turned_pack_weight)(const pydl_conv2d_shape *s, const REAL *w, REAL *packed)
+{
+    turned_job job = {.rows = s->oc, .depth = s->c * s->kh * s->kw, .weight = w, .panels = packed};
+    pydl_parallel_for((s->oc + NR - 1) / NR, (double)job.rows * (double)job.depth,
+                      FN(turned_weight_panel), &job);
+    return PYDL_OK;
+}
+
+/* Some depth of a block's patches. */
+static void FN(turned_patches)(void *context, idx task)
+{
+    turned_job *job = context;
+    const patches *from = &job->from;
+    const idx most = FN(even_piece)(job->depth, FN(KC), 1), pieces = (job->depth + most - 1) / most;
+    const idx k = task % pieces * most, depth = FN(min)(most, job->depth - k);
+    const idx column = task / pieces * job->columns;
+    const idx columns = FN(min)(job->columns, job->all - column);
+    REAL *panels = job->panels + column * job->depth + k * MR;
+    if (FN(is_matrix)(from) && (job->images == 1 || from->w % MR == 0)) {
+        for (idx i = 0; i < columns; i += MR) {
+            const idx at = column + i;
+            FN(pack_panel)(FN(min)(MR, columns - i), depth,
+                           from->src + at / from->w * from->image + k * from->w + at % from->w, 1,
+                           from->w, panels + i * job->depth);
+        }
+        return;
+    }
+    const idx stride = FN(block_stride)(columns);
+    REAL *block = pydl_block_alloc(
+        (size_t)(depth * stride + VLEN + FN(patch_scratch)(from, columns)) * sizeof(REAL));
+    if (!block) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    FN(pack_columns)(from, k, depth, column, columns, columns, block, stride,
+                     block + depth * stride + VLEN);
+    for (idx i = 0; i < columns; i += MR)
+        FN(pack_panel)(FN(min)(MR, columns - i), depth, block + i, 1, stride,
+                       panels + i * job->depth);
+    pydl_block_free(block);
+}
+
+/* How many of the columns are in one image, and where row 0 of the first one is in y. */
+INLINE idx FN(turned_run)(const turned_job *job, idx column, idx columns, idx *place)
+{
+    const idx pixels = job->from.grid_h * job->from.grid_w, pixel = column % pixels;
+    *place = column / pixels * job->rows * pixels + pixel;
+    return FN(min)(columns, pixels - pixel);
+}
+
+/* Asks for what turned_store will read and overwrite, which is too far apart to be foreseen. */
+static void FN(turned_expect)(const turned_job *job, idx row, idx rows, idx column, idx columns)
+{
+    const idx line = 64 / (idx)sizeof(REAL), plane = job->from.grid_h * job->from.grid_w;
+    for (idx done = 0, count, place; done < columns; done += count) {
+        count = FN(turned_run)(job, column + done, columns - done, &place);
+        for (idx r = row; r < row + rows; r++)
+            for (idx q = place + r * plane; q < place + r * plane + count; q += line) {
+                if (job->last.residual)
+                    __builtin_prefetch(job->last.residual + q, 0, 2);
+                __builtin_prefetch(job->dst + q, 1, 2);
+            }
+    }
+}
+
+/* Finishes y's rows row .. row + rows at the columns, sums at sums[column*stride + row], and stores
+ * them. As many more columns as a vector has lanes are read. */
+static void FN(turned_store)(const turned_job *job, const REAL *sums, idx stride, idx row, idx rows,
+                             idx column, idx columns)
+{
+    const idx plane = job->from.grid_h * job->from.grid_w;
+    for (idx done = 0, count, place; done < columns; done += count) {
+        count = FN(turned_run)(job, column + done, columns - done, &place);
+        for (idx r = 0; r < rows; r += VLEN)
+            for (idx q = 0; q < count; q += VLEN) {
+                vec lines[VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+                for (idx i = 0; i < VLEN; i++)
+                    lines[i] = FN(load)(sums + (done + q + i) * stride + r);
+                FN(transpose_vectors)(lines);
+                for (idx i = 0; i < FN(min)(rows - r, VLEN); i++) {
+                    const idx at = place + (row + r + i) * plane + q;
+                    FN(store_part)(job->dst + at, count - q,
+                                   FN(finished)(lines[i], job->last, at, count - q));
+                }
+            }
+    }
+}
+
+static void FN(turned_block)(void *context, idx task)
+{
+    turned_job *job = context;
+    const idx blocks = (job->all + job->columns - 1) / job->columns;
+    const idx column = task % blocks * job->columns, row = task / blocks * job->task_rows;
+    const idx columns = FN(min)(job->columns, job->all - column);
+    const idx rows = FN(min)(job->task_rows, job->rows - row), depth = job->depth;
+    const idx stride = FN(block_stride)(rows), most = FN(even_piece)(depth, FN(KC), 1);
+    const idx tiles = FN(max)(columns / MR, 1), share = (NR + tiles - 1) / tiles;
+    REAL *sums = pydl_block_alloc((size_t)((columns + VLEN) * stride) * sizeof(REAL));
+    if (!sums) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    const REAL *a = job->panels + column * depth, *b = job->weight + row * depth;
+    sink to = {.c = sums, .row = stride, .bias_of_column = job->bias ? job->bias + row : NULL};
+    for (idx k = 0; k < depth; k += most, to.accumulate = 1) {
+        const idx count = FN(min)(most, depth - k);
+        const int last = k + count == depth;
+        for (idx j = 0; j < rows; j += NR) {
+            const idx width = FN(min)(NR, rows - j);
+            const REAL *next = j + NR < rows ? b + (j + NR) * depth + k * NR : b + (k + count) * NR;
+            for (idx i = 0, r = 0; i < columns; i += MR, next += count * share) {
+                const idx until = FN(min)(width, (i / MR + 1) * ((width + tiles - 1) / tiles));
+                if (last)
+                    FN(turned_expect)(job, row + j + r, until - r, column, columns);
+                r = until;
+                FN(multiply_packed_tile)(FN(min)(MR, columns - i), count, a + i * depth + k * MR,
+                                         next, share, b + j * depth + k * NR, &to, i, j, width);
+            }
+            if (last)
+                FN(turned_store)(job, sums + j, stride, row + j, width, column, columns);
+        }
+    }
+    pydl_block_free(sums);
+}
+
+static int FN(turned_forward)(const pydl_conv2d_shape *s, const patches *from, const REAL *w,
+                              const REAL *b, ending last, REAL *y)
+{
+    turned_job job = {.from = *from,
+                      .images = s->n,
+                      .rows = s->oc,
+                      .depth = s->c * s->kh * s->kw,
+                      .weight = w,
+                      .bias = b,
+                      .last = last,
+                      .dst = y,
+                      .all = s->n * s->oh * s->ow};
+    FN(merge_rows)(&job.from);
+    job.columns = FN(even_piece)(job.all, FN(TURNED_COLUMNS), MR);
+    const idx blocks = (job.all + job.columns - 1) / job.columns, wanted = (3 + blocks) / blocks;
+    const idx fit = FN(TURNED_SUMS) / job.columns;
+    job.task_rows = FN(even_piece)(job.rows,
+                                   FN(max)(FN(min)(fit, (job.rows + wanted - 1) / wanted), NR), NR);
+    job.panels = pydl_block_alloc((size_t)(FN(round_up)(job.all, MR) * job.depth) * sizeof(REAL));
+    if (!job.panels)
+        return PYDL_NO_MEMORY;
+    const double work = (double)job.all * (double)job.depth;
+    pydl_parallel_for(blocks * ((job.depth + FN(KC) - 1) / FN(KC)), work, FN(turned_patches), &job);
+    pydl_parallel_for(blocks * ((job.rows + job.task_rows - 1) / job.task_rows),
+                      2.0 * work * (double)job.rows, FN(turned_block), &job);
+    pydl_block_free(job.panels);
+    return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
+}
+
+/* Vectors of a tile's rows: what is left over takes no less than 4, the latency of a sum. */
+INLINE double FN(rows_of_tiles)(idx rows)
+{
+    const idx rest = rows % MR;
+    return (double)(rows - rest + (rest ? FN(max)(rest, 4) : 0));
+}
+
+/* Vectors of a tile's columns; one alone is slower than half a tile. */
+INLINE double FN(vectors_of_tiles)(idx columns)
+{
+    const idx rest = columns % NR;
+    return (double)(columns / NR * NR_VECTORS) + (!rest         ? 0
+                                                  : rest > VLEN ? NR_VECTORS
+                                                                : 0.65 * NR_VECTORS);
+}
+
+/* Whether weights had better be packed for this. Estimated cycles of a core, fitted to
+ * measurements: tiles at 90 % of the peak; here also a second copy of patches and the sums' way
+ * back; there the weights' way from memory, for which tiles wait in part. */
+static int FN(turned_pays)(const pydl_conv2d_shape *s)
+{
+    const idx all = s->n * s->oh * s->ow, depth = s->c * s->kh * s->kw;
+    if (s->groups > 1 || (double)all * (double)depth * sizeof(REAL) > FN(TURNED_PATCHES))
+        return 0;
+    const double pixels = (double)all, rows = (double)s->oc, deep = (double)depth;
+    const double here = 0.55 * deep * FN(rows_of_tiles)(all) * FN(vectors_of_tiles)(s->oc) +
+                        (s->kh * s->kw * s->stride_h * s->stride_w > 1 ? 1.0 : 0.35) * pixels *
+                            deep +
+                        0.75 * pixels * rows;
+    const double there = 0.55 * deep * FN(rows_of_tiles)(s->oc) * FN(vectors_of_tiles)(all) +
+                         0.5 * rows * deep;
+    return here < there;
+}
