@@ -214,11 +214,11 @@ static int FN(turned_pays)(const pydl_conv2d_shape *s)
     const idx all = s->n * s->oh * s->ow, depth = s->c * s->kh * s->kw;
     if (s->groups > 1 || (double)all * (double)depth * sizeof(REAL) > FN(TURNED_PATCHES))
         return 0;
-    const double pixels = (double)all, rows = (double)s->oc, deep = (double)depth;
+    const idx plane = s->oh * s->ow, whole = s->n * FN(round_up)(plane, VLEN);
+    const int copied = s->kh * s->kw * s->stride_h * s->stride_w > 1 || (s->n > 1 && plane % MR);
+    const double rows = (double)s->oc, deep = (double)depth;
     const double here = 0.55 * deep * FN(rows_of_tiles)(all) * FN(vectors_of_tiles)(s->oc) +
-                        (s->kh * s->kw * s->stride_h * s->stride_w > 1 ? 1.0 : 0.35) * pixels *
-                            deep +
-                        0.75 * pixels * rows;
+                        (copied ? 1.0 : 0.35) * (double)all * deep + 0.75 * (double)whole * rows;
     const double there = 0.55 * deep * FN(rows_of_tiles)(s->oc) * FN(vectors_of_tiles)(all) +
                          0.5 * rows * deep;
     return here < there;
