@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def _at_least_zero(**options: float) -> None:
             raise ValueError(f"{name}: expected at least 0, got {value}")
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Parameters in groups that share options, and the state of each parameter.
 
     Parameters
@@ -104,10 +105,11 @@ class Optimizer:
                     self._update(param.data, grad, self.state.setdefault(param, {}), group)
         return loss
 
+    @abstractmethod
     def _update(
         self, param: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        raise NotImplementedError(f"{type(self).__name__} does not define _update")
+        """Change one parameter and its state in place, by its gradient and its group's options."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the state, by the parameter's number, and the groups' options."""

@@ -8,6 +8,7 @@ can share an optimizer.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-class LRScheduler:
+class LRScheduler(ABC):
     """Base: `last_epoch` counts steps from 0, `base_lrs` are the rates at the start.
 
     A subclass defines `get_lr`, the rates of the groups at `last_epoch`.
@@ -48,9 +49,9 @@ class LRScheduler:
         self.last_epoch = last_epoch
         self.step()
 
+    @abstractmethod
     def get_lr(self) -> list[float]:
         """Return the rates of the groups at `last_epoch`."""
-        raise NotImplementedError(f"{type(self).__name__} does not define get_lr")
 
     def get_last_lr(self) -> list[float]:
         """Return the rates that were set last."""
@@ -115,8 +116,9 @@ class _Multiplied(LRScheduler):
 
     eta_min = 0.0
 
+    @abstractmethod
     def _factor(self, epoch: int) -> float:
-        raise NotImplementedError
+        """The factor of an epoch."""
 
     def get_lr(self) -> list[float]:
         """Return the rates of the groups at `last_epoch`."""
@@ -398,6 +400,10 @@ class SequentialLR(LRScheduler):
         for scheduler in self._schedulers:
             scheduler._undo()
 
+    def get_lr(self) -> list[float]:
+        """Return the rates of the groups at `last_epoch`, those of the epoch's schedule."""
+        return self._schedulers[bisect_right(self._milestones, self.last_epoch)].get_last_lr()
+
     def step(self) -> None:
         """Go to the next epoch; step the schedule of that epoch, or start it."""
         self.last_epoch += 1
@@ -406,7 +412,7 @@ class SequentialLR(LRScheduler):
             self._schedulers[i]._restart()
         else:
             self._schedulers[i].step()
-        self._last_lr = self._schedulers[i].get_last_lr()
+        self._last_lr = self.get_lr()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all attributes but the optimizer, with the state of every schedule."""
@@ -455,7 +461,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown, self.eps = cooldown, eps
         self.min_lrs = _per_group("min_lr", min_lr, len(optimizer.param_groups))
         self.last_epoch = 0
-        self._last_lr = [group["lr"] for group in optimizer.param_groups]
+        self._last_lr = self.get_lr()
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = 0
 
@@ -465,6 +471,10 @@ class ReduceLROnPlateau(LRScheduler):
         if self.threshold_mode == "abs":
             return sign * a > sign * best + self.threshold
         return sign * a > sign * best * (1 + sign * self.threshold)
+
+    def get_lr(self) -> list[float]:
+        """Return the rates of the groups, as they are."""
+        return [group["lr"] for group in self.optimizer.param_groups]
 
     def step(self, metrics: Any = None) -> None:  # type: ignore[override]
         """Record the metric of an epoch, and reduce the rates if it is time.
@@ -491,4 +501,4 @@ class ReduceLROnPlateau(LRScheduler):
                 if group["lr"] - rate > self.eps:
                     group["lr"] = rate
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self._last_lr = self.get_lr()

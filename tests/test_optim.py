@@ -456,3 +456,11 @@ def test_bad_schedules(call, message):
 def test_a_schedule_needs_an_optimizer():
     with pytest.raises(TypeError, match="optimizer: expected an Optimizer, got list"):
         schedules.StepLR([], 1)
+
+
+def test_bases_cannot_be_made():
+    parameter = Tensor(np.zeros(2, np.float32), requires_grad=True)
+    with pytest.raises(TypeError, match="abstract.*_update"):
+        optim.Optimizer([parameter], {})
+    with pytest.raises(TypeError, match="abstract.*get_lr"):
+        schedules.LRScheduler(optim.SGD([parameter], lr=0.1))

@@ -6,6 +6,7 @@ change of class: parameters, buffers, hooks, mode and every reference to the lay
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -125,15 +126,13 @@ class PydlBatchNorm2d(nn.BatchNorm2d):
 class _Stack:
     """What PydlLSTM and PydlGRU share: layers and directions, layouts, packed sequences.
 
+    A subclass has ``_direction(x, states, weights, lengths, reverse, save)``, which runs one layer
+    in one direction over x (T,B,I), and returns y (T,B,H) and the last states (B,H).
+
     Not an abc.ABC: a layer of `torch.nn` could not change its class to one of another layout.
     """
 
-    def _direction(
-        self, x: Tensor, states: list[Any], weights: list[Any], lengths: Any, reverse: bool,
-        save: bool,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Run one layer in one direction over x (T,B,I): y (T,B,H), and the last states (B,H)."""
-        raise NotImplementedError
+    _direction: Callable[..., tuple[Tensor, ...]]
 
     def _run(self, input: Any, hx: tuple[Tensor, ...] | None) -> tuple[Any, tuple[Tensor, ...]]:
         """Do what `forward` of `torch.nn`'s layers does, with hx as a tuple of states."""
