@@ -775,6 +775,49 @@ def _optimizer_case(kernel: str, name: str, size: int, states: str, **options: A
     )
 
 
+def _linear_step_cases(network: str, n: int, i: int, o: int) -> Iterable[Case]:
+    """A step on the weight of a fully connected layer, with its gradient made on the way."""
+    for kernel, name, states, options in _LINEAR_STEPS:
+
+        def make(r: np.random.Generator, d: np.dtype, states: str = states) -> Inputs:
+            small = d.type(n**-0.5)  # so that the gradient is of order one
+            arrays = {
+                "param": _normal(r, d, o, i),
+                "dy": _normal(r, d, n, o) * small,
+                "x": _normal(r, d, n, i),
+            }
+            for k, kind in enumerate(states):
+                state = _normal(r, d, o, i)
+                arrays[f"state{k}"] = state if kind == "v" else state * state + 1
+            return arrays
+
+        def call(
+            a: Inputs,
+            kernel: str = kernel,
+            states: str = states,
+            options: dict[str, Any] = options,
+        ) -> tuple[Any, ...]:
+            state = [a[f"state{k}"] for k in range(len(states))]
+            getattr(kernels, kernel)(a["param"], a["dy"], a["x"], *state, **options)
+            return (a["param"], *state)
+
+        yield Case(
+            kernel,
+            f"{name} {network} {i}-{o} n{n}",
+            kernel,
+            (kernel,),
+            make,
+            call,
+            (n + 8,) * (1 + len(states)),
+            numbers=(2 + 2 * len(states)) * i * o + n * (i + o),
+            options=options,
+        )
+
+
+_LINEAR_STEPS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("linear_sgd_step", "momentum", "v", {"lr": 1e-3, "momentum": 0.9}),
+    ("linear_adam_step", "adam", "vs", {"step": 10}),
+)
 _ELEMENTS = (2**16, 2**20, 2**24)
 _SMOOTH: tuple[tuple[str, dict[str, Any]], ...] = (
     ("leaky_relu", {"negative_slope": 0.01}),
@@ -926,6 +969,7 @@ _QUICK = {
     "t30 b1 i1 h64",
     "6400 of 65x256",
     *(f"{name} {2**20}" for _, name, _, _ in _STEPS),
+    *(f"{name} lenet 3136-512 n64" for _, name, _, _ in _LINEAR_STEPS),
 }
 
 
@@ -1006,6 +1050,13 @@ def _all_cases() -> Iterable[Case]:
     for size in (2**20, _RESNET50):
         for kernel, name, states, options in _STEPS:
             yield _optimizer_case(kernel, name, size, states, **options)
+    for network, n, i, o in (
+        ("alexnet", 8, 9216, 4096),
+        ("alexnet", 8, 4096, 4096),
+        ("vgg16", 8, 25088, 4096),
+        ("lenet", 64, 3136, 512),
+    ):
+        yield from _linear_step_cases(network, n, i, o)
 
 
 def _marked(case: Case) -> Case:

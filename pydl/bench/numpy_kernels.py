@@ -384,6 +384,25 @@ def adam_step(
     param -= change
 
 
+def linear_sgd_step(
+    param: np.ndarray, dy: np.ndarray, x: np.ndarray, velocity: np.ndarray | None, **options: Any
+) -> None:
+    """The product, then the step."""
+    sgd_step(param, dy.T @ x, velocity, **options)
+
+
+def linear_adam_step(
+    param: np.ndarray,
+    dy: np.ndarray,
+    x: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    **options: Any,
+) -> None:
+    """The product, then the step."""
+    adam_step(param, dy.T @ x, m, v, **options)
+
+
 def dropout_forward(
     x: np.ndarray, p_drop: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -420,6 +439,8 @@ OWN: dict[str, Callable[..., Any]] = {
         softmax_forward,
         sgd_step,
         adam_step,
+        linear_sgd_step,
+        linear_adam_step,
         dropout_forward,
         rnn_forward,
         rnn_backward,

@@ -383,16 +383,20 @@ def _embedding_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
 
 
 def _optimizer(name: str, states: tuple[str, ...]) -> Callable[..., tuple[Run, Adapt]]:
-    """``torch.optim``'s class with fused=True where it has that; the state is put in by hand."""
+    """``torch.optim``'s class with fused=True where it has that; the state is put in by hand.
+
+    Where there are dy and x rather than a gradient, it is made of them first.
+    """
 
     def build(torch: Any, t: Inputs, o: dict[str, Any]) -> tuple[Run, Adapt]:
         param = torch.nn.Parameter(t["param"])
-        param.grad = t["grad"]
+        dy, x = t.get("dy"), t.get("x")
+        param.grad = t.get("grad")
         cls, options = getattr(torch.optim, name), _optimizer_options(name, o)
         if o.get("decoupled"):
             cls = torch.optim.AdamW
         optimizer = cls([param], **options)
-        kept = [t[f"state{i}"] for i in range(len(t) - 2)]
+        kept = [array for key, array in t.items() if key.startswith("state")]
         state = dict(zip(states, kept, strict=False))
         if name != "SGD":
             state["step"] = torch.tensor(float(o.get("step", 1) - 1))
@@ -400,6 +404,8 @@ def _optimizer(name: str, states: tuple[str, ...]) -> Callable[..., tuple[Run, A
             optimizer.state[param] = state
 
         def step() -> Any:
+            if x is not None:
+                param.grad = dy.t() @ x
             optimizer.step()
 
         return step, lambda _: as_arrays((param, *kept))
@@ -479,4 +485,6 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "adam_step": _optimizer("Adam", ("exp_avg", "exp_avg_sq")),
     "rmsprop_step": _optimizer("RMSprop", ("square_avg",)),
     "adagrad_step": _optimizer("Adagrad", ("sum",)),
+    "linear_sgd_step": _optimizer("SGD", ("momentum_buffer",)),
+    "linear_adam_step": _optimizer("Adam", ("exp_avg", "exp_avg_sq")),
 }

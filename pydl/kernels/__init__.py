@@ -48,6 +48,7 @@ from pydl.kernels.linear import (
     linear_backward_weight,
     linear_forward,
 )
+from pydl.kernels.linear_step import linear_adam_step, linear_sgd_step
 from pydl.kernels.lrn import local_response_norm_backward, local_response_norm_forward
 from pydl.kernels.lstm import lstm_backward, lstm_forward
 from pydl.kernels.matmul import matmul
@@ -113,10 +114,12 @@ __all__ = [
     "layer_norm_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "linear_adam_step",
     "linear_backward_bias",
     "linear_backward_input",
     "linear_backward_weight",
     "linear_forward",
+    "linear_sgd_step",
     "local_response_norm_backward",
     "local_response_norm_forward",
     "log_softmax_backward",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pydl.kernels import shapes
@@ -46,35 +48,10 @@ def sgd_step(
     learning"; the update is PyTorch's.
     """
     grad = _gradient(param, grad)
-    lr = shapes.number("lr", lr, 0.0)
-    momentum = shapes.number("momentum", momentum, 0.0)
-    dampening = shapes.number("dampening", dampening)
-    weight_decay = shapes.number("weight_decay", weight_decay, 0.0)
-    nesterov = shapes.boolean("nesterov", nesterov)
-    initialize = shapes.boolean("initialize", initialize)
-    if nesterov and (momentum == 0.0 or dampening != 0.0):
-        raise ValueError(
-            "nesterov: expected momentum above 0 and dampening 0, "
-            f"got momentum {momentum} and dampening {dampening}"
-        )
-    if velocity is not None:
-        shapes.in_place("velocity", velocity, param)
-        shapes.disjoint(("param", "grad", "velocity"), param, grad, velocity)
-    elif momentum != 0.0:
-        raise ValueError(f"velocity: expected an array with momentum {momentum}, got None")
-    else:
-        shapes.disjoint(("param", "grad"), param, grad)
-    active("sgd_step")(
-        param,
-        grad,
-        velocity,
-        lr=lr,
-        momentum=momentum,
-        dampening=dampening,
-        weight_decay=weight_decay,
-        nesterov=nesterov,
-        initialize=initialize,
-    )
+    options = sgd_options(lr, momentum, dampening, weight_decay, nesterov, initialize)
+    needed("velocity", velocity, param, options["momentum"])
+    shapes.disjoint(("param", "grad", "velocity"), param, grad, velocity)
+    active("sgd_step")(param, grad, velocity, **options)
 
 
 @kernel
@@ -120,19 +97,8 @@ def adam_step(
     shapes.in_place("m", m, param)
     shapes.in_place("v", v, param)
     shapes.disjoint(("param", "grad", "m", "v"), param, grad, m, v)
-    active("adam_step")(
-        param,
-        grad,
-        m,
-        v,
-        step=shapes.integer("step", step, 1),
-        lr=shapes.number("lr", lr, 0.0),
-        beta1=shapes.number("beta1", beta1, 0.0, 1.0),
-        beta2=shapes.number("beta2", beta2, 0.0, 1.0),
-        eps=shapes.number("eps", eps, 0.0),
-        weight_decay=shapes.number("weight_decay", weight_decay, 0.0),
-        decoupled=shapes.boolean("decoupled", decoupled),
-    )
+    options = adam_options(step, lr, beta1, beta2, eps, weight_decay, decoupled)
+    active("adam_step")(param, grad, m, v, **options)
 
 
 @kernel
@@ -175,8 +141,8 @@ def rmsprop_step(
     """
     grad = _gradient(param, grad)
     shapes.in_place("square_avg", square_avg, param)
-    if velocity is not None:
-        shapes.in_place("velocity", velocity, param)
+    momentum = shapes.number("momentum", momentum, 0.0)
+    needed("velocity", velocity, param, momentum)
     if grad_avg is not None:
         shapes.in_place("grad_avg", grad_avg, param)
     shapes.disjoint(
@@ -187,9 +153,6 @@ def rmsprop_step(
         velocity,
         grad_avg,
     )
-    momentum = shapes.number("momentum", momentum, 0.0)
-    if momentum != 0.0 and velocity is None:
-        raise ValueError(f"velocity: expected an array with momentum {momentum}, got None")
     active("rmsprop_step")(
         param,
         grad,
@@ -245,6 +208,60 @@ def adagrad_step(
         eps=shapes.number("eps", eps, 0.0),
         weight_decay=shapes.number("weight_decay", weight_decay, 0.0),
     )
+
+
+def sgd_options(
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    initialize: bool,
+) -> dict[str, Any]:
+    """Check the options of `sgd_step`."""
+    options = {
+        "lr": shapes.number("lr", lr, 0.0),
+        "momentum": shapes.number("momentum", momentum, 0.0),
+        "dampening": shapes.number("dampening", dampening),
+        "weight_decay": shapes.number("weight_decay", weight_decay, 0.0),
+        "nesterov": shapes.boolean("nesterov", nesterov),
+        "initialize": shapes.boolean("initialize", initialize),
+    }
+    if nesterov and (momentum == 0.0 or dampening != 0.0):
+        raise ValueError(
+            "nesterov: expected momentum above 0 and dampening 0, "
+            f"got momentum {momentum} and dampening {dampening}"
+        )
+    return options
+
+
+def adam_options(
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> dict[str, Any]:
+    """Check the options of `adam_step`."""
+    return {
+        "step": shapes.integer("step", step, 1),
+        "lr": shapes.number("lr", lr, 0.0),
+        "beta1": shapes.number("beta1", beta1, 0.0, 1.0),
+        "beta2": shapes.number("beta2", beta2, 0.0, 1.0),
+        "eps": shapes.number("eps", eps, 0.0),
+        "weight_decay": shapes.number("weight_decay", weight_decay, 0.0),
+        "decoupled": shapes.boolean("decoupled", decoupled),
+    }
+
+
+def needed(name: str, state: np.ndarray | None, param: np.ndarray, momentum: float) -> None:
+    """Check a state that may be None where the momentum is 0."""
+    if state is not None:
+        shapes.in_place(name, state, param)
+    elif momentum != 0.0:
+        raise ValueError(f"{name}: expected an array with momentum {momentum}, got None")
 
 
 def _gradient(param: np.ndarray, grad: np.ndarray) -> np.ndarray:
