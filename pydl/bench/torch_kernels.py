@@ -404,7 +404,7 @@ def _optimizer(name: str, states: tuple[str, ...]) -> Callable[..., tuple[Run, A
             optimizer.state[param] = state
 
         def step() -> Any:
-            if x is not None:
+            if dy is not None and x is not None:
                 param.grad = dy.t() @ x
             optimizer.step()
 
