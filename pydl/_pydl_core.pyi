@@ -273,6 +273,25 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
 ) -> None: ...
+def sgd_steps(
+    *arrays: np.ndarray,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    initialize: bool,
+) -> None: ...
+def adam_steps(
+    *arrays: np.ndarray,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None: ...
 def linear_sgd_step(
     param: np.ndarray,
     dy: np.ndarray,

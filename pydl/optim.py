@@ -30,6 +30,9 @@ def _at_least_zero(**options: float) -> None:
             raise ValueError(f"{name}: expected at least 0, got {value}")
 
 
+_Update = tuple[np.ndarray, Any, dict[str, Any]]  # a parameter, its gradient, its state
+
+
 class Optimizer(ABC):
     """Parameters in groups that share options, and the state of each parameter.
 
@@ -111,14 +114,21 @@ class Optimizer(ABC):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            updates = []
             for param in group["params"]:
                 grad = kept_gradient(param) if self.fuse_linear else param.grad
                 if grad is not None:
                     grad = -grad if group["maximize"] else grad
-                    self._update(param.data, grad, self.state.setdefault(param, {}), group)
+                    updates.append((param.data, grad, self.state.setdefault(param, {})))
                 if self.fuse_linear:
                     keep_products(param)  # again, in case it was frozen in between
+            self._update_all(updates, group)
         return loss
+
+    def _update_all(self, updates: list[_Update], group: dict[str, Any]) -> None:
+        """Change the parameters of a group, each as `_update` does."""
+        for param, grad, state in updates:
+            self._update(param, grad, state, group)
 
     @abstractmethod
     def _update(
@@ -188,7 +198,7 @@ class Optimizer(ABC):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum: `kernels.sgd_step`.
+    """Stochastic gradient descent with momentum: `kernels.sgd_steps`.
 
     `fuse_linear`, which PyTorch does not have, is described at `Optimizer`: it makes the steps of
     large fully connected layers shorter, with the same results (`kernels.linear_sgd_step`).
@@ -227,26 +237,44 @@ class SGD(Optimizer):
     def _update(
         self, param: np.ndarray, grad: Any, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        first = group["momentum"] != 0 and "momentum_buffer" not in state
-        if first:
-            state["momentum_buffer"] = np.zeros_like(param)
-        velocity = state.get("momentum_buffer")
-        options = {
-            "lr": group["lr"],
-            "momentum": group["momentum"],
-            "dampening": group["dampening"],
-            "weight_decay": group["weight_decay"],
-            "nesterov": group["nesterov"],
-            "initialize": first,
-        }
+        first = self._begin(param, state, group)
+        velocity, options = state.get("momentum_buffer"), self._options(group, first)
         if isinstance(grad, Product):
             kernels.linear_sgd_step(param, grad.dy, grad.x, velocity, **options)
         else:
             kernels.sgd_step(param, grad, velocity, **options)
 
+    def _update_all(self, updates: list[_Update], group: dict[str, Any]) -> None:
+        """Change the parameters of a group: those of one dtype and of one age in one call."""
+        if type(self)._update is not SGD._update:
+            return super()._update_all(updates, group)
+        lists: dict[Any, list[np.ndarray]] = {}
+        for param, grad, state in updates:
+            if isinstance(grad, Product):
+                self._update(param, grad, state, group)
+                continue
+            first = self._begin(param, state, group)
+            velocity = (state["momentum_buffer"],) if group["momentum"] != 0 else ()
+            lists.setdefault((param.dtype, first), []).extend((param, grad, *velocity))
+        for (_, first), arrays in lists.items():
+            kernels.sgd_steps(*arrays, **self._options(group, first))
+
+    @staticmethod
+    def _begin(param: np.ndarray, state: dict[str, Any], group: dict[str, Any]) -> bool:
+        """Make the velocity if there is none yet; return whether it was made."""
+        first = group["momentum"] != 0 and "momentum_buffer" not in state
+        if first:
+            state["momentum_buffer"] = np.zeros_like(param)
+        return first
+
+    @staticmethod
+    def _options(group: dict[str, Any], first: bool) -> dict[str, Any]:
+        names = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+        return {**{name: group[name] for name in names}, "initialize": first}
+
 
 class Adam(Optimizer):
-    """Adam: `kernels.adam_step`.
+    """Adam: `kernels.adam_steps`.
 
     `fuse_linear`, which PyTorch does not have, is described at `Optimizer`: it makes the steps of
     large fully connected layers shorter, with the same results (`kernels.linear_adam_step`).
@@ -289,12 +317,38 @@ class Adam(Optimizer):
     def _update(
         self, param: np.ndarray, grad: Any, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
+        step = self._begin(param, state)
+        moments, options = (state["exp_avg"], state["exp_avg_sq"]), self._options(group, step)
+        if isinstance(grad, Product):
+            kernels.linear_adam_step(param, grad.dy, grad.x, *moments, **options)
+        else:
+            kernels.adam_step(param, grad, *moments, **options)
+
+    def _update_all(self, updates: list[_Update], group: dict[str, Any]) -> None:
+        """Change the parameters of a group: those of one dtype and of one age in one call."""
+        if type(self)._update is not Adam._update:
+            return super()._update_all(updates, group)
+        lists: dict[Any, list[np.ndarray]] = {}
+        for param, grad, state in updates:
+            if isinstance(grad, Product):
+                self._update(param, grad, state, group)
+                continue
+            key = param.dtype, self._begin(param, state)
+            lists.setdefault(key, []).extend((param, grad, state["exp_avg"], state["exp_avg_sq"]))
+        for (_, step), arrays in lists.items():
+            kernels.adam_steps(*arrays, **self._options(group, step))
+
+    @staticmethod
+    def _begin(param: np.ndarray, state: dict[str, Any]) -> int:
+        """Make the moments if there are none yet; return the number of this step."""
         if not state:
             state.update(step=0, exp_avg=np.zeros_like(param), exp_avg_sq=np.zeros_like(param))
         state["step"] += 1
-        moments = state["exp_avg"], state["exp_avg_sq"]
-        options = {
-            "step": state["step"],
+        return int(state["step"])
+
+    def _options(self, group: dict[str, Any], step: int) -> dict[str, Any]:
+        return {
+            "step": step,
             "lr": group["lr"],
             "beta1": group["betas"][0],
             "beta2": group["betas"][1],
@@ -302,10 +356,6 @@ class Adam(Optimizer):
             "weight_decay": group["weight_decay"],
             "decoupled": self._decoupled,
         }
-        if isinstance(grad, Product):
-            kernels.linear_adam_step(param, grad.dy, grad.x, *moments, **options)
-        else:
-            kernels.adam_step(param, grad, *moments, **options)
 
 
 class AdamW(Adam):

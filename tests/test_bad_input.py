@@ -28,6 +28,7 @@ W = zeros(6, 4, 3, 3)
 Y = zeros(2, 6, 4, 3)
 ROWS = zeros(3, 4)
 FLAT = zeros(7)
+PARTS = np.zeros(12, np.float32)
 RNG = np.random.default_rng(0)
 SEQUENCE = zeros(5, 2, 4)
 STATES = zeros(5, 2, 3)
@@ -760,6 +761,41 @@ OTHERS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], s
          "^m: expected a numpy.ndarray, got None$"),
         ((zeros(7), zeros(7), FLAT, FLAT), {"step": 1}, ValueError,
          "^v: expected memory apart from m, "),
+    ],
+    "sgd_steps": [
+        ((), {"lr": 1}, ValueError,
+         "^arrays: expected param, grad of each parameter, got 0 arrays$"),
+        ((zeros(3), zeros(3)), {"lr": 1, "momentum": 0.9}, ValueError,
+         "^arrays: expected param, grad, velocity of each parameter, got 2 arrays$"),
+        ((zeros(3), zeros(3), [1.0], [1.0]), {"lr": 1}, TypeError,
+         "^param of parameter 1: expected a numpy.ndarray, got list$"),
+        ((zeros(3), zeros(3), read_only(2), zeros(2)), {"lr": 1}, ValueError,
+         "^param of parameter 1: expected a writable .* got read-only$"),
+        ((zeros(3), zeros(3), zeros(2, dtype="f8"), zeros(2, dtype="f8")), {"lr": 1}, TypeError,
+         "^param of parameter 1: expected float32 as the other arrays, got float64$"),
+        ((zeros(3), zeros(3), zeros(2), zeros(3)), {"lr": 1}, ValueError,
+         r"^grad of parameter 1: expected shape \(2,\), got \(3,\)$"),
+        ((zeros(3), zeros(3), zeros(1)), {"lr": 1, "momentum": 0.9}, ValueError,
+         r"^velocity of parameter 0: expected shape \(3,\), got \(1,\)$"),
+        ((FLAT, zeros(7), zeros(7), FLAT), {"lr": 1}, ValueError,
+         "^grad of parameter 1: expected memory apart from param of parameter 0, got an array"),
+        ((PARTS[:4], PARTS[8:], PARTS[4:8], zeros(4), PARTS[3:5], zeros(2)), {"lr": 1}, ValueError,
+         "^param of parameter 2: expected memory apart from param of parameter 0, got an array"),
+        ((PARTS[8:10], PARTS[:2], zeros(6), PARTS[:6], zeros(2), PARTS[1:3], PARTS[4:5], zeros(1)),
+         {"lr": 1}, ValueError,
+         "^param of parameter 3: expected memory apart from grad of parameter 1, got an array"),
+        ((zeros(3), zeros(3)), {"lr": -1}, ValueError,
+         "^lr: expected a number of at least 0, got -1.0$"),
+    ],
+    "adam_steps": [
+        ((*[zeros(3) for _ in range(6)],), {"step": 1}, ValueError,
+         "^arrays: expected param, grad, m, v of each parameter, got 6 arrays$"),
+        ((zeros(3), zeros(3), None, zeros(3)), {"step": 1}, TypeError,
+         "^m of parameter 0: expected a numpy.ndarray, got None$"),
+        ((zeros(7), zeros(7), FLAT, FLAT), {"step": 1}, ValueError,
+         "^v of parameter 0: expected memory apart from m of parameter 0, "),
+        ((*[zeros(3) for _ in range(4)],), {"step": 0}, ValueError,
+         "^step: expected an int of at least 1, got 0$"),
     ],
     "linear_sgd_step": [
         ((zeros(12), zeros(2, 3), zeros(2, 4)), {"lr": 1}, ValueError,

@@ -648,3 +648,49 @@ def test_only_some_optimizers_have_fuse_linear():
     for cls in (optim.RMSprop, optim.Adagrad):
         with pytest.raises(TypeError, match="fuse_linear"):
             cls([nn.Parameter([1.0])], fuse_linear=True)
+
+
+@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam])
+def test_a_group_is_stepped_in_one_call_for_each_dtype_and_age(cls):
+    params = parameters() + [nn.Parameter(np.ones(2, np.float32))]
+    options = {"lr": 0.1, **({"momentum": 0.9} if cls is optim.SGD else {})}
+    optimizer, name = cls(params, **options), f"{cls.__name__.lower()}_steps"
+    called = []
+
+    def listed(*arrays, **options):
+        called.append([a.shape for a in arrays[:: 3 if cls is optim.SGD else 4]])
+        return getattr(reference, name)(*arrays, **options)
+
+    with kernels.swap(**{name: listed}):
+        for step in range(2):
+            for p in params:
+                p.grad = None if step == 0 and p.shape == (5,) else np.ones_like(p.data)
+            optimizer.step()
+    assert called == [[(3, 4), ()], [(2,)], [(3, 4), ()], [(5,)], [(2,)]]
+
+
+@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam])
+def test_the_update_of_a_subclass_is_called_for_each_parameter(cls):
+    class Mine(cls):
+        def _update(self, param, grad, state, group):
+            seen.append(param.shape)
+            super()._update(param, 2 * grad, state, group)
+
+    seen, params, twins = [], parameters(), parameters()
+    optimizer, twin = Mine(params, lr=0.1), cls(twins, lr=0.1)
+    for p, q in zip(params, twins, strict=True):
+        p.grad, q.grad = np.ones_like(p.data), np.full_like(q.data, 2)
+    optimizer.step()
+    twin.step()
+    assert seen == [(3, 4), (5,), ()]
+    for p, q in zip(params, twins, strict=True):
+        assert p.data.tobytes() == q.data.tobytes()
+
+
+def test_parameters_that_share_a_gradient_or_lie_in_one_array():
+    flat, grad = np.zeros(12, np.float32), np.ones(4, np.float32)
+    params = [nn.Parameter(flat[i : i + 4]) for i in (8, 0, 4)]
+    for p in params:
+        p.grad = grad
+    optim.SGD(params, lr=1.0).step()
+    assert flat.tolist() == [-1] * 12

@@ -130,6 +130,37 @@ static void test_adam(idx n, idx step, double decay, int decoupled)
     finish("adam_step", o, 3);
 }
 
+/* Lists of parameters, of these numbers of elements, as one step on all of them and as many do. */
+static void test_steps(idx count, const idx *sizes)
+{
+    idx ends[8], n = 0;
+    for (idx k = 0; k < count; k++)
+        ends[k] = n += sizes[k];
+    for (int kernel = 0; kernel < 3; kernel++) {
+        optimizer o = begin(n);
+        void *p[8], *v[8], *m[8];
+        const void *g[8];
+        for (idx k = 0; k < count; k++) {
+            const size_t offset = (size_t)(ends[k] - sizes[k]) * item_size();
+            p[k] = (char *)o.tp + offset;
+            g[k] = (const char *)o.tg + offset;
+            m[k] = (char *)o.t[0] + offset;
+            v[k] = (char *)o.t[1] + offset;
+        }
+        for (idx i = 0; i < n; i++)
+            if (kernel == 2)
+                want_adam(&o, i, at(o.g, i), 5, 1 - adam_lr * 0.1);
+            else
+                want_sgd(&o, i, gradient(&o, i, 0.1), kernel ? 0.9 : 0, 0.3, 0, 0);
+        if (kernel == 2)
+            RUN_OK(adam_steps, count, ends, p, g, m, v, 5, adam_lr, beta1, beta2, adam_eps, 0.1, 1);
+        else
+            RUN_OK(sgd_steps, count, ends, p, g, kernel ? m : NULL, sgd_lr, kernel ? 0.9 : 0, 0.3,
+                   0.1, 0, 0);
+        finish(kernel == 2 ? "adam_steps" : "sgd_steps", o, kernel == 2 ? 3 : kernel);
+    }
+}
+
 /* The steps on the weight (out,in) of a fully connected layer, whose gradient is a product. */
 static void test_linear_steps(idx n, idx in, idx out)
 {
@@ -216,6 +247,9 @@ void test_optimizer(void)
         test_adagrad(n, 0);
         test_adagrad(n, 0.1);
     }
+    test_steps(1, (const idx[]){5});
+    test_steps(4, (const idx[]){3, 0, 40000, 17});
+    test_steps(3, (const idx[]){0, 16384, 0});
     test_linear_steps(3, 5, 4);
     test_linear_steps(0, 9, 2);
     test_linear_steps(2, 1, 17);
