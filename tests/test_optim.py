@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from pydl import Tensor, kernels, nn, no_grad, optim, schedules
+from pydl import Tensor, kernels, nn, no_grad, optim, schedules, train
 from pydl import functional as F
 from pydl.autograd import Product, kept_gradient
 from pydl.kernels import reference
@@ -694,3 +694,26 @@ def test_parameters_that_share_a_gradient_or_lie_in_one_array():
         p.grad = grad
     optim.SGD(params, lr=1.0).step()
     assert flat.tolist() == [-1] * 12
+
+
+def test_fuse_linear_resumes_a_run_of_train_fit_without_it(tmp_path):
+    """Two epochs without, two more from their checkpoint with it: as four in one go."""
+    rng = np.random.default_rng(5)
+    samples = rng.standard_normal((40, 24)).astype(np.float32), rng.integers(0, 3, 40)
+
+    def fit(name, epochs, fused, **options):
+        model = net(rng_seed=epochs)
+        optimizer = optim.Adam(model.parameters(), lr=0.01, fuse_linear=fused)
+        if "resume" not in options:
+            model.load_state_dict(net().state_dict())
+        train.fit(
+            model, samples, epochs=epochs, optimizer=optimizer, batch_size=6, rng=0,
+            checkpoint=tmp_path / name, progress=False, **options,
+        )  # fmt: skip
+        return model, optimizer
+
+    plain = fit("whole.npz", 4, False)
+    fit("halves.npz", 2, False)
+    resumed = fit("halves.npz", 4, True, resume=True)
+    same_bits(plain[0], resumed[0], plain[1], resumed[1])
+    assert any(map(is_product, resumed[0].parameters()))

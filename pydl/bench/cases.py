@@ -1101,7 +1101,6 @@ def _all_cases() -> Iterable[Case]:
     for network, n, i, o in (
         ("alexnet", 8, 9216, 4096),
         ("alexnet", 8, 4096, 4096),
-        ("vgg16", 8, 25088, 4096),
         ("lenet", 64, 3136, 512),
     ):
         yield from _linear_step_cases(network, n, i, o)
