@@ -1,17 +1,20 @@
-"""The table of bars, benchmarks/bars.py: what it measures, keeps, continues and says."""
+"""The scripts that judge: benchmarks/bars.py and benchmarks/winograd_accuracy.py."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pydl import kernels
+import pydl
+from pydl import kernels, nn
 from pydl.bench.cases import CASES
 from pydl.bench.machine import describe
 
@@ -24,9 +27,7 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     for name in ("bars", "neighbour", "zoo", "memory"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    import bars
-
-    return bars
+    return importlib.import_module("bars")
 
 
 def run_of(**ratios: float) -> dict[str, Any]:
@@ -178,3 +179,60 @@ def test_arguments_that_make_no_sense(bars, tmp_path, monkeypatch, capsys, argum
     Path("other.json").write_text("{}")
     assert bars.main(["--quick", "--classes", "cross", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+# What Winograd's algorithm costs in accuracy, benchmarks/winograd_accuracy.py
+
+
+@pytest.fixture
+def accuracy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module("winograd_accuracy")
+
+
+def test_errors_are_shares_of_the_bound(accuracy, monkeypatch):
+    lines, right = accuracy.error_lines(8)
+    assert right and sum(int(line.split("|")[3]) for line in lines[4:]) == 3 * 8
+    found = list(accuracy.winograd_errors(2, np.random.default_rng(0)))
+    wrong = [found[0]._replace(error=2.5 * found[0].limit)]
+    monkeypatch.setattr(accuracy, "winograd_errors", lambda count, rng: wrong)
+    lines, right = accuracy.error_lines(1)
+    assert not right and "| 2.500 | 2.500 |" in lines[-1]
+
+
+def test_what_auto_chooses_is_told_by_the_bits(accuracy, monkeypatch):
+    wide = (2, 64, 28, 28), (64, 64, 3, 3), (1, 1)
+    narrow = (1, 8, 7, 7), (8, 8, 3, 3), (1, 1)
+    with accuracy.winograd(True):
+        assert accuracy.chosen_by_auto(wide) == ["y", "dx", "dw"]
+        assert accuracy.chosen_by_auto(narrow) == []
+    with accuracy.winograd(False):
+        assert accuracy.chosen_by_auto(wide) == []
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                          nn.Conv2d(8, 4, 5, padding=2))  # fmt: skip
+    layers = list(accuracy.convolutions(model, np.zeros((3, 1, 8, 8), np.float32)))
+    assert layers == [((3, 1, 8, 8), (8, 1, 3, 3), (1, 1)), ((3, 8, 4, 4), (4, 8, 5, 5), (2, 2))]
+    monkeypatch.setattr(accuracy, "BATCH", 1)
+    small = accuracy.Training("small", lambda: model, (1, 8, 8), 1, None, 0)
+    with accuracy.winograd(True), pytest.raises(AssertionError, match="small: expected a layer"):
+        accuracy.layer_lines(small)
+
+
+@pytest.mark.parametrize("with_it, same", [(0.97, True), (0.90, False)])
+def test_accuracies_with_and_without_are_compared(accuracy, with_it, same):
+    seen = []
+
+    def run(seed: int, epochs: int) -> Any:
+        on = pydl.get_winograd()
+        seen.append((seed, on, epochs))
+        return SimpleNamespace(
+            validation_accuracy=[0.0, with_it if on else 0.98], validation_loss=[1.0, 0.1])
+
+    before = pydl.get_winograd()
+    training = accuracy.Training("fake", None, (1, 8, 8), 9, run, 100)
+    lines, equal = accuracy.training_lines(training, 3, 9)
+    assert equal is same and pydl.get_winograd() is before
+    assert seen == [(seed, on, 9) for seed in range(3) for on in (False, True)]
+    assert f"| mean | 98.00% | {with_it:.2%} | | |" in lines
+    assert lines[2].startswith("| 0 | 98.00% (98 of 100) | ")
