@@ -34,7 +34,7 @@ from pydl import runtime
 from pydl.bench import contestants, report
 from pydl.bench.cases import CASES
 from pydl.bench.layers import CONVOLUTIONS
-from pydl.bench.machine import describe, usable_cores
+from pydl.bench.machine import describe, others_seconds, usable_cores
 from pydl.bench.networks import network_lines, time_networks
 from pydl.bench.table import Table, time_cases
 from pydl.bench.timing import QUICK, Effort
@@ -44,6 +44,7 @@ PEERS = tuple(name for name in contestants.ALL_PEERS if name != "compile")
 BUDGET = 0.05
 WHOLE = 10  # a network's budget in those of a kernel's case
 SMALL_BATCH = 16
+DISTURBED = 0.1  # of a core, taken by other processes; some libraries' threads then wait for long
 Results = Iterator[dict[str, Any]]
 
 
@@ -266,9 +267,12 @@ def chosen(words: Sequence[str]) -> list[Bar]:
 
 def measure(
     found: dict[str, Any], bars: Sequence[Bar], counts: Sequence[int], run: Run,
-    save: Callable[[], None],
+    save: Callable[[], None], again: bool = False,
 ) -> None:
-    """Add to `found` the parts of the bars that it lacks or that failed; `save` after each."""
+    """Add to `found` the parts of the bars that it lacks or that failed, or all of them `again`.
+
+    `save` is called after each.
+    """
     wanted = dict.fromkeys(part for bar in bars for part in bar.parts)
     if run.quick:
         large = {network(name, kind).name for name in FAMILIES for kind in (True, False)}
@@ -277,18 +281,21 @@ def measure(
     for part in wanted:
         for threads in counts:
             key = _key(part, threads)
-            if key in found["parts"] and not found["parts"][key]["failed"]:
+            if key in found["parts"] and not found["parts"][key]["failed"] and not again:
                 continue
             results: list[dict[str, Any]] = []
-            failed, begin = "", time.perf_counter()
+            failed, begin, before = "", time.perf_counter(), others_seconds()
             try:
                 results.extend(part.measure(run, threads))
             except Exception as error:  # one class must not lose the others
                 failed = " ".join(f"{type(error).__name__}: {error}".split())
-            seconds = time.perf_counter() - begin
-            found["parts"][key] = {"failed": failed, "seconds": seconds, "results": results}
+            seconds, after = time.perf_counter() - begin, others_seconds()
+            others = (after - before) / seconds if after is not None and before is not None else 0
+            found["parts"][key] = {
+                "failed": failed, "seconds": seconds, "others": others, "results": results
+            }  # fmt: skip
             save()
-            print(f"{key}: {len(results)} cases, {seconds:.0f} s {failed}".rstrip(),
+            print(f"{key}: {len(results)} cases, {seconds:.0f} s, others {others:.0%} {failed}",
                   file=sys.stderr, flush=True)  # fmt: skip
 
 
@@ -316,6 +323,7 @@ def lines(found: dict[str, Any], bars: Sequence[Bar], counts: Sequence[int]) -> 
               + ", ".join(_quantity(who, t) for who, t in r["times"].items())
               for r in results if "network" in r and "title" not in r]  # fmt: skip
     text += ["", *others] if others else []
+    text += _disturbed_lines(found, bars, counts)
     text += _missing_lines(found, bars, counts)
     spent = sum(found["parts"][key]["seconds"] for key in _measured(found, bars, counts))
     text += [
@@ -341,6 +349,8 @@ def _row(found: dict[str, Any], bar: Bar, counts: Sequence[int]) -> str:
         if any(not r["times"] for r in results):
             verdict = "**WRONG**"
         verdict += ", incomplete" * (not _is_complete(found, bar, threads))
+        verdict += ", disturbed" * any(
+            found["parts"][key]["others"] > DISTURBED for key in _measured(found, [bar], [threads]))
         mean = f"{summed['geometric_mean']:.3f}"
         text += f" {mean} ({len(ratios)}) | {ratios[name]:.2f} {name} | {verdict} |"
     return text
@@ -391,6 +401,16 @@ def _results(found: dict[str, Any], bar: Bar, threads: int) -> list[dict[str, An
     return [r for key in _measured(found, [bar], [threads]) for r in found["parts"][key]["results"]]
 
 
+def _disturbed_lines(
+    found: dict[str, Any], bars: Sequence[Bar], counts: Sequence[int]
+) -> list[str]:
+    """The parts beside which other processes were at work."""
+    shares = {key: found["parts"][key]["others"] for key in _measured(found, bars, counts)}
+    text = [f"* {key}: {share:.0%}" for key, share in shares.items() if share > DISTURBED]
+    return ["", f"Disturbed: other processes took more than {DISTURBED:.0%} of a core. Measure "
+            "again (--again --classes ...) when the machine is quiet.", "", *text] if text else []
+
+
 def _missing_lines(found: dict[str, Any], bars: Sequence[Bar], counts: Sequence[int]) -> list[str]:
     """What has no number, and why."""
     text = [f"* without {who}: {reason}" for who, reason in found["absent"].items()]
@@ -422,7 +442,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a few tiny cases, no measurement")
     parser.add_argument("--json", metavar="FILE",
                         help="write the numbers there after every part; measure what it lacks")
-    parser.add_argument("--again", action="store_true", help="measure also what the file has")
+    parser.add_argument("--again", action="store_true",
+                        help="measure the chosen classes also where the file has them")
     parser.add_argument("--from", dest="source", metavar="FILE",
                         help="measure nothing: print what --json wrote")  # fmt: skip
     args = parser.parse_args(argv)
@@ -464,7 +485,7 @@ def _measure(
         "parts": {},
     }
     path = Path(args.json) if args.json else None
-    if path and path.exists() and not args.again:
+    if path and path.exists():
         before = _read(path)
         _must_be_alike(before, found, path)
         found = before
@@ -474,7 +495,7 @@ def _measure(
             _write(path, found)
 
     save()
-    measure(found, bars, counts, Run(args.budget, args.quick, libraries), save)
+    measure(found, bars, counts, Run(args.budget, args.quick, libraries), save, args.again)
     return found
 
 
@@ -485,7 +506,8 @@ def _must_be_alike(before: dict[str, Any], now: dict[str, Any], path: Path) -> N
     pairs |= {key: (before["machine"][key], now["machine"][key]) for key in machine}
     for key, (a, b) in pairs.items():
         if a != b:
-            raise ValueError(f"{path}: expected a run with {key} {b}, got {a}; --again begins anew")
+            raise ValueError(
+                f"{path}: expected a run with {key} {b}, got {a}; another file begins anew")
 
 
 def _read(path: Path) -> dict[str, Any]:

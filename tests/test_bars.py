@@ -38,7 +38,7 @@ def run_of(**ratios: float) -> dict[str, Any]:
                 "times": times, "ratios": {"numpy": 9.0, "pytorch": ratio}}  # fmt: skip
 
     results = [result(case, ratio) for case, ratio in ratios.items()]
-    part = {"failed": "", "seconds": 6.0, "results": results}
+    part = {"failed": "", "seconds": 6.0, "others": 0.02, "results": results}
     return {"settings": {"quick": False, "budget": 0.05}, "contestants": ["pydl", "pytorch"],
             "absent": {"openvino": "openvino is not installed"}, "machine": describe(),
             "parts": {"cross-entropy, 1 thread": part}}  # fmt: skip
@@ -86,9 +86,24 @@ def test_a_bar_is_reached_or_missed_and_losses_are_listed(bars, tmp_path, capsys
     assert below.index("| 0.50 | softmax_cross_entropy b | 1 | pytorch |") < below.index("| 0.80 |")
 
 
+def test_other_processes_at_work_are_named(bars, tmp_path, capsys, monkeypatch):
+    run = run_of(a=9.0)
+    assert "isturbed" not in printed(bars, tmp_path, capsys, run)[1]
+    run["parts"]["cross-entropy, 1 thread"]["others"] = 0.5
+    out = printed(bars, tmp_path, capsys, run)[1]
+    assert "reached, disturbed |" in out and "* cross-entropy, 1 thread: 50%" in out
+    seconds = iter([10.0, 1e6])
+    monkeypatch.setattr(bars, "others_seconds", lambda: next(seconds))
+    assert bars.main([*ALONE, "--classes", "cross"]) == 0
+    assert "disturbed |" in capsys.readouterr().out
+    monkeypatch.setattr(bars, "others_seconds", lambda: None)  # where the system does not say
+    assert bars.main([*ALONE, "--classes", "cross"]) == 0
+    assert "isturbed" not in capsys.readouterr().out
+
+
 def test_at_most_is_judged_by_the_worst(bars):
     neighbour = next(bar for bar in bars.BARS if bar.key == "neighbour")
-    part = {"failed": "", "seconds": 1.0, "results": [
+    part = {"failed": "", "seconds": 1.0, "others": 0.0, "results": [
         {"network": name, "batch": 0, "threads": 2, "errors": {}, "ratios": {"undisturbed": ratio},
          "times": {"pydl": {"median_ms": ratio}, "undisturbed": {"median_ms": 1.0}}}
         for name, ratio in (("steps", 1.1), ("more", 1.7))]}  # fmt: skip
@@ -128,6 +143,7 @@ def test_a_run_is_kept_and_continued(bars, tmp_path, capsys, monkeypatch):
     assert "no peer ran it" in capsys.readouterr().out
     assert bars.main([*ALONE, "--classes", "cross", "--json", path, "--again"]) == 0
     assert seen[1:] == ["softmax_cross_entropy"]
+    assert "depthwise forward, 1 thread" in json.loads(Path(path).read_text())["parts"]
     assert bars.main([*ALONE[:-1], "", "--json", path, "--classes", "cross"]) == 2
     assert "expected a run with contestants ['pydl'], got" in capsys.readouterr().err
 
@@ -147,7 +163,7 @@ def test_what_fails_loses_nothing_else(bars, tmp_path, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert "pooling forward, 1 thread: MemoryError: no room" in captured.out
     assert "peak memory, 1 thread: RuntimeError: PyTorch does not take part" in captured.out
-    assert ", incomplete |" in captured.out and "(1) |" in captured.out
+    assert ", incomplete" in captured.out and "(1) |" in captured.out
     monkeypatch.setattr(bars, "time_cases", measured)
     assert bars.main(given) == 0
     out = capsys.readouterr().out
