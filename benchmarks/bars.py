@@ -73,7 +73,7 @@ class Run:
         """With several threads there is a pause at every turn, so there are fewer of them."""
         if self.quick:
             return QUICK
-        return Effort(share * self.budget, least=4, most=15 if threads == 1 else 7)
+        return Effort(share * self.budget, least=4, most=15 if threads == 1 else 5)
 
 
 class Part(NamedTuple):
