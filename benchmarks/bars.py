@@ -290,7 +290,9 @@ def measure(
             except Exception as error:  # one class must not lose the others
                 failed = " ".join(f"{type(error).__name__}: {error}".split())
             seconds, after = time.perf_counter() - begin, others_seconds()
-            others = (after - before) / seconds if after is not None and before is not None else 0
+            others = 0.0  # of a core, as far as the system says
+            if before is not None and after is not None:
+                others = max(0.0, after - before) / seconds
             found["parts"][key] = {
                 "failed": failed, "seconds": seconds, "others": others, "results": results
             }  # fmt: skip
