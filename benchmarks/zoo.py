@@ -119,6 +119,18 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def in_own_process(name: str, *arguments: str) -> dict[str, Any]:
+    """What `run` returns, of a new interpreter given these arguments of the command line.
+
+    Raises RuntimeError with the last line of its errors if it fails.
+    """
+    command = [sys.executable, __file__, "--here", name, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout)
+
+
 def main() -> int:
     """Run the networks named, or all, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -146,13 +158,12 @@ def main() -> int:
     title = f"{kind}, batch {options.batch}, threads {options.threads}"
     print(f"{title:52}{'ms':>9}{'peak MB':>10}{'parameters MB':>15}{values[0]:>12}{values[1]:>10}")
     for name in names:
-        command = [sys.executable, __file__, "--here", name, *sys.argv[1:]]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            print(f"{name:52} {done.stderr.strip().splitlines()[-1]}")
+        try:
+            r = in_own_process(name, *sys.argv[1:])
+        except RuntimeError as error:
+            print(f"{name:52} {error}")
             status = 1
             continue
-        r = json.loads(done.stdout)
         status |= not np.isfinite(r["last"])
         print(f"{name:52}{r['ms']:9.0f}{r['peak'] / 1e6:10.0f}{r['parameters'] / 1e6:15.0f}"
               f"{r['first']:12.3f}{r['last']:10.3f}", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import sys
 import time
@@ -21,7 +22,7 @@ from pydl.bench.contestants import ALL_PEERS, Entry, Library, Pydl, choose
 from pydl.bench.contestants import names as contestant_names
 from pydl.bench.language import CharStep, Generation, _InNumpy
 from pydl.bench.layers import CONVOLUTIONS
-from pydl.bench.machine import Peaks, blas_keeps_to, describe
+from pydl.bench.machine import Peaks, blas_keeps_to, describe, others_seconds
 from pydl.bench.networks import NETWORKS, Step, _numpy_step, small_vgg
 from pydl.bench.overhead import time_overhead
 from pydl.bench.page import write_page
@@ -297,6 +298,20 @@ def test_a_slow_contestant_takes_part_less_often():
     assert samples["slow"].minimum >= 0.005
 
 
+def test_after_a_pause_threads_are_awake_before_the_time_begins():
+    begins: list[float] = []
+
+    def run() -> None:
+        begins.append(time.perf_counter())
+        time.sleep(0.001)
+
+    (sample,) = measure([Contestant("a", run)], Effort(0.0, least=3, most=3, pause=0.03)).values()
+    starts = [a for a, b in zip(begins[1:], begins, strict=False) if a - b > 0.02]
+    assert len(starts) == 3 and sample.calls == 1
+    for start in starts:
+        assert sum(start <= t < start + 0.02 for t in begins) >= 3
+
+
 def test_a_contestant_runs_in_its_scope_only():
     import contextlib
 
@@ -342,6 +357,18 @@ def test_peaks_keep_the_best_and_compare_with_copies_of_like_size(monkeypatch):
     assert peaks.share(1.0, "GFLOP/s", 1) == 1 / peaks.fma
     assert 1 < peaks.fma < 1000
     assert peaks.as_dict()["copy_gb_per_s"] == {str(2**19): 20.0}
+
+
+def test_what_this_process_does_is_not_counted_as_others():
+    before, began = others_seconds(), time.process_time()
+    if before is None:
+        pytest.skip("this system does not say")
+    begin = time.perf_counter()
+    while time.process_time() - began < 0.3:
+        pass
+    busy = others_seconds() - before
+    all_but_this = (time.perf_counter() - begin) * os.cpu_count() - 0.3
+    assert -0.05 <= busy <= all_but_this + 0.05
 
 
 def test_blas_is_trusted_with_all_cores(monkeypatch):

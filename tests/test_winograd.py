@@ -11,8 +11,11 @@ from test_process import run_script
 
 import pydl
 from pydl import kernels, runtime
-from pydl.testing import tolerance
-from pydl.testing_cases import winograd_terms
+from pydl.testing_cases.winograd import (
+    convolution_arrays,
+    three_directions,
+    winograd_errors,
+)
 
 ISAS = runtime.available_isas()
 
@@ -27,39 +30,11 @@ def winograd(on: bool) -> Iterator[None]:
         pydl.set_winograd(before)
 
 
-def three(x, w, dy, padding, algorithm):
-    options = {"padding": padding, "algorithm": algorithm}
-    return (
-        kernels.conv2d_forward(x, w, **options),
-        kernels.conv2d_backward_input(dy, w, x.shape, **options),
-        kernels.conv2d_backward_weight(dy, x, w.shape, **options),
-    )
-
-
-def arrays(rng, n, c, h, w, oc, k, padding, dtype=np.float32):
-    oh, ow = (size + 2 * p - k + 1 for size, p in zip((h, w), padding, strict=True))
-    shapes = (n, c, h, w), (oc, c, k, k), (n, oc, oh, ow)
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-
-
 @pytest.mark.parametrize("isa", ISAS)
 def test_error_against_float64_is_within_the_bound_over_random_shapes(isa: str) -> None:
-    rng = np.random.default_rng(0)
     with runtime.use_isa(isa):
-        for _ in range(1000):
-            k = int(rng.choice([3, 5]))
-            n, c, oc = (int(v) for v in rng.integers(1, (4, 40, 40)))
-            padding = tuple(int(p) for p in rng.integers(0, k + 1, 2))
-            h, w = (int(v) for v in rng.integers(k, 24, 2))
-            x, f, dy = arrays(rng, n, c, h, w, oc, k, padding)
-            got = three(x, f, dy, padding, "winograd")
-            exact = three(*(a.astype(np.float64) for a in (x, f, dy)), padding, "direct")
-            counts = c * k * k, oc * k * k, n * dy.shape[2] * dy.shape[3]
-            for a, b, count, of in zip(got, exact, counts, ("y", "dx", "dw"), strict=True):
-                scale = max(1.0, np.abs(b).max())
-                limit = tolerance(np.float32, winograd_terms(k, of, count), scale)
-                error = np.abs(a - b).max()
-                assert error <= limit, (x.shape, f.shape, padding, of, error, limit)
+        for found in winograd_errors(1000, np.random.default_rng(0)):
+            assert found.error <= found.limit, found
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -67,31 +42,33 @@ def test_error_against_float64_is_within_the_bound_over_random_shapes(isa: str) 
 def test_auto_chooses_it_for_float32_unless_switched_off(isa: str, k: int) -> None:
     rng = np.random.default_rng(1)
     padding = (k // 2, k // 2)
-    given = arrays(rng, 2, 64, 28, 28, 64, k, padding)
+    given = convolution_arrays(rng, (2, 64, 28, 28), (64, 64, k, k), padding)
     wide = [a.astype(np.float64) for a in given]
     with runtime.use_isa(isa):
         fast, direct = (
-            [r.tobytes() for r in three(*given, padding, algorithm)]
+            [r.tobytes() for r in three_directions(*given, padding, algorithm)]
             for algorithm in ("winograd", "direct")
         )
-        exact = [r.tobytes() for r in three(*wide, padding, "direct")]
+        exact = [r.tobytes() for r in three_directions(*wide, padding, "direct")]
         for on, expected in ((True, fast), (False, direct)):
             with winograd(on):
-                assert [r.tobytes() for r in three(*given, padding, "auto")] == expected
-                assert [r.tobytes() for r in three(*given, padding, "winograd")] == fast
-                assert [r.tobytes() for r in three(*wide, padding, "auto")] == exact
+                assert [r.tobytes() for r in three_directions(*given, padding, "auto")] == expected
+                assert [r.tobytes() for r in three_directions(*given, padding, "winograd")] == fast
+                assert [r.tobytes() for r in three_directions(*wide, padding, "auto")] == exact
 
 
 def test_auto_keeps_to_the_direct_algorithm_for_one_small_image() -> None:
-    given = arrays(np.random.default_rng(2), 1, 8, 7, 7, 8, 3, (1, 1))
-    for a, b in zip(three(*given, 1, "auto"), three(*given, 1, "direct"), strict=True):
+    given = convolution_arrays(np.random.default_rng(2), (1, 8, 7, 7), (8, 8, 3, 3), (1, 1))
+    chosen, direct = (three_directions(*given, 1, name) for name in ("auto", "direct"))
+    for a, b in zip(chosen, direct, strict=True):
         assert a.tobytes() == b.tobytes()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(("k", "step"), [(3, 4), (5, 2)])
 def test_nan_and_infinity_spread_in_the_tiles_that_read_them_and_no_further(bad, k, step) -> None:
-    x, w, _ = arrays(np.random.default_rng(3), 2, 3, 20, 22, 5, k, (0, 0))
+    rng = np.random.default_rng(3)
+    x, w, _ = convolution_arrays(rng, (2, 3, 20, 22), (5, 3, k, k), (0, 0))
     clean = kernels.conv2d_forward(x, w, algorithm="winograd")
     x[1, 2, 9, 10] = bad
     y = kernels.conv2d_forward(x, w, algorithm="winograd")

@@ -7,6 +7,7 @@
 #undef NR
 #undef ending
 #undef sink
+#undef target
 #undef matrix
 #undef gemm_job
 #undef thin_job

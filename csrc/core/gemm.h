@@ -99,6 +99,8 @@ INLINE vec FN(finished)(vec sum, ending of, idx place, idx count)
 typedef struct {
     REAL *c;
     idx row;                                  /* stride of C's rows; its columns are adjacent */
+    idx pixels, image, first; /* unless pixels is 0: only so many are, the next ones image further
+                                 on; column 0 is that of number first */
     int accumulate;                           /* add to what is there rather than overwrite it */
     const REAL *sums;                         /* what is there, where it is not C itself; or NULL */
     idx sums_row;
@@ -110,44 +112,63 @@ typedef struct {
 } FN(sink);
 #define sink FN(sink)
 
-/* Where the sums are to which a tile at (i, j) is added; the stride of their rows. */
-INLINE const REAL *FN(sums_at)(const sink *to, idx i, idx j, idx *row)
+/* Where a tile's results go, and the sums that they are added to, whose rows are sums_row apart. */
+typedef struct {
+    REAL *c;
+    const REAL *sums;
+    idx sums_row;
+    ending last;
+} FN(target);
+#define target FN(target)
+
+INLINE target FN(target_at)(const sink *to, idx i, idx j)
 {
-    *row = to->sums ? to->sums_row : to->row;
-    return (to->sums ? to->sums : to->c) + i * *row + j;
+    idx place = i * to->row + j;
+    if (to->pixels) {
+        const idx column = to->first + j;
+        place = i * to->row + column / to->pixels * to->image + column % to->pixels;
+    }
+    target at = {to->c + place, to->c + place, to->row, FN(ending_at)(to->last, place)};
+    if (to->sums) {
+        at.sums = to->sums + i * to->sums_row + j;
+        at.sums_row = to->sums_row;
+    }
+    return at;
 }
 
-/* store_tile for a tile of fewer columns, which lies in memory. */
+/* store_tile for a tile of fewer columns, or of several images', which lies in memory. */
 static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *part, const sink *to,
                                                         idx i0, idx j0, idx columns)
 {
-    idx sums_row;
-    const REAL *sums = FN(sums_at)(to, i0, j0, &sums_row);
-    REAL *c = to->c + i0 * to->row + j0;
-    const ending last = FN(ending_at)(to->last, i0 * to->row + j0);
-    for (idx i = 0; i < rows; i++, part += NR, c += to->row, sums += sums_row) {
-        const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
-        for (idx j = 0; j < columns; j += VLEN) {
-            const idx count = columns - j;
-            vec base = FN(splat)(bias);
-            if (to->accumulate)
-                base = FN(load_part)(sums + j, count, 0);
-            else if (to->bias_of_column)
-                base += FN(load_part)(to->bias_of_column + j0 + j, count, 0);
-            FN(store_part)(c + j, count,
-                           FN(finished)(base + FN(load)(part + j), last, i * to->row + j, count));
+    while (columns) {
+        idx here = columns;
+        if (to->pixels)
+            here = FN(min)(here, to->pixels - (to->first + j0) % to->pixels);
+        const target at = FN(target_at)(to, i0, j0);
+        for (idx i = 0; i < rows; i++) {
+            const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
+            for (idx j = 0; j < here; j += VLEN) {
+                const idx count = here - j, place = i * to->row + j;
+                vec base = FN(splat)(bias);
+                if (to->accumulate)
+                    base = FN(load_part)(at.sums + i * at.sums_row + j, count, 0);
+                else if (to->bias_of_column)
+                    base += FN(load_part)(to->bias_of_column + j0 + j, count, 0);
+                const vec sum = base + FN(load_part)(part + i * NR + j, count, 0);
+                FN(store_part)(at.c + place, count, FN(finished)(sum, at.last, place, count));
+            }
         }
+        part += here;
+        j0 += here;
+        columns -= here;
     }
 }
 
 INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS], const sink *to,
                            idx i0, idx j0, idx columns)
 {
-    idx sums_row;
-    const REAL *sums = FN(sums_at)(to, i0, j0, &sums_row);
-    REAL *c = to->c + i0 * to->row + j0;
-    const ending last = FN(ending_at)(to->last, i0 * to->row + j0);
-    if (columns < vectors * VLEN) {
+    if (columns < vectors * VLEN ||
+        (to->pixels && (to->first + j0) % to->pixels + columns > to->pixels)) {
         REAL part[MR * NR_VECTORS * (VECTOR_BYTES / sizeof(REAL))];
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++)
@@ -157,18 +178,19 @@ INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS],
         FN(store_columns)(rows, part, to, i0, j0, columns);
         return;
     }
+    target at = FN(target_at)(to, i0, j0);
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; i++, c += to->row, sums += sums_row) {
+    for (int i = 0; i < rows; i++, at.c += to->row, at.sums += at.sums_row) {
         const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             vec base = FN(splat)(bias);
             if (to->accumulate)
-                base = FN(load)(sums + j * VLEN);
+                base = FN(load)(at.sums + j * VLEN);
             else if (to->bias_of_column)
                 base += FN(load)(to->bias_of_column + j0 + j * VLEN);
-            FN(store)(c + j * VLEN,
-                      FN(finished)(base + acc[i][j], last, i * to->row + j * VLEN, VLEN));
+            FN(store)(at.c + j * VLEN,
+                      FN(finished)(base + acc[i][j], at.last, i * to->row + j * VLEN, VLEN));
         }
     }
 }

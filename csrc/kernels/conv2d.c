@@ -10,7 +10,8 @@
 enum {
     FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
-    FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2 */
+    FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2, as does
+                                          one twice as wide, which is read in longer runs */
     FN(TASK_ROWS) = 8 * MR,            /* of a task at least, where each packs its own patches */
     FN(SHARED_PATCHES) = 5 << 18,      /* bytes at most that are packed once for all tasks */
     FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */
@@ -202,8 +203,9 @@ static void FN(conv_block)(void *context, idx task)
               stride = FN(block_stride)(job->shared ? job->columns : columns);
     const idx depth = FN(even_piece)(job->depth, FN(KC), 1);
     const idx channel_row = job->group * job->group_rows + job->row + row;
-    const int direct = !job->flat && job->step_h == 1 && job->step_w == 1 &&
-                       job->from.grid_h * job->from.grid_w == job->dst_h * job->dst_w;
+    /* The tiles' stores are the last, unless too many of them cross from an image to the next. */
+    const int direct = job->step_h == 1 && job->step_w == 1 && pixels == job->dst_h * job->dst_w &&
+                       (!job->flat || pixels >= 2 * NR);
     const idx out_size = direct ? 0 : rows * stride;
     const idx block_size = job->shared ? 0 : depth * stride + VLEN,
               scratch_size = job->shared ? 0 : FN(patch_scratch)(&job->from, columns);
@@ -218,10 +220,12 @@ static void FN(conv_block)(void *context, idx task)
     sink to = {.c = out,
                .row = stride,
                .bias_of_row = job->bias ? job->bias + channel_row : NULL};
-    const idx place = column / pixels * job->dst_image + channel_row * pixels + column % pixels;
+    const idx place = channel_row * pixels;
     if (direct) {
         to.c = job->dst + place;
-        to.row = pixels;
+        to.row = to.pixels = pixels;
+        to.image = job->dst_image;
+        to.first = column;
     }
     idx k = 0;
     do { /* once where no tap reaches these pixels, too: their result is 0 */
@@ -282,9 +286,10 @@ static idx FN(lines_of_block)(const conv_job *job)
 static void FN(conv_grid)(conv_job *job)
 {
     const idx pixels = job->from.grid_h * job->from.grid_w, most = 8;
+    const int matrix = FN(is_matrix)(&job->from);
     job->flat = job->images > 1 && pixels % NR && pixels < 64 * NR;
     const idx span = job->flat ? job->images * pixels : pixels, spans = job->flat ? 1 : job->images;
-    idx columns = FN(even_piece)(span, FN(WIDEST), NR);
+    idx columns = FN(even_piece)(span, matrix ? 2 * FN(WIDEST) : FN(WIDEST), NR);
     if (job->images * pixels > FN(PACK_COLUMNS)) {
         const idx per_span = (most + spans - 1) / spans,
                   evened = FN(round_up)((span + per_span - 1) / per_span, NR);

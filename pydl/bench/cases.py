@@ -1006,6 +1006,7 @@ _QUICK = {
     "mlp 512 n64",
     "transformer 1024x512",
     "lenet 3136-512 n64",
+    "mlp 784-128 n8",
     "512",
     "m64 k576 n3136",
     f"{2**16}",
@@ -1047,11 +1048,19 @@ def _all_cases() -> Iterable[Case]:
         yield from _layer_norm_cases(f"{name} {count}x{width}", count, width)
     for network, n, i, o in (
         ("alexnet", 8, 9216, 4096),
+        ("alexnet", 8, 4096, 4096),
+        ("alexnet", 8, 4096, 1000),
         ("vgg16", 1, 4096, 4096),
+        ("vgg16", 8, 25088, 4096),
         ("vgg16", 64, 4096, 1000),
         ("resnet50", 8, 2048, 1000),
         ("lenet", 64, 3136, 512),
         ("lenet5", 64, 400, 120),
+        ("mlp", 1, 784, 512),
+        ("mlp", 8, 784, 128),
+        ("mlp", 16, 784, 512),
+        ("mlp", 16, 512, 512),
+        ("mlp", 16, 128, 10),
         ("language model", 6400, 512, 65),
     ):
         yield from _linear_cases(network, n, i, o)

@@ -105,9 +105,12 @@ class Step:
 
 
 class TorchStep:
-    """The same step in PyTorch, from the same weights, with SGD's fused form."""
+    """The same step in PyTorch, from the same weights, with SGD's fused form.
 
-    def __init__(self, torch: Any, step: Step) -> None:
+    `layout` is a memory format of PyTorch's for the images and the filters.
+    """
+
+    def __init__(self, torch: Any, step: Step, layout: Any = None) -> None:
         layers = []
         for layer in step.model:
             if isinstance(layer, nn.Conv2d):
@@ -123,7 +126,9 @@ class TorchStep:
         with torch.no_grad():
             for mine, theirs in zip(step.model.parameters(), self.model.parameters(), strict=True):
                 theirs.copy_(torch.from_numpy(mine.numpy().copy()))
-        self.images = torch.from_numpy(step.images)
+        layout = layout or torch.contiguous_format
+        self.model.to(memory_format=layout)
+        self.images = torch.from_numpy(step.images).contiguous(memory_format=layout)
         self.labels = torch.from_numpy(step.labels)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=_LR, momentum=_MOMENTUM, fused=True
@@ -154,6 +159,8 @@ def time_networks(threads: int, effort: Effort, torch: Any = None) -> list[dict[
             steps: dict[str, Any] = {"pydl": Step(build), "numpy": _numpy_step(Step(build))}
             if torch:
                 steps["pytorch"] = TorchStep(torch, Step(build))
+                steps["pytorch channels_last"] = TorchStep(
+                    torch, Step(build), torch.channels_last)
             results.append(time_contestants(name, _TITLE, _BATCH, threads, effort, steps))
     return results
 
@@ -217,7 +224,7 @@ def time_agreeing(
 def network_lines(results: Sequence[dict[str, Any]]) -> list[str]:
     """The results as text."""
     lines: list[str] = []
-    above = ""
+    above, width = "", max((len(who) for r in results for who in r["times"]), default=0)
     for r in results:
         if r["title"] != above:
             above = r["title"]
@@ -227,6 +234,7 @@ def network_lines(results: Sequence[dict[str, Any]]) -> list[str]:
         for who, t in r["times"].items():
             ratio = f"pydl is {r['ratios'][who]:.2f}x as fast" if who in r["ratios"] else ""
             lines.append(
-                f"{title}  {who:8} {t['median_ms']:9.3f} ms (least {t['min_ms']:.3f})  {ratio}"
+                f"{title}  {who:{width}} {t['median_ms']:9.3f} ms (least {t['min_ms']:.3f})"
+                f"  {ratio}".rstrip()
             )
     return lines

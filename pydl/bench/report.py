@@ -7,7 +7,7 @@ from math import exp, log
 from typing import Any
 
 __all__ = ["BEST", "LISTED_BELOW", "digits", "geometric_mean", "header", "is_slower", "line",
-           "machine_lines", "peak_lines", "summary", "summary_lines", "threads_text",
+           "machine_lines", "peak_lines", "sum_up", "summary", "summary_lines", "threads_text",
            "verdict_lines"]  # fmt: skip
 
 BEST = "best peer"
@@ -88,10 +88,10 @@ def summary(results: Iterable[dict[str, Any]], peers: Sequence[str]) -> list[dic
         for peer in peers:
             ratios = {r["case"]: r["ratios"][peer] for r in timed if peer in r["ratios"]}
             if ratios:
-                entry["peers"][peer] = _sum_up(ratios)
+                entry["peers"][peer] = sum_up(ratios)
         best = {r["case"]: r["best"] for r in timed if "best" in r}
         if best:
-            entry["best"] = _sum_up({case: b["ratio"] for case, b in best.items()})
+            entry["best"] = sum_up({case: b["ratio"] for case, b in best.items()})
             entry["best"]["short"] = [
                 {"case": case, **b} for case, b in best.items() if b["ratio"] < LISTED_BELOW
             ]
@@ -99,7 +99,8 @@ def summary(results: Iterable[dict[str, Any]], peers: Sequence[str]) -> list[dic
     return found
 
 
-def _sum_up(ratios: dict[str, float]) -> dict[str, Any]:
+def sum_up(ratios: dict[str, float]) -> dict[str, Any]:
+    """Geometric mean, the least and where, and the cases below 1, of ratios by case."""
     least = min(ratios, key=lambda case: ratios[case])
     return {
         "geometric_mean": geometric_mean(list(ratios.values())),

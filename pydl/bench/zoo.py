@@ -34,8 +34,10 @@ def time_zoo(
     names: tuple[str, ...] = FAMILIES,
     batches: tuple[int, ...] = (1, 8),
     size: int = _SIZE,
+    trained: bool = True,
 ) -> list[dict[str, Any]]:
-    """Compare results with PyTorch's, then time, interleaved.
+    """Compare results with PyTorch's, then time, interleaved: inference of each of the batches,
+    and a training step of 8 images where `trained`.
 
     PyTorch's models are torchvision's, eager, in both memory layouts, with the same weights; they
     are left out where torchvision is not installed. In inference onnxruntime and openvino, where
@@ -62,6 +64,8 @@ def time_zoo(
                 if peers:
                     entrants |= _exported(torch, peers["pytorch"], x, threads)
                 results.append(_time(name, title, batch, threads, effort, entrants))
+            if not trained:
+                continue
             x = rng.standard_normal((_TRAINED, 3, size, size), np.float32)
             labels = rng.integers(0, _CLASSES, _TRAINED)
             title = (f"Training step: forward, loss, backward, SGD with momentum; "
