@@ -75,17 +75,22 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
 }
 
 /* What becomes of a sum once it is complete: the residual is added, where relu a negative result is
- * 0 (NaN stays). Neither, if all is 0. */
+ * 0 (NaN stays), where far it is stored around the caches. Nothing of it, if all is 0. */
 typedef struct {
     const REAL *residual; /* an element for each of the result's, in the same places; NULL: none */
-    int relu;
+    int relu, far;
 } FN(ending);
 #define ending FN(ending)
 
 INLINE ending FN(ending_at)(ending of, idx place)
 {
-    return (ending){of.residual ? of.residual + place : NULL, of.relu};
+    return (ending){of.residual ? of.residual + place : NULL, of.relu, of.far};
 }
+
+enum { FN(FAR_BYTES) = 4 << 20 };
+
+/* Whether so many elements are more than a cache keeps until they are read. */
+INLINE int FN(is_far)(idx elements) { return elements >= FN(FAR_BYTES) / (idx)sizeof(REAL); }
 
 /* The vector of results whose sums these are, at that place; count of them are stored. */
 INLINE vec FN(finished)(vec sum, ending of, idx place, idx count)
@@ -189,8 +194,11 @@ INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS],
                 base = FN(load)(at.sums + j * VLEN);
             else if (to->bias_of_column)
                 base += FN(load)(to->bias_of_column + j0 + j * VLEN);
-            FN(store)(at.c + j * VLEN,
-                      FN(finished)(base + acc[i][j], at.last, i * to->row + j * VLEN, VLEN));
+            const vec sum = FN(finished)(base + acc[i][j], at.last, i * to->row + j * VLEN, VLEN);
+            if (at.last.far)
+                FN(store_far)(at.c + j * VLEN, VLEN, sum);
+            else
+                FN(store)(at.c + j * VLEN, sum);
         }
     }
 }

@@ -19,7 +19,6 @@ enum {
     FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth a meeting */
     FN(SHARED_WEIGHTS) = 1 << 20,   /* bytes of panels that may be in every thread's L2 */
     FN(STRIP) = 16,                 /* panels that are finished together where memory is far */
-    FN(FAR_BYTES) = 8 << 20,        /* that a pass over all steps does not leave in a cache */
     FN(FEW_STEPS) = 2,              /* for which packing the weights does not pay */
 };
 

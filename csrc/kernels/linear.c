@@ -20,7 +20,7 @@ static int FN(linear_backward_weight)(idx n, idx in, idx out, const REAL *dy, co
                                       REAL *dw)
 {
     return FN(gemm)(out, in, n, (matrix){dy, 1, out}, (matrix){x, in, 1},
-                    (sink){.c = dw, .row = in});
+                    (sink){.c = dw, .row = in, .last.far = FN(is_far)(out * in)});
 }
 
 /* db = sum of dy over the rows, `row` apart: a band of columns per task */

@@ -11,8 +11,9 @@ enum {
     FN(PLAIN_COLUMNS) = 4 *
         NR,        /* rows of a are read where they are if they are used for so few columns */
     FN(TASKS) = 8, /* to share, where each is worth it */
-    FN(TAKEN_COLUMNS) = 8192 / sizeof(REAL), /* of sums that are taken: two pages at a time */
-    FN(TAKEN_BYTES) = 1 << 17,               /* of a block of them, and of b */
+    FN(SHALLOW) = 64, /* depth at most of a product that waits for c, where c is far */
+    FN(LONG_COLUMNS) = 8192 / sizeof(REAL), /* of long rows: two pages at a time */
+    FN(LONG_BYTES) = 1 << 17,               /* of a block of long rows, and of b */
 };
 
 typedef struct {
@@ -103,12 +104,12 @@ static void FN(gemm_grid)(gemm_job *job)
     job->rows = FN(even_piece)(job->m, FN(min)(fair, FN(BLOCK_ROWS)), MR);
 }
 
-/* The same for sums that are taken. What they go into is read for them alone, so their rows are
- * long; a block of them stays in L2, and one of b. */
-static void FN(gemm_grid_taken)(gemm_job *job)
+/* The same where what the sums go into comes from memory or goes there for them alone: blocks of few,
+ * long rows, so that it is met in the order of its addresses. A block stays in L2, and one of b. */
+static void FN(gemm_grid_long)(gemm_job *job)
 {
-    const idx size = FN(TAKEN_BYTES) / (idx)sizeof(REAL);
-    const idx widest = FN(max)(FN(min)(FN(TAKEN_COLUMNS), size / job->depth), NR);
+    const idx size = FN(LONG_BYTES) / (idx)sizeof(REAL);
+    const idx widest = FN(max)(FN(min)(FN(LONG_COLUMNS), size / job->depth), NR);
     job->columns = FN(even_piece)(job->n, widest, NR);
     job->column_blocks = (job->n + job->columns - 1) / job->columns;
     job->rows = FN(even_piece)(job->m, FN(max)(size / job->columns, MR), MR);
@@ -163,8 +164,8 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
         job.to.c = to.c + i * to.row;
         job.to.bias_of_row = to.bias_of_row ? to.bias_of_row + i : NULL;
         job.to.last = FN(ending_at)(to.last, i * to.row);
-        if (to.take)
-            FN(gemm_grid_taken)(&job);
+        if (to.take || (to.last.far && k <= FN(SHALLOW)))
+            FN(gemm_grid_long)(&job);
         else
             FN(gemm_grid)(&job);
         if (!plain)
