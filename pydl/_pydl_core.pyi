@@ -273,6 +273,53 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
 ) -> None: ...
+def sgd_steps(
+    *arrays: np.ndarray,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    initialize: bool,
+) -> None: ...
+def adam_steps(
+    *arrays: np.ndarray,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None: ...
+def linear_sgd_step(
+    param: np.ndarray,
+    dy: np.ndarray,
+    x: np.ndarray,
+    velocity: np.ndarray | None,
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    initialize: bool,
+) -> None: ...
+def linear_adam_step(
+    param: np.ndarray,
+    dy: np.ndarray,
+    x: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None: ...
 def rmsprop_step(
     param: np.ndarray,
     grad: np.ndarray,

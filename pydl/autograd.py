@@ -4,6 +4,8 @@ An op is a plain function ``op(needs, *arrays, **options) -> (y, vjp)``: `needs`
 want a gradient, `y` is the result (or a tuple of results) and ``vjp(dy)`` returns one gradient, or
 None, per array. `differentiable` makes it a function of Tensors that records itself on the tape.
 
+The gradient of a matrix may come as a `Product`, which a leaf can keep as it is.
+
 A node of the tape holds its parent nodes and its vjp, never a Tensor, so only the arrays that a vjp
 mentions stay alive.
 
@@ -34,7 +36,7 @@ __all__ = [
 
 Array = np.ndarray
 Needs = tuple[bool, ...]
-Gradients = Sequence[Array | None]
+Gradients = Sequence["Array | Product | None"]
 OpResult = tuple[Any, Callable[..., Gradients]]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -98,13 +100,42 @@ def watch(watcher: Watcher) -> Iterator[None]:
         _watching.reset(token)
 
 
+class Product:
+    """The gradient dyᵀ x of a matrix, not multiplied yet: dy (N,O), x (N,I), the gradient (O,I).
+
+    What a vjp returns in place of ``multiply(dy, x)``. It becomes that array at once, unless it
+    reaches a leaf of which `keep_products` was asked, as the leaf's only gradient, and takes less
+    memory than the array; then as soon as anybody looks at the leaf's gradient or adds to it.
+    """
+
+    __slots__ = ("dy", "multiply", "x")
+
+    def __init__(self, dy: Array, x: Array, multiply: Callable[[Array, Array], Array]):
+        self.dy, self.x, self.multiply = dy, x, multiply
+
+    def is_small(self) -> bool:
+        """Whether it takes less memory than the array."""
+        return self.dy.size + self.x.size < self.dy.shape[1] * self.x.shape[1]
+
+    def copy(self) -> Product:
+        """Return one that shares no memory with others."""
+        return Product(self.dy.copy(), self.x.copy(), self.multiply)
+
+    def __neg__(self) -> Product:
+        return Product(-self.dy, self.x, self.multiply)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self.multiply(self.dy, self.x), dtype)
+
+
 class Node:
     """One application of an op: ``parents`` are (node, output index) pairs or None.
 
-    A leaf has no vjp and keeps its gradient; a node that backward has used has ``parents`` None.
+    A leaf has no vjp and keeps its gradient, as a `Product` only if `keeps_products`; a node that
+    backward has used has ``parents`` None.
     """
 
-    __slots__ = ("grad", "order", "outputs", "parents", "vjp")
+    __slots__ = ("grad", "keeps_products", "order", "outputs", "parents", "vjp")
 
     def __init__(
         self,
@@ -116,7 +147,8 @@ class Node:
         self.parents: tuple[tuple[Node, int] | None, ...] | None = parents
         self.vjp = vjp
         self.outputs = outputs
-        self.grad: np.ndarray | None = None
+        self.grad: Array | Product | None = None
+        self.keeps_products = False
 
 
 def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
@@ -218,7 +250,7 @@ def _result(y: Any, dtype: np.dtype | None, node: Node | None, index: int) -> Te
     return tensor
 
 
-Slot = tuple[np.ndarray, bool]  # a gradient, and whether it may be changed in place
+Slot = tuple["Array | Product", bool]  # a gradient, and whether it may be changed in place
 
 
 def _backward(root: Node, index: int, grad: np.ndarray) -> None:
@@ -255,33 +287,65 @@ def _visit(node: Node, pending: dict[Node, list[Slot | None]]) -> None:
         return
     dys = [None if slot is None else slot[0] for slot in slots]
     del slots
-    grads = [None if g is None else np.asarray(g) for g in vjp(*dys)]
-    if len(grads) != len(parents):
-        raise RuntimeError(f"vjp: expected {len(parents)} gradients, got {len(grads)}")
+    given = vjp(*dys)
+    if len(given) != len(parents):
+        raise RuntimeError(f"vjp: expected {len(parents)} gradients, got {len(given)}")
+    grads = [
+        g if type(g) is np.ndarray else _made(g, source)
+        for g, source in zip(given, parents, strict=True)
+    ]
     taken = [_memory(a) for a in dys + grads if a is not None]
     for source, g in zip(parents, grads, strict=True):
         if source is not None and g is not None:
             parent, i = source
             at = pending.setdefault(parent, [None] * parent.outputs)
-            at[i] = _add(at[i], g, taken.count(_memory(g)) == 1 and g.flags.writeable)
+            owned = isinstance(g, Product) or (taken.count(_memory(g)) == 1 and g.flags.writeable)
+            at[i] = _add(at[i], g, owned)
 
 
-def _memory(a: np.ndarray) -> int:
+def _made(g: Any, source: tuple[Node, int] | None) -> Array | Product | None:
+    """The array that a vjp returned; a copy of the product where a leaf keeps it as it is."""
+    if g is None:
+        return None
+    if isinstance(g, Product) and source and source[0].keeps_products and g.is_small():
+        return g.copy()  # what it is made of may be overwritten before the array is wanted
+    return np.asarray(g)
+
+
+def _memory(a: Any) -> int:
     """Identify the array that `a` is, or is a view of."""
+    if isinstance(a, Product):
+        return id(a)
     while isinstance(a.base, np.ndarray):
         a = a.base
     return id(a)
 
 
-def _add(slot: Slot | None, grad: np.ndarray, owned: bool) -> Slot:
+def _add(slot: Slot | None, grad: Array | Product, owned: bool) -> Slot:
     if slot is None:
         return grad, owned
-    total, total_owned = slot
+    total, total_owned = np.asarray(slot[0]), slot[1]
+    grad = np.asarray(grad)
     if total_owned:
         return np.add(total, grad, out=total), True
     if owned:
         return np.add(total, grad, out=grad), True
     return np.asarray(total + grad), True
+
+
+def keep_products(leaf: Tensor) -> None:
+    """Let a leaf keep its gradient as a `Product` where it comes as one, until it is looked at.
+
+    `Tensor.grad` and all that backward does with it are the same. Holds until `requires_grad` is
+    changed.
+    """
+    if leaf._source is not None:
+        leaf._source[0].keeps_products = True
+
+
+def kept_gradient(leaf: Tensor) -> Array | Product | None:
+    """Return a leaf's gradient as it is kept."""
+    return None if leaf._source is None else leaf._source[0].grad
 
 
 class Tensor:
@@ -354,7 +418,12 @@ class Tensor:
     @property
     def grad(self) -> np.ndarray | None:
         """The gradient that backward has accumulated in this leaf, or None."""
-        return None if self._source is None else self._source[0].grad
+        if self._source is None:
+            return None
+        node = self._source[0]
+        if isinstance(node.grad, Product):
+            node.grad = np.asarray(node.grad)
+        return node.grad
 
     @grad.setter
     def grad(self, value: Any) -> None:

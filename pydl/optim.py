@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Tensor, enable_grad
+from pydl.autograd import Product, Tensor, enable_grad, keep_products, kept_gradient
 
 __all__ = [
     "SGD",
@@ -30,6 +30,9 @@ def _at_least_zero(**options: float) -> None:
             raise ValueError(f"{name}: expected at least 0, got {value}")
 
 
+_Update = tuple[np.ndarray, Any, dict[str, Any]]  # a parameter, its gradient, its state
+
+
 class Optimizer(ABC):
     """Parameters in groups that share options, and the state of each parameter.
 
@@ -39,6 +42,14 @@ class Optimizer(ABC):
         A dict has "params" and the options in which its group differs from `defaults`.
     defaults : dict
         The options of every group.
+    fuse_linear : bool
+        Make the gradients of fully connected layers' weights in `step`, a block at a time, and use
+        each block while it is in the cache, rather than in backward as whole arrays. The results
+        are the same bits; steps of large layers on small batches take less time, and their
+        gradients no memory. Until the step such a weight keeps what its gradient is the product
+        of. The product is made at once where somebody looks at `.grad`, as `clip_grad_norm_` does,
+        and where gradients add up, from two backwards or from a weight that is used twice; the step
+        is then an ordinary one. `state_dict` is the same with and without.
 
     Attributes
     ----------
@@ -46,10 +57,11 @@ class Optimizer(ABC):
     state : dict from a parameter to its state, arrays and numbers by name
     """
 
-    def __init__(self, params: Any, defaults: dict[str, Any]):
+    def __init__(self, params: Any, defaults: dict[str, Any], *, fuse_linear: bool = False):
         if isinstance(params, (Tensor, np.ndarray)):
             raise TypeError(f"params: expected an iterable, got {type(params).__name__}")
         self.defaults = defaults
+        self.fuse_linear = fuse_linear
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
         groups = list(params)
@@ -78,6 +90,9 @@ class Optimizer(ABC):
             if id(param) in seen:
                 raise ValueError("params: a parameter appears twice")
             seen.add(id(param))
+        if self.fuse_linear:
+            for param in params:
+                keep_products(param)
         self.param_groups.append({**self.defaults, **param_group, "params": params})
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -99,17 +114,30 @@ class Optimizer(ABC):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            updates = []
             for param in group["params"]:
-                if param.grad is not None:
-                    grad = -param.grad if group["maximize"] else param.grad
-                    self._update(param.data, grad, self.state.setdefault(param, {}), group)
+                grad = kept_gradient(param) if self.fuse_linear else param.grad
+                if grad is not None:
+                    grad = -grad if group["maximize"] else grad
+                    updates.append((param.data, grad, self.state.setdefault(param, {})))
+                if self.fuse_linear:
+                    keep_products(param)  # again, in case it was frozen in between
+            self._update_all(updates, group)
         return loss
+
+    def _update_all(self, updates: list[_Update], group: dict[str, Any]) -> None:
+        """Change the parameters of a group, each as `_update` does."""
+        for param, grad, state in updates:
+            self._update(param, grad, state, group)
 
     @abstractmethod
     def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: dict[str, Any]
+        self, param: np.ndarray, grad: Any, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        """Change one parameter and its state in place, by its gradient and its group's options."""
+        """Change one parameter and its state in place, by its gradient and its group's options.
+
+        The gradient is an array; if `fuse_linear`, it may be a `pydl.autograd.Product`.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the state, by the parameter's number, and the groups' options."""
@@ -170,7 +198,10 @@ class Optimizer(ABC):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum: `kernels.sgd_step`.
+    """Stochastic gradient descent with momentum: `kernels.sgd_steps`.
+
+    `fuse_linear`, which PyTorch does not have, is described at `Optimizer`: it makes the steps of
+    large fully connected layers shorter, with the same results (`kernels.linear_sgd_step`).
 
     Source: Sutskever et al. 2013.
     """
@@ -185,6 +216,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        fuse_linear: bool = False,
     ):
         _at_least_zero(lr=lr, momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
@@ -199,29 +231,53 @@ class SGD(Optimizer):
                 "nesterov": nesterov,
                 "maximize": maximize,
             },
+            fuse_linear=fuse_linear,
         )
 
     def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: dict[str, Any]
+        self, param: np.ndarray, grad: Any, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
+        first = self._begin(param, state, group)
+        velocity, options = state.get("momentum_buffer"), self._options(group, first)
+        if isinstance(grad, Product):
+            kernels.linear_sgd_step(param, grad.dy, grad.x, velocity, **options)
+        else:
+            kernels.sgd_step(param, grad, velocity, **options)
+
+    def _update_all(self, updates: list[_Update], group: dict[str, Any]) -> None:
+        """Change the parameters of a group: those of one dtype and of one age in one call."""
+        if type(self)._update is not SGD._update:
+            return super()._update_all(updates, group)
+        lists: dict[Any, list[np.ndarray]] = {}
+        for param, grad, state in updates:
+            if isinstance(grad, Product):
+                self._update(param, grad, state, group)
+                continue
+            first = self._begin(param, state, group)
+            velocity = (state["momentum_buffer"],) if group["momentum"] != 0 else ()
+            lists.setdefault((param.dtype, first), []).extend((param, grad, *velocity))
+        for (_, first), arrays in lists.items():
+            kernels.sgd_steps(*arrays, **self._options(group, first))
+
+    @staticmethod
+    def _begin(param: np.ndarray, state: dict[str, Any], group: dict[str, Any]) -> bool:
+        """Make the velocity if there is none yet; return whether it was made."""
         first = group["momentum"] != 0 and "momentum_buffer" not in state
         if first:
             state["momentum_buffer"] = np.zeros_like(param)
-        kernels.sgd_step(
-            param,
-            grad,
-            state.get("momentum_buffer"),
-            lr=group["lr"],
-            momentum=group["momentum"],
-            dampening=group["dampening"],
-            weight_decay=group["weight_decay"],
-            nesterov=group["nesterov"],
-            initialize=first,
-        )
+        return first
+
+    @staticmethod
+    def _options(group: dict[str, Any], first: bool) -> dict[str, Any]:
+        names = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+        return {**{name: group[name] for name in names}, "initialize": first}
 
 
 class Adam(Optimizer):
-    """Adam: `kernels.adam_step`.
+    """Adam: `kernels.adam_steps`.
+
+    `fuse_linear`, which PyTorch does not have, is described at `Optimizer`: it makes the steps of
+    large fully connected layers shorter, with the same results (`kernels.linear_adam_step`).
 
     Source: Kingma and Ba 2014.
     """
@@ -238,6 +294,7 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        fuse_linear: bool = False,
     ):
         _at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
@@ -254,31 +311,55 @@ class Adam(Optimizer):
                 "amsgrad": amsgrad,
                 "maximize": maximize,
             },
+            fuse_linear=fuse_linear,
         )
 
     def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: dict[str, Any]
+        self, param: np.ndarray, grad: Any, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
+        step = self._begin(param, state)
+        moments, options = (state["exp_avg"], state["exp_avg_sq"]), self._options(group, step)
+        if isinstance(grad, Product):
+            kernels.linear_adam_step(param, grad.dy, grad.x, *moments, **options)
+        else:
+            kernels.adam_step(param, grad, *moments, **options)
+
+    def _update_all(self, updates: list[_Update], group: dict[str, Any]) -> None:
+        """Change the parameters of a group: those of one dtype and of one age in one call."""
+        if type(self)._update is not Adam._update:
+            return super()._update_all(updates, group)
+        lists: dict[Any, list[np.ndarray]] = {}
+        for param, grad, state in updates:
+            if isinstance(grad, Product):
+                self._update(param, grad, state, group)
+                continue
+            key = param.dtype, self._begin(param, state)
+            lists.setdefault(key, []).extend((param, grad, state["exp_avg"], state["exp_avg_sq"]))
+        for (_, step), arrays in lists.items():
+            kernels.adam_steps(*arrays, **self._options(group, step))
+
+    @staticmethod
+    def _begin(param: np.ndarray, state: dict[str, Any]) -> int:
+        """Make the moments if there are none yet; return the number of this step."""
         if not state:
             state.update(step=0, exp_avg=np.zeros_like(param), exp_avg_sq=np.zeros_like(param))
         state["step"] += 1
-        kernels.adam_step(
-            param,
-            grad,
-            state["exp_avg"],
-            state["exp_avg_sq"],
-            step=state["step"],
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-            decoupled=self._decoupled,
-        )
+        return int(state["step"])
+
+    def _options(self, group: dict[str, Any], step: int) -> dict[str, Any]:
+        return {
+            "step": step,
+            "lr": group["lr"],
+            "beta1": group["betas"][0],
+            "beta2": group["betas"][1],
+            "eps": group["eps"],
+            "weight_decay": group["weight_decay"],
+            "decoupled": self._decoupled,
+        }
 
 
 class AdamW(Adam):
-    """Adam whose weight decay shrinks the parameter itself.
+    """Adam whose weight decay shrinks the parameter itself; `fuse_linear` as for Adam.
 
     Source: Loshchilov and Hutter 2017.
     """
@@ -295,8 +376,18 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        fuse_linear: bool = False,
     ):
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize=maximize,
+            fuse_linear=fuse_linear,
+        )
 
 
 class RMSprop(Optimizer):
@@ -332,7 +423,7 @@ class RMSprop(Optimizer):
         )
 
     def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: dict[str, Any]
+        self, param: np.ndarray, grad: Any, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
         names = ["square_avg"]
         names += ["momentum_buffer"] if group["momentum"] > 0 else []
@@ -393,7 +484,7 @@ class Adagrad(Optimizer):
         )
 
     def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: dict[str, Any]
+        self, param: np.ndarray, grad: Any, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
         if not state:
             state.update(step=0, sum=np.full_like(param, group["initial_accumulator_value"]))

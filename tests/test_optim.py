@@ -8,7 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from pydl import Tensor, nn, optim, schedules
+from pydl import Tensor, kernels, nn, no_grad, optim, schedules, train
+from pydl import functional as F
+from pydl.autograd import Product, kept_gradient
+from pydl.kernels import reference
 
 STEPS = 5
 
@@ -464,3 +467,253 @@ def test_bases_cannot_be_made():
         optim.Optimizer([parameter], {})
     with pytest.raises(TypeError, match="abstract.*get_lr"):
         schedules.LRScheduler(optim.SGD([parameter], lr=0.1))
+
+
+def net(rng_seed=0, tied=False):
+    """Layers whose weights are larger than their inputs and outputs, and one that is not."""
+    rng = np.random.default_rng(rng_seed)
+    first, last = nn.Linear(24, 40, rng=rng), nn.Linear(40, 3, rng=rng)
+    middle = nn.Linear(40, 40, rng=rng)
+    if tied:
+        return nn.Sequential(first, nn.ReLU(), middle, nn.Tanh(), middle, nn.Tanh(), last)
+    return nn.Sequential(first, nn.ReLU(), middle, nn.Tanh(), last)
+
+
+def batches(count, n=5, dtype=np.float32):
+    rng = np.random.default_rng(3)
+    for _ in range(count):
+        yield rng.standard_normal((n, 24)).astype(dtype), rng.integers(0, 3, n)
+
+
+def is_product(param):
+    return isinstance(kept_gradient(param), Product)
+
+
+def same_bits(model, other, optimizer, other_optimizer):
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert p.data.tobytes() == q.data.tobytes()
+        for name, value in optimizer.state[p].items():
+            assert np.array_equal(value, other_optimizer.state[q][name]), name
+
+
+FUSED = [
+    (optim.SGD, {"lr": 0.1}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "maximize": True}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (optim.Adam, {"lr": 0.01, "weight_decay": 0.1}),
+    (optim.AdamW, {"lr": 0.01}),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("cls", "options"), FUSED, ids=lambda v: getattr(v, "__name__", str(v)))
+def test_fuse_linear_gives_the_same_bits(cls, options, dtype):
+    """With a schedule, a checkpoint in the middle, and a gradient read before a step."""
+    models = [net().to(dtype), net().to(dtype)]
+    optimizers = [
+        cls(m.parameters(), **options, fuse_linear=f)
+        for m, f in zip(models, (False, True), strict=True)
+    ]
+    plans = [schedules.StepLR(o, 2, 0.5) for o in optimizers]
+    for i, (x, labels) in enumerate(batches(6, dtype=dtype)):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), labels).backward()
+            fused = optimizer.fuse_linear
+            for p in model.parameters():
+                assert is_product(p) == (fused and p.ndim == 2 and len(p.data) == 40)
+        if i == 4:
+            looked = models[1][2].weight
+            assert np.array_equal(looked.grad, models[0][2].weight.grad)
+            assert not is_product(looked) and looked.grad is looked.grad
+        for optimizer, plan in zip(optimizers, plans, strict=True):
+            optimizer.step()
+            plan.step()
+        same_bits(*models, *optimizers)
+        if i == 2:
+            saved = [o.state_dict() for o in optimizers]
+            assert saved[0]["param_groups"] == saved[1]["param_groups"]
+            optimizers = [
+                cls(m.parameters(), **options, fuse_linear=f)
+                for m, f in zip(models, (False, True), strict=True)
+            ]
+            plans = [schedules.StepLR(o, 2, 0.5) for o in optimizers]
+            for optimizer, state in zip(optimizers, saved[::-1], strict=True):
+                optimizer.load_state_dict(state)
+    for p, q in zip(*(m.parameters() for m in models), strict=True):
+        assert p.grad.tobytes() == q.grad.tobytes()  # there after the step, too
+
+
+@pytest.mark.parametrize("what", ["tied", "two backwards", "clipped", "clipped by value", "frozen"])
+def test_fuse_linear_falls_back_to_the_array(what):
+    models = [net(tied=what == "tied"), net(tied=what == "tied")]
+    optimizers = [
+        optim.SGD(m.parameters(), lr=0.1, momentum=0.9, fuse_linear=fused)
+        for m, fused in zip(models, (False, True), strict=True)
+    ]
+    for step, (x, labels) in enumerate(batches(4)):
+        norms = []
+        for model, optimizer in zip(models, optimizers, strict=True):
+            optimizer.zero_grad()
+            middle = model[2].weight
+            middle.requires_grad = what != "frozen" or step != 1
+            for _ in range(1 + (what == "two backwards")):
+                F.cross_entropy(model(x), labels).backward()
+            if what == "clipped":
+                norms.append(optim.clip_grad_norm_(model.parameters(), 0.1))
+            elif what == "clipped by value":
+                optim.clip_grad_value_(model.parameters(), 0.01)
+            elif what == "tied":
+                assert not is_product(middle)
+                assert is_product(model[0].weight) == optimizer.fuse_linear
+            elif what == "frozen":
+                assert is_product(middle) == (optimizer.fuse_linear and step in (0, 3))
+            if what in ("two backwards", "clipped", "clipped by value"):
+                assert not any(map(is_product, model.parameters()))
+            optimizer.step()
+        assert len(set(norms)) <= 1
+        same_bits(*models, *optimizers)
+
+
+def test_a_kept_product_is_a_gradient_in_every_respect():
+    def after_backward():
+        model = net()
+        optimizer = optim.SGD(model.parameters(), lr=0.1, fuse_linear=True)
+        x, labels = next(batches(1))
+        out = model(x)
+        F.cross_entropy(out, labels).backward()
+        weight = model[2].weight
+        assert is_product(weight)
+        x[:] = math.nan  # a batch that is overwritten before the step
+        return model, optimizer, weight
+
+    plain = net()
+    x, labels = next(batches(1))
+    F.cross_entropy(plain(x), labels).backward()
+    expected = plain[2].weight.grad
+    model, optimizer, weight = after_backward()
+    assert copy.deepcopy(weight).grad.tobytes() == expected.tobytes()
+    model, optimizer, weight = after_backward()
+    optimizer.zero_grad(set_to_none=False)
+    assert not weight.grad.any() and weight.grad.shape == weight.shape
+    model, optimizer, weight = after_backward()
+    model.zero_grad()
+    assert weight.grad is None
+    before = weight.data.copy()
+    optimizer.step()
+    assert np.array_equal(weight.data, before)
+    model, optimizer, weight = after_backward()
+    weight.grad = np.ones_like(weight.data)
+    optimizer.step()
+    assert np.array_equal(weight.data, before - np.float32(0.1))
+    model, optimizer, weight = after_backward()
+    with no_grad():
+        model(np.zeros((5, 24), np.float32))
+    optim.SGD([weight], lr=0.5).step()  # another optimizer, that knows nothing of it
+    assert np.array_equal(weight.data, before - np.float32(0.5) * expected)
+    model, optimizer, weight = after_backward()
+    kept = kept_gradient(model[0].weight)
+    assert kept.x.size + kept.dy.size < model[0].weight.size and np.isfinite(kept.x).all()
+    assert model[4].weight.grad.shape == (3, 40)
+
+
+def test_fuse_linear_leaves_products_that_are_no_smaller_to_backward():
+    model = net()
+    optim.Adam(model.parameters(), fuse_linear=True)
+    x, labels = next(batches(1, n=64))
+    F.cross_entropy(model(x), labels).backward()
+    assert not any(map(is_product, model.parameters()))
+
+
+@pytest.mark.parametrize("replaced", ["sgd_step", "linear_backward_weight", "linear_sgd_step"])
+def test_fuse_linear_calls_the_kernels_that_are_swapped_in(replaced):
+    model, called = net(), []
+    optimizer = optim.SGD(model.parameters(), lr=0.1, fuse_linear=True)
+    x, labels = next(batches(1))
+
+    def mine(*args, **options):
+        called.append(args[0].shape)
+        return getattr(reference, replaced)(*args, **options)
+
+    with kernels.swap(**{replaced: mine}):
+        F.cross_entropy(model(x), labels).backward()
+        called.clear()
+        optimizer.step()
+    wanted = {"sgd_step": 6, "linear_backward_weight": 2, "linear_sgd_step": 2}
+    assert len(called) == wanted[replaced]
+
+
+def test_only_some_optimizers_have_fuse_linear():
+    for cls in (optim.RMSprop, optim.Adagrad):
+        with pytest.raises(TypeError, match="fuse_linear"):
+            cls([nn.Parameter([1.0])], fuse_linear=True)
+
+
+@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam])
+def test_a_group_is_stepped_in_one_call_for_each_dtype_and_age(cls):
+    params = parameters() + [nn.Parameter(np.ones(2, np.float32))]
+    options = {"lr": 0.1, **({"momentum": 0.9} if cls is optim.SGD else {})}
+    optimizer, name = cls(params, **options), f"{cls.__name__.lower()}_steps"
+    called = []
+
+    def listed(*arrays, **options):
+        called.append([a.shape for a in arrays[:: 3 if cls is optim.SGD else 4]])
+        return getattr(reference, name)(*arrays, **options)
+
+    with kernels.swap(**{name: listed}):
+        for step in range(2):
+            for p in params:
+                p.grad = None if step == 0 and p.shape == (5,) else np.ones_like(p.data)
+            optimizer.step()
+    assert called == [[(3, 4), ()], [(2,)], [(3, 4), ()], [(5,)], [(2,)]]
+
+
+@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam])
+def test_the_update_of_a_subclass_is_called_for_each_parameter(cls):
+    class Mine(cls):
+        def _update(self, param, grad, state, group):
+            seen.append(param.shape)
+            super()._update(param, 2 * grad, state, group)
+
+    seen, params, twins = [], parameters(), parameters()
+    optimizer, twin = Mine(params, lr=0.1), cls(twins, lr=0.1)
+    for p, q in zip(params, twins, strict=True):
+        p.grad, q.grad = np.ones_like(p.data), np.full_like(q.data, 2)
+    optimizer.step()
+    twin.step()
+    assert seen == [(3, 4), (5,), ()]
+    for p, q in zip(params, twins, strict=True):
+        assert p.data.tobytes() == q.data.tobytes()
+
+
+def test_parameters_that_share_a_gradient_or_lie_in_one_array():
+    flat, grad = np.zeros(12, np.float32), np.ones(4, np.float32)
+    params = [nn.Parameter(flat[i : i + 4]) for i in (8, 0, 4)]
+    for p in params:
+        p.grad = grad
+    optim.SGD(params, lr=1.0).step()
+    assert flat.tolist() == [-1] * 12
+
+
+def test_fuse_linear_resumes_a_run_of_train_fit_without_it(tmp_path):
+    """Two epochs without, two more from their checkpoint with it: as four in one go."""
+    rng = np.random.default_rng(5)
+    samples = rng.standard_normal((40, 24)).astype(np.float32), rng.integers(0, 3, 40)
+
+    def fit(name, epochs, fused, **options):
+        model = net(rng_seed=epochs)
+        optimizer = optim.Adam(model.parameters(), lr=0.01, fuse_linear=fused)
+        if "resume" not in options:
+            model.load_state_dict(net().state_dict())
+        train.fit(
+            model, samples, epochs=epochs, optimizer=optimizer, batch_size=6, rng=0,
+            checkpoint=tmp_path / name, progress=False, **options,
+        )  # fmt: skip
+        return model, optimizer
+
+    plain = fit("whole.npz", 4, False)
+    fit("halves.npz", 2, False)
+    resumed = fit("halves.npz", 4, True, resume=True)
+    same_bits(plain[0], resumed[0], plain[1], resumed[1])
+    assert any(map(is_product, resumed[0].parameters()))

@@ -33,3 +33,4 @@
 #undef ROW_STEP
 #undef FOR_BLOCKS
 #undef moments
+#undef step_job

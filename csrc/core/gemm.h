@@ -106,6 +106,9 @@ typedef struct {
     idx sums_row;
     const REAL *bias_of_row, *bias_of_column; /* added when not accumulating; NULL: none */
     ending last;                              /* set for the last block of the depth alone */
+    /* Gets the sums, count of a row that belong at `at` in C, instead of C; NULL: C gets them. */
+    void (*take)(const void *taker, REAL *at, idx count, const REAL *sums);
+    const void *taker;
 } FN(sink);
 #define sink FN(sink)
 

@@ -11,6 +11,8 @@ enum {
     FN(PLAIN_COLUMNS) = 4 *
         NR,        /* rows of a are read where they are if they are used for so few columns */
     FN(TASKS) = 8, /* to share, where each is worth it */
+    FN(TAKEN_COLUMNS) = 8192 / sizeof(REAL), /* of sums that are taken: two pages at a time */
+    FN(TAKEN_BYTES) = 1 << 17,               /* of a block of them, and of b */
 };
 
 typedef struct {
@@ -34,7 +36,7 @@ static void FN(gemm_pack_a)(void *context, idx panel)
 }
 
 /* A block of c. Where k takes several blocks it is summed up in scratch memory, and only the last
- * of them goes to c: rows of c may share cache sets. */
+ * of them goes to c: rows of c may share cache sets. Sums that are taken all stay there. */
 static void FN(gemm_block)(void *context, idx task)
 {
     gemm_job *job = context;
@@ -42,7 +44,7 @@ static void FN(gemm_block)(void *context, idx task)
               i = task / job->column_blocks * job->rows;
     const idx n = FN(min)(job->columns, job->n - j), m = FN(min)(job->rows, job->m - i);
     const idx stride = FN(block_stride)(n);
-    const int direct = job->depth >= job->k;
+    const int direct = job->depth >= job->k && !job->to.take;
     REAL *block =
         pydl_block_alloc((size_t)((job->depth + (direct ? 0 : m)) * stride) * sizeof(REAL));
     if (!block) {
@@ -63,8 +65,9 @@ static void FN(gemm_block)(void *context, idx task)
     do { /* once where k is 0, too: c is then the bias */
         const idx depth = FN(min)(job->depth, job->k - p);
         const int ends = p + depth >= job->k;
-        to.c = ends ? c : scratch;
-        to.row = ends ? job->to.row : stride;
+        const int stays = !ends || to.take;
+        to.c = stays ? scratch : c;
+        to.row = stays ? stride : job->to.row;
         to.last = ends ? last : (ending){0};
         FN(pack_block)(depth, n, job->b.data + p * job->b.row + j * job->b.column, job->b.row,
                        job->b.column, block, stride);
@@ -79,6 +82,8 @@ static void FN(gemm_block)(void *context, idx task)
         to.sums_row = stride;
         p += depth;
     } while (p < job->k);
+    for (idx r = 0; r < m && to.take; r++)
+        to.take(to.taker, c + r * job->to.row, n, scratch + r * stride);
     pydl_block_free(block);
 }
 
@@ -96,6 +101,17 @@ static void FN(gemm_grid)(gemm_job *job)
     const idx wanted = (FN(TASKS) + job->column_blocks - 1) / job->column_blocks;
     const idx fair = FN(max)((job->m + wanted - 1) / wanted, 8 * MR);
     job->rows = FN(even_piece)(job->m, FN(min)(fair, FN(BLOCK_ROWS)), MR);
+}
+
+/* The same for sums that are taken. What they go into is read for them alone, so their rows are
+ * long; a block of them stays in L2, and one of b. */
+static void FN(gemm_grid_taken)(gemm_job *job)
+{
+    const idx size = FN(TAKEN_BYTES) / (idx)sizeof(REAL);
+    const idx widest = FN(max)(FN(min)(FN(TAKEN_COLUMNS), size / job->depth), NR);
+    job->columns = FN(even_piece)(job->n, widest, NR);
+    job->column_blocks = (job->n + job->columns - 1) / job->columns;
+    job->rows = FN(even_piece)(job->m, FN(max)(size / job->columns, MR), MR);
 }
 
 /* Whether MR rows so far apart fall on different sets of an L1 cache: rows of a power of two do
@@ -147,7 +163,10 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
         job.to.c = to.c + i * to.row;
         job.to.bias_of_row = to.bias_of_row ? to.bias_of_row + i : NULL;
         job.to.last = FN(ending_at)(to.last, i * to.row);
-        FN(gemm_grid)(&job);
+        if (to.take)
+            FN(gemm_grid_taken)(&job);
+        else
+            FN(gemm_grid)(&job);
         if (!plain)
             pydl_parallel_for((job.m + MR - 1) / MR, (double)job.m * (double)k, FN(gemm_pack_a),
                               &job);
@@ -162,7 +181,7 @@ static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
 {
     if (!m || !n)
         return PYDL_OK;
-    const int large_enough = k >= VLEN && !to.accumulate && !to.last.residual;
+    const int large_enough = k >= VLEN && !to.accumulate && !to.last.residual && !to.take;
     if (m <= FN(THIN) && large_enough && (b.row == 1 || b.column == 1))
         return FN(gemm_thin)((thin_job){.thin = m,
                                         .large = n,

@@ -27,7 +27,7 @@ static number divided(number a, number v, double factor, double eps)
 }
 
 typedef struct {
-    idx n;
+    idx n; /* elements */
     array p, g, state[3];
     array want_p, want[3];
     void *tp, *tg, *t[3];
@@ -57,9 +57,14 @@ static void store(array *want, idx i, number a)
     want->terms[i] = 7;
 }
 
+static number decayed(const optimizer *o, idx i, number g, double weight_decay)
+{
+    return plus(g, times(weight_decay, at(o->p, i)));
+}
+
 static number gradient(const optimizer *o, idx i, double weight_decay)
 {
-    return plus(at(o->g, i), times(weight_decay, at(o->p, i)));
+    return decayed(o, i, at(o->g, i), weight_decay);
 }
 
 /* Compares the parameter and the states whose bit is set. */
@@ -76,43 +81,112 @@ static void finish(const char *name, optimizer o, int states)
     free(o.tp), free(o.tg);
 }
 
+static const double sgd_lr = 0.05, adam_lr = 0.01, beta1 = 0.9, beta2 = 0.999, adam_eps = 1e-8;
+
+/* What element i becomes, whose gradient g has the decay in it. */
+static void want_sgd(optimizer *o, idx i, number g, double momentum, double dampening, int nesterov,
+                     int initialize)
+{
+    if (momentum != 0) {
+        const number old = times(momentum, at(o->state[0], i));
+        const number v = initialize ? g : plus(old, times(1 - dampening, g));
+        store(&o->want[0], i, v);
+        g = nesterov ? plus(g, times(momentum, v)) : v;
+    }
+    store(&o->want_p, i, plus(at(o->p, i), times(-sgd_lr, g)));
+}
+
+static void want_adam(optimizer *o, idx i, number g, idx step, double shrink)
+{
+    const number m = plus(times(beta1, at(o->state[0], i)), times(1 - beta1, g));
+    const number v = plus(times(beta2, at(o->state[1], i)), times(1 - beta2, square(g)));
+    const double root = 1 / sqrt(1 - pow(beta2, (double)step));
+    const number change =
+        divided(times(1 / (1 - pow(beta1, (double)step)), m), v, root, adam_eps);
+    store(&o->want[0], i, m);
+    store(&o->want[1], i, v);
+    store(&o->want_p, i, plus(times(shrink, at(o->p, i)), times(-adam_lr, change)));
+}
+
 static void test_sgd(idx n, double momentum, double dampening, double decay, int nesterov,
                      int initialize)
 {
-    const double lr = 0.05;
     optimizer o = begin(n);
-    for (idx i = 0; i < n; i++) {
-        number g = gradient(&o, i, decay);
-        if (momentum != 0) {
-            const number old = times(momentum, at(o.state[0], i));
-            const number v = initialize ? g : plus(old, times(1 - dampening, g));
-            store(&o.want[0], i, v);
-            g = nesterov ? plus(g, times(momentum, v)) : v;
-        }
-        store(&o.want_p, i, plus(at(o.p, i), times(-lr, g)));
-    }
-    RUN_OK(sgd_step, n, o.tp, o.tg, momentum != 0 ? o.t[0] : NULL, lr, momentum, dampening, decay,
-           nesterov, initialize);
+    for (idx i = 0; i < n; i++)
+        want_sgd(&o, i, gradient(&o, i, decay), momentum, dampening, nesterov, initialize);
+    RUN_OK(sgd_step, n, o.tp, o.tg, momentum != 0 ? o.t[0] : NULL, sgd_lr, momentum, dampening,
+           decay, nesterov, initialize);
     finish("sgd_step", o, momentum != 0);
 }
 
 static void test_adam(idx n, idx step, double decay, int decoupled)
 {
-    const double lr = 0.01, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
     optimizer o = begin(n);
-    for (idx i = 0; i < n; i++) {
-        const number g = gradient(&o, i, decoupled ? 0 : decay);
-        const number m = plus(times(beta1, at(o.state[0], i)), times(1 - beta1, g));
-        const number v = plus(times(beta2, at(o.state[1], i)), times(1 - beta2, square(g)));
-        const double root = 1 / sqrt(1 - pow(beta2, (double)step));
-        const number update = divided(times(1 / (1 - pow(beta1, (double)step)), m), v, root, eps);
-        const number p = times(decoupled ? 1 - lr * decay : 1, at(o.p, i));
-        store(&o.want[0], i, m);
-        store(&o.want[1], i, v);
-        store(&o.want_p, i, plus(p, times(-lr, update)));
-    }
-    RUN_OK(adam_step, n, o.tp, o.tg, o.t[0], o.t[1], step, lr, beta1, beta2, eps, decay, decoupled);
+    for (idx i = 0; i < n; i++)
+        want_adam(&o, i, gradient(&o, i, decoupled ? 0 : decay), step,
+                  decoupled ? 1 - adam_lr * decay : 1);
+    RUN_OK(adam_step, n, o.tp, o.tg, o.t[0], o.t[1], step, adam_lr, beta1, beta2, adam_eps, decay,
+           decoupled);
     finish("adam_step", o, 3);
+}
+
+/* Lists of parameters, of these numbers of elements, as one step on all of them and as many do. */
+static void test_steps(idx count, const idx *sizes)
+{
+    idx ends[8], n = 0;
+    for (idx k = 0; k < count; k++)
+        ends[k] = n += sizes[k];
+    for (int kernel = 0; kernel < 3; kernel++) {
+        optimizer o = begin(n);
+        void *p[8], *v[8], *m[8];
+        const void *g[8];
+        for (idx k = 0; k < count; k++) {
+            const size_t offset = (size_t)(ends[k] - sizes[k]) * item_size();
+            p[k] = (char *)o.tp + offset;
+            g[k] = (const char *)o.tg + offset;
+            m[k] = (char *)o.t[0] + offset;
+            v[k] = (char *)o.t[1] + offset;
+        }
+        for (idx i = 0; i < n; i++)
+            if (kernel == 2)
+                want_adam(&o, i, at(o.g, i), 5, 1 - adam_lr * 0.1);
+            else
+                want_sgd(&o, i, gradient(&o, i, 0.1), kernel ? 0.9 : 0, 0.3, 0, 0);
+        if (kernel == 2)
+            RUN_OK(adam_steps, count, ends, p, g, m, v, 5, adam_lr, beta1, beta2, adam_eps, 0.1, 1);
+        else
+            RUN_OK(sgd_steps, count, ends, p, g, kernel ? m : NULL, sgd_lr, kernel ? 0.9 : 0, 0.3,
+                   0.1, 0, 0);
+        finish(kernel == 2 ? "adam_steps" : "sgd_steps", o, kernel == 2 ? 3 : kernel);
+    }
+}
+
+/* The steps on the weight (out,in) of a fully connected layer, whose gradient is a product. */
+static void test_linear_steps(idx n, idx in, idx out)
+{
+    array dy = randoms(n * out), x = randoms(n * in);
+    void *tdy = typed(dy), *tx = typed(x);
+    optimizer sgd = begin(out * in), adam = begin(out * in);
+    for (idx o = 0; o < out; o++)
+        for (idx i = 0; i < in; i++) {
+            const idx e = o * in + i;
+            number g = {0, 0};
+            for (idx r = 0; r < n; r++) {
+                const double term = dy.value[r * out + o] * x.value[r * in + i];
+                g = plus(g, (number){term, fabs(term)});
+            }
+            want_sgd(&sgd, e, decayed(&sgd, e, g, 0.1), 0.9, 0.3, 0, 0);
+            want_adam(&adam, e, g, 5, 1 - adam_lr * 0.1);
+            sgd.want_p.terms[e] += n, sgd.want[0].terms[e] += n;
+            adam.want_p.terms[e] += n, adam.want[0].terms[e] += n, adam.want[1].terms[e] += 2 * n;
+        }
+    RUN_OK(linear_sgd_step, n, in, out, sgd.tp, tdy, tx, sgd.t[0], sgd_lr, 0.9, 0.3, 0.1, 0, 0);
+    finish("linear_sgd_step", sgd, 1);
+    RUN_OK(linear_adam_step, n, in, out, adam.tp, tdy, tx, adam.t[0], adam.t[1], 5, adam_lr, beta1,
+           beta2, adam_eps, 0.1, 1);
+    finish("linear_adam_step", adam, 3);
+    release(dy), release(x);
+    free(tdy), free(tx);
 }
 
 static void test_rmsprop(idx n, double momentum, int centered, double decay)
@@ -173,4 +247,12 @@ void test_optimizer(void)
         test_adagrad(n, 0);
         test_adagrad(n, 0.1);
     }
+    test_steps(1, (const idx[]){5});
+    test_steps(4, (const idx[]){3, 0, 40000, 17});
+    test_steps(3, (const idx[]){0, 16384, 0});
+    test_linear_steps(3, 5, 4);
+    test_linear_steps(0, 9, 2);
+    test_linear_steps(2, 1, 17);
+    test_linear_steps(300, 35, 9);
+    test_linear_steps(8, 700, 150); /* several blocks */
 }

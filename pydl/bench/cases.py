@@ -775,6 +775,96 @@ def _optimizer_case(kernel: str, name: str, size: int, states: str, **options: A
     )
 
 
+def _list_case(kernel: str, network: str, sizes: list[int], **options: Any) -> Case:
+    """A step on all parameters of a network, each of so many elements."""
+    kinds = ("param", "grad", "m", "v") if kernel == "adam_steps" else ("param", "grad", "m")
+
+    def make(r: np.random.Generator, d: np.dtype) -> Inputs:
+        arrays = {}
+        for i, size in enumerate(sizes):
+            for kind in kinds:
+                a = _normal(r, d, size)
+                arrays[f"{kind}{i}"] = a * a + 1 if kind == "v" else a
+        return arrays
+
+    def call(a: Inputs) -> tuple[Any, ...]:
+        getattr(kernels, kernel)(*a.values(), **options)
+        return tuple(value for name, value in a.items() if not name.startswith("grad"))
+
+    results = (len(kinds) - 1) * len(sizes)
+    return Case(
+        kernel,
+        f"{network} {len(sizes)}",
+        kernel,
+        (kernel,),
+        make,
+        call,
+        (8,) * results,
+        numbers=(2 * len(kinds) - 1) * sum(sizes),
+        options=options,
+    )
+
+
+def _lenet5_sizes() -> list[int]:
+    layers = ((25, 6), (6 * 25, 16), (400, 120), (120, 84), (84, 10))
+    return [size for i, o in layers for size in (i * o, o)]
+
+
+def _resnet18_sizes() -> list[int]:
+    def normed(i: int, o: int, kernel_size: int) -> list[int]:
+        return [i * o * kernel_size**2, o, o]
+
+    sizes, i = normed(3, 64, 7), 64
+    for o in (64, 128, 256, 512):
+        sizes += normed(i, o, 3) + normed(o, o, 3) + (normed(i, o, 1) if i != o else [])
+        sizes += normed(o, o, 3) * 2
+        i = o
+    return [*sizes, 512 * 1000, 1000]
+
+
+def _linear_step_cases(network: str, n: int, i: int, o: int) -> Iterable[Case]:
+    """A step on the weight of a fully connected layer, with its gradient made on the way."""
+    for kernel, name, states, options in _LINEAR_STEPS:
+
+        def make(r: np.random.Generator, d: np.dtype, states: str = states) -> Inputs:
+            small = d.type(n**-0.5)  # so that the gradient is of order one
+            arrays = {
+                "param": _normal(r, d, o, i),
+                "dy": _normal(r, d, n, o) * small,
+                "x": _normal(r, d, n, i),
+            }
+            for k, kind in enumerate(states):
+                state = _normal(r, d, o, i)
+                arrays[f"state{k}"] = state if kind == "v" else state * state + 1
+            return arrays
+
+        def call(
+            a: Inputs,
+            kernel: str = kernel,
+            states: str = states,
+            options: dict[str, Any] = options,
+        ) -> tuple[Any, ...]:
+            state = [a[f"state{k}"] for k in range(len(states))]
+            getattr(kernels, kernel)(a["param"], a["dy"], a["x"], *state, **options)
+            return (a["param"], *state)
+
+        yield Case(
+            kernel,
+            f"{name} {network} {i}-{o} n{n}",
+            kernel,
+            (kernel,),
+            make,
+            call,
+            (n + 8,) * (1 + len(states)),
+            numbers=(2 + 2 * len(states)) * i * o + n * (i + o),
+            options=options,
+        )
+
+
+_LINEAR_STEPS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("linear_sgd_step", "momentum", "v", {"lr": 1e-3, "momentum": 0.9}),
+    ("linear_adam_step", "adam", "vs", {"step": 10}),
+)
 _ELEMENTS = (2**16, 2**20, 2**24)
 _SMOOTH: tuple[tuple[str, dict[str, Any]], ...] = (
     ("leaky_relu", {"negative_slope": 0.01}),
@@ -927,6 +1017,8 @@ _QUICK = {
     "t30 b1 i1 h64",
     "6400 of 65x256",
     *(f"{name} {2**20}" for _, name, _, _ in _STEPS),
+    *(f"{name} lenet 3136-512 n64" for _, name, _, _ in _LINEAR_STEPS),
+    "lenet5 10",
 }
 
 
@@ -1015,6 +1107,15 @@ def _all_cases() -> Iterable[Case]:
     for size in (2**20, _RESNET50):
         for kernel, name, states, options in _STEPS:
             yield _optimizer_case(kernel, name, size, states, **options)
+    for network, n, i, o in (
+        ("alexnet", 8, 9216, 4096),
+        ("alexnet", 8, 4096, 4096),
+        ("lenet", 64, 3136, 512),
+    ):
+        yield from _linear_step_cases(network, n, i, o)
+    for network, sizes_of in (("lenet5", _lenet5_sizes()), ("resnet18", _resnet18_sizes())):
+        yield _list_case("sgd_steps", network, sizes_of, lr=1e-3, momentum=0.9)
+        yield _list_case("adam_steps", network, sizes_of, step=10)
 
 
 def _marked(case: Case) -> Case:

@@ -242,7 +242,8 @@ class TorchCompile(Torch):
 
     def prepare(self, case: Case, inputs: Inputs, threads: int) -> Entry | None:
         """Compiled; not where PyTorch needs its tape, nor optimizers, which are fused already."""
-        if case.operation.endswith("_step") or case.operation.startswith(self._LEFT_OUT):
+        stepping = case.operation.endswith(("_step", "_steps"))
+        if stepping or case.operation.startswith(self._LEFT_OUT):
             return None
         made = torch_kernels.prepare(self.torch, case, inputs)
         if made is None:

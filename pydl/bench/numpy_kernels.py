@@ -384,6 +384,39 @@ def adam_step(
     param -= change
 
 
+def sgd_steps(*arrays: np.ndarray, momentum: float, **options: Any) -> None:
+    """One after the other."""
+    width = 3 if momentum else 2
+    for i in range(0, len(arrays), width):
+        velocity = arrays[i + 2] if momentum else None
+        sgd_step(arrays[i], arrays[i + 1], velocity, momentum=momentum, **options)
+
+
+def adam_steps(*arrays: np.ndarray, **options: Any) -> None:
+    """One after the other."""
+    for i in range(0, len(arrays), 4):
+        adam_step(*arrays[i : i + 4], **options)
+
+
+def linear_sgd_step(
+    param: np.ndarray, dy: np.ndarray, x: np.ndarray, velocity: np.ndarray | None, **options: Any
+) -> None:
+    """The product, then the step."""
+    sgd_step(param, dy.T @ x, velocity, **options)
+
+
+def linear_adam_step(
+    param: np.ndarray,
+    dy: np.ndarray,
+    x: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    **options: Any,
+) -> None:
+    """The product, then the step."""
+    adam_step(param, dy.T @ x, m, v, **options)
+
+
 def dropout_forward(
     x: np.ndarray, p_drop: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -420,6 +453,10 @@ OWN: dict[str, Callable[..., Any]] = {
         softmax_forward,
         sgd_step,
         adam_step,
+        sgd_steps,
+        adam_steps,
+        linear_sgd_step,
+        linear_adam_step,
         dropout_forward,
         rnn_forward,
         rnn_backward,

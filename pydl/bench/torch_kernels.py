@@ -47,9 +47,7 @@ def import_torch() -> Any:
     return torch
 
 
-def prepare(
-    torch: Any, case: Case, inputs: Inputs, layout: Any = None
-) -> tuple[Run, Adapt] | None:
+def prepare(torch: Any, case: Case, inputs: Inputs, layout: Any = None) -> tuple[Run, Adapt] | None:
     """A function that runs the case's operation, and one that makes its results pydl's.
 
     None if PyTorch has no such operation. The tensors share the memory of `inputs`, but for images
@@ -383,16 +381,20 @@ def _embedding_backward(torch: Any, t: Inputs, o: dict[str, Any]) -> Run:
 
 
 def _optimizer(name: str, states: tuple[str, ...]) -> Callable[..., tuple[Run, Adapt]]:
-    """``torch.optim``'s class with fused=True where it has that; the state is put in by hand."""
+    """``torch.optim``'s class with fused=True where it has that; the state is put in by hand.
+
+    Where there are dy and x rather than a gradient, it is made of them first.
+    """
 
     def build(torch: Any, t: Inputs, o: dict[str, Any]) -> tuple[Run, Adapt]:
         param = torch.nn.Parameter(t["param"])
-        param.grad = t["grad"]
+        dy, x = t.get("dy"), t.get("x")
+        param.grad = t.get("grad")
         cls, options = getattr(torch.optim, name), _optimizer_options(name, o)
         if o.get("decoupled"):
             cls = torch.optim.AdamW
         optimizer = cls([param], **options)
-        kept = [t[f"state{i}"] for i in range(len(t) - 2)]
+        kept = [array for key, array in t.items() if key.startswith("state")]
         state = dict(zip(states, kept, strict=False))
         if name != "SGD":
             state["step"] = torch.tensor(float(o.get("step", 1) - 1))
@@ -400,9 +402,36 @@ def _optimizer(name: str, states: tuple[str, ...]) -> Callable[..., tuple[Run, A
             optimizer.state[param] = state
 
         def step() -> Any:
+            if dy is not None and x is not None:
+                param.grad = dy.t() @ x
             optimizer.step()
 
         return step, lambda _: as_arrays((param, *kept))
+
+    return build
+
+
+def _optimizer_of_list(name: str, states: dict[str, str]) -> Callable[..., tuple[Run, Adapt]]:
+    """The same on a list of parameters; `states` is what torch calls each state of ours."""
+
+    def build(torch: Any, t: Inputs, o: dict[str, Any]) -> tuple[Run, Adapt]:
+        count = sum(key.startswith("param") for key in t)
+        params = [torch.nn.Parameter(t[f"param{i}"]) for i in range(count)]
+        optimizer = getattr(torch.optim, name)(params, **_optimizer_options(name, o))
+        for i, param in enumerate(params):
+            param.grad = t[f"grad{i}"]
+            optimizer.state[param] = {theirs: t[f"{ours}{i}"] for ours, theirs in states.items()}
+            if name != "SGD":
+                optimizer.state[param]["step"] = torch.tensor(float(o["step"] - 1))
+
+        def step() -> Any:
+            optimizer.step()
+
+        def results(_: Any) -> tuple[Any, ...]:
+            kept = [[p, *(t[f"{ours}{i}"] for ours in states)] for i, p in enumerate(params)]
+            return as_arrays([array for arrays in kept for array in arrays])
+
+        return step, results
 
     return build
 
@@ -479,4 +508,8 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "adam_step": _optimizer("Adam", ("exp_avg", "exp_avg_sq")),
     "rmsprop_step": _optimizer("RMSprop", ("square_avg",)),
     "adagrad_step": _optimizer("Adagrad", ("sum",)),
+    "sgd_steps": _optimizer_of_list("SGD", {"m": "momentum_buffer"}),
+    "adam_steps": _optimizer_of_list("Adam", {"m": "exp_avg", "v": "exp_avg_sq"}),
+    "linear_sgd_step": _optimizer("SGD", ("momentum_buffer",)),
+    "linear_adam_step": _optimizer("Adam", ("exp_avg", "exp_avg_sq")),
 }

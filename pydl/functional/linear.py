@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
+from pydl.autograd import Array, Gradients, Needs, OpResult, Product, Tensor, differentiable
 
 from .shape import raw, reshape
 
@@ -24,7 +24,7 @@ def _linear(needs: Needs, x: Array, w: Array, b: Array, *, relu: bool) -> OpResu
             dy = kernels.relu_backward(dy, kept)
         return (
             kernels.linear_backward_input(dy, w) if needs[0] else None,
-            kernels.linear_backward_weight(dy, x) if needs[1] else None,
+            Product(dy, x, kernels.linear_backward_weight) if needs[1] else None,
             kernels.linear_backward_bias(dy) if needs[2] else None,
         )
 

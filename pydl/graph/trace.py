@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from pydl.autograd import Node, Tensor, watch
+from pydl.autograd import Gradients, Node, Tensor, watch
 from pydl.graph.drawing import Drawing, Edge, Vertex
 from pydl.nn import Module, Parameter
 from pydl.summary import arrays_in, run_once
@@ -63,7 +63,7 @@ class Record:
             return
         vjp = node.vjp
 
-        def noting(*dys: np.ndarray | None) -> Sequence[np.ndarray | None]:
+        def noting(*dys: np.ndarray | None) -> Gradients:
             # Backward adds to gradients in place, so they are copied; a second one adds up.
             step.dys = [_plus(old, dy) for old, dy in zip(step.dys, dys, strict=True)]
             gradients = vjp(*dys)

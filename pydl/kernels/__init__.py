@@ -48,10 +48,18 @@ from pydl.kernels.linear import (
     linear_backward_weight,
     linear_forward,
 )
+from pydl.kernels.linear_step import linear_adam_step, linear_sgd_step
 from pydl.kernels.lrn import local_response_norm_backward, local_response_norm_forward
 from pydl.kernels.lstm import lstm_backward, lstm_forward
 from pydl.kernels.matmul import matmul
-from pydl.kernels.optimizer import adagrad_step, adam_step, rmsprop_step, sgd_step
+from pydl.kernels.optimizer import (
+    adagrad_step,
+    adam_step,
+    adam_steps,
+    rmsprop_step,
+    sgd_step,
+    sgd_steps,
+)
 from pydl.kernels.pool2d import (
     adaptive_avg_pool2d_backward,
     adaptive_avg_pool2d_forward,
@@ -77,6 +85,7 @@ from pydl.kernels.softmax import (
 __all__ = [
     "adagrad_step",
     "adam_step",
+    "adam_steps",
     "adaptive_avg_pool2d_backward",
     "adaptive_avg_pool2d_forward",
     "add_forward",
@@ -113,10 +122,12 @@ __all__ = [
     "layer_norm_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "linear_adam_step",
     "linear_backward_bias",
     "linear_backward_input",
     "linear_backward_weight",
     "linear_forward",
+    "linear_sgd_step",
     "local_response_norm_backward",
     "local_response_norm_forward",
     "log_softmax_backward",
@@ -135,6 +146,7 @@ __all__ = [
     "rnn_forward",
     "set_default",
     "sgd_step",
+    "sgd_steps",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",

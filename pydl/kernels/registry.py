@@ -101,6 +101,17 @@ def active(name: str) -> Kernel:
         raise RuntimeError(_lack(name)) from None
 
 
+def whole(name: str, *parts: str) -> Kernel | None:
+    """The function of kernel `name`, which does the work of the kernels `parts` in one pass.
+
+    None where it is native and a part is not: who replaced the part wants it to be called.
+    """
+    run, native = active(name), _resolve("native", "native")
+    if run is native.get(name) and any(active(part) is not native.get(part) for part in parts):
+        return None
+    return run
+
+
 def kernels() -> tuple[str, ...]:
     """The names of all kernels."""
     return tuple(_public)

@@ -17,6 +17,7 @@ from pydl.testing_cases import (
     embedding,
     layer_norm,
     linear,
+    linear_step,
     lrn,
     matmul,
     optimizer,
@@ -26,16 +27,17 @@ from pydl.testing_cases import (
 )
 from pydl.testing_cases.case import Case, Gradient
 from pydl.testing_cases.conv2d import winograd_terms
-from pydl.testing_cases.optimizer import CHANGED
 
 __all__ = ["CASES", "CHANGED", "GRADIENTS", "Case", "Gradient", "cases_of", "winograd_terms"]
 
 _FAMILIES = (
     conv2d, pool2d, lrn, linear, matmul, activation, concatenate, softmax, batch_norm, layer_norm,
-    dropout, recurrent, embedding, optimizer,
+    dropout, recurrent, embedding, optimizer, linear_step,
 )  # fmt: skip
 CASES: tuple[Case, ...] = tuple(case for family in _FAMILIES for case in family.CASES)
 GRADIENTS: tuple[Gradient, ...] = tuple(g for family in _FAMILIES for g in family.GRADIENTS)
+CHANGED: dict[str, tuple[int, ...]] = {**optimizer.CHANGED, **linear_step.CHANGED}
+"""Positions of the arguments that a kernel changes in place."""
 
 
 def cases_of(kernel: str | None = None) -> list[Case]:

@@ -10,6 +10,8 @@ from pydl.testing_cases.case import Case, Gradient, normal
 CHANGED = {
     "sgd_step": (0, 2),
     "adam_step": (0, 2, 3),
+    "sgd_steps": (0, 2, 3, 5, 6, 8, 9, 11),  # of up to four parameters with, two without velocity
+    "adam_steps": (0, 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15),
     "rmsprop_step": (0, 2, 3, 4),
     "adagrad_step": (0, 2),
 }
@@ -78,6 +80,24 @@ def _optimizer_cases() -> list[Case]:
     add("rmsprop_step", "centered momentum", centered_velocity, {"alpha": 0.9, "momentum": 0.5})
     add("adagrad_step", "plain", square, {"lr": 0.1})
     add("adagrad_step", "weight decay", square, {"lr": 0.1, "weight_decay": 0.2, "eps": 0.01})
+    for name, options, kinds in (
+        ("sgd_steps, momentum", {**momentum, "dampening": 0.3, "weight_decay": 0.2}, "pgv"),
+        ("sgd_steps, nesterov", {**momentum, "nesterov": True}, "pgv"),
+        ("sgd_steps, first", {**momentum, "initialize": True}, "pgv"),
+        ("sgd_steps, plain", {"lr": 0.1, "weight_decay": 0.2}, "pg"),
+        ("adam_steps, L2", {"step": 3, "lr": 0.1, "weight_decay": 0.2}, "pgvs"),
+        ("adam_steps, decoupled", {"step": 7, "weight_decay": 0.2, "decoupled": True}, "pgvs"),
+    ):
+        shapes: tuple[tuple[int, ...], ...] = ((3, 5, 7), (20000,), (0, 2), (1,))
+
+        def make(r: Any, d: Any, o: Any = options, k: str = kinds, s: Any = shapes) -> Any:
+            return [
+                r.uniform(1, 2, shape).astype(d) if kind == "s" else normal(r, d, *shape)
+                for shape in s[: 2 if k == "pg" else None]
+                for kind in k
+            ], o
+
+        found.append(Case(name.split(",")[0], name, make, 8))
     return found
 
 

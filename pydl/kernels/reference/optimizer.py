@@ -52,6 +52,55 @@ def adam_step(
     param -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
+def sgd_steps(
+    *arrays: np.ndarray,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    initialize: bool,
+) -> None:
+    """`sgd_step` on param, grad and, if momentum is not 0, velocity; and on the next ones."""
+    width = 3 if momentum != 0 else 2
+    for i in range(0, len(arrays), width):
+        sgd_step(
+            arrays[i],
+            arrays[i + 1],
+            arrays[i + 2] if momentum != 0 else None,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            initialize=initialize,
+        )
+
+
+def adam_steps(
+    *arrays: np.ndarray,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """`adam_step` on param, grad, m, v; and on the next ones."""
+    for i in range(0, len(arrays), 4):
+        adam_step(
+            *arrays[i : i + 4],
+            step=step,
+            lr=lr,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            decoupled=decoupled,
+        )
+
+
 def rmsprop_step(
     param: np.ndarray,
     grad: np.ndarray,
