@@ -335,10 +335,10 @@ static uint64_t wait_for_change(uint64_t seen)
         pydl_cpu_relax();
     }
     pthread_mutex_lock(&pool.sleep);
-    pool.sleepers++;
+    __atomic_fetch_add(&pool.sleepers, 1, __ATOMIC_RELAXED);
     while (pool.ticket == seen)
         pthread_cond_wait(&pool.wake, &pool.sleep);
-    pool.sleepers--;
+    __atomic_fetch_sub(&pool.sleepers, 1, __ATOMIC_RELAXED);
     const uint64_t now = pool.ticket;
     pthread_mutex_unlock(&pool.sleep);
     return now;
