@@ -473,16 +473,19 @@ static void invite(int helpers)
     pthread_mutex_unlock(&pool.sleep);
 }
 
-/* Until every helper has left, but for those that have not begun: they need not any more. */
+/* Until every helper has left, but for those that have not begun: they need not any more. If that is because they are in the
+ * queue of this CPU, where the system has moved the caller, they go elsewhere. */
 static void wait_for_helpers(void)
 {
     const uint64_t loop = (pool.ticket >> 16) * STATES;
-    int spin = 0;
+    int spin = 0, absent = 0;
     for (int i = 1; i < pool.members; i++) {
         seat *of = &pool.seats[i];
         uint64_t state = loop + INVITED;
-        if (__atomic_compare_exchange_n(&of->state, &state, loop + LEFT, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(&of->state, &state, loop + LEFT, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+            absent = 1;
             continue;
+        }
         int guest = 0;
         for (; __atomic_load_n(&of->state, __ATOMIC_ACQUIRE) != loop + LEFT; spin++) {
             if (spin % LOOK_SPINS == LOOK_SPINS - 1)
@@ -495,6 +498,8 @@ static void wait_for_helpers(void)
         if (guest)
             part_from(of);
     }
+    if (absent)
+        keep_workers_off_this_cpu();
 }
 
 static void run_loop(uint64_t stages, int stages_of_step, pydl_idx tasks, double work, pydl_body body,
