@@ -11,14 +11,13 @@
 typedef void (*pydl_body)(void *context, pydl_idx task);
 void pydl_parallel_for(pydl_idx tasks, double work, pydl_body body, void *context);
 
-/* Calls body(context, member, members) for every member in [0, members), at the same time on members threads, so
- * that they may wait for each other; 1 <= members <= most, as many as pydl_parallel_for would use. The members'
- * shares, and not the results, may depend on how many there are. */
-typedef void (*pydl_team_body)(void *context, int member, int members);
-void pydl_run_team(int most, double work, pydl_team_body body, void *context);
-
-/* Within a team's body: waits until all its members have called it. What they wrote before is then visible. */
-void pydl_meet(int members);
+/* The same for a sequence of steps, each of which consists of stages: calls body(context, stage, task, member) once for every
+ * task in [0, tasks) of every stage in [0, steps * stages), in their order: a stage begins when all tasks of the one before have
+ * been done, and sees what they wrote. Each thread begins with a run of neighbouring tasks, the same one in every stage, and
+ * walks it to and fro, step by step, so that what its cache still holds comes first. No two threads are the same member, out of
+ * at most pydl_get_num_threads(), at a time. tasks < 2^31. */
+typedef void (*pydl_stage_body)(void *context, pydl_idx stage, pydl_idx task, int member);
+void pydl_parallel_steps(pydl_idx steps, int stages, pydl_idx tasks, double work, pydl_stage_body body, void *context);
 
 /* Makes fork safe, once for the process: no loop runs and the cache is not in use while it copies the process. */
 void pydl_guard_fork(void);

@@ -4,10 +4,10 @@
  *
  * The weights are packed once for all steps, in panels of `gates x unit_vectors` vectors: row k
  * of a panel holds the weights of state k for the same units of every gate, so that a tile's
- * sums are all that its units need. A team of threads shares the panels and meets after every
- * product; each keeps its panels in its own cache, which it walks to and fro so that the last
+ * sums are all that its units need. The threads share the panels and wait for each other after
+ * every product; each keeps its panels in its own cache, which it walks to and fro so that the last
  * ones are still there when the next step begins. Where every cache holds all panels, the threads
- * share the samples instead: then none needs what another made, and they never meet. */
+ * share the samples instead: then none needs what another made, and they never wait. */
 /* sums that the registers hold, in tiles of 2, 3 or 4 vectors */
 #define TILE_VECTORS (MR * NR_VECTORS / 12 * 12)
 
@@ -16,7 +16,8 @@ enum {
     FN(GROUP_TILES) = 12,           /* whose sums stay in L1 while a panel passes */
     /* bytes of a panel that stay in L1 while the tiles of a group pass */
     FN(PANEL_BLOCK) = 24576,
-    FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth a meeting */
+    FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth more than one thread */
+    FN(SHARE_WORK) = 1 << 19,       /* ... of panels that one thread may do in another's place */
     FN(SHARED_WEIGHTS) = 1 << 20,   /* bytes of panels that may be in every thread's L2 */
     FN(STRIP) = 16,                 /* panels that are finished together where memory is far */
     FN(FEW_STEPS) = 2,              /* for which packing the weights does not pay */
@@ -79,9 +80,10 @@ typedef struct {
     product product[2];   /* of each step, one after the other */
     int far;              /* whether what the cells read and write of all steps is FAR_BYTES */
     idx first, end;       /* the steps to do */
-    int by_samples;       /* what the team shares: samples or else panels */
+    int by_samples;       /* what the tasks share: samples or else panels */
+    idx shares;           /* tasks of a product */
     idx strip;            /* panels whose units are finished together, row by row */
-    REAL *sums;           /* of a strip, member_sums for each member */
+    REAL *sums;           /* of a strip, member_sums for each thread */
     idx member_sums;
 } FN(recurrence);
 #define recurrence FN(recurrence)
@@ -361,12 +363,12 @@ static void FN(multiply_plain)(const product *w, const operand *a, idx row, idx 
 
 /* Hands the sums of some panels and rows to the cell: down the rows, or where memory is far along
  * each row. */
-static void FN(finish_panels)(const recurrence *r, const product *w, idx step, idx row, idx rows,
-                              idx panel, idx panels, REAL *sums)
+static void FN(finish_panels)(const recurrence *r, const product *w, idx step, int backwards,
+                              idx row, idx rows, idx panel, idx panels, REAL *sums)
 {
     const idx span = FN(panel_span)(w), width = w->gates * span;
     if (r->strip == 1) {
-        tile of = {step, row, 0, rows, 1, 0, 0, sums, width, span, step % 2 ? -span : span};
+        tile of = {step, row, 0, rows, 1, 0, 0, sums, width, span, backwards ? -span : span};
         for (idx v = 0; v < w->unit_vectors; v++, of.sums += VLEN) {
             of.unit = panel * span + v * VLEN;
             of.count = FN(min)(VLEN, w->units - of.unit);
@@ -396,9 +398,9 @@ static void FN(finish_panels)(const recurrence *r, const product *w, idx step, i
         }
 }
 
-/* A member's share of one product of one step. */
-static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int member,
-                              int members)
+/* A share of one product of one step, its panels from the last to the first if backwards. */
+static void FN(multiply_step)(const recurrence *r, const product *w, idx step, int backwards,
+                              idx share, REAL *sums)
 {
     const operand a = w->state(r->cell, step);
     const idx inputs = w->inputs, t = FN(time_of)(r->shape, step);
@@ -407,16 +409,15 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
     const idx panels = FN(panel_count)(w), tiles = FN(tile_count)(r, w);
     idx first = 0, end = panels, first_tile = 0, end_tile = tiles;
     if (r->by_samples) {
-        first_tile = tiles * member / members;
-        end_tile = tiles * (member + 1) / members;
+        first_tile = tiles * share / r->shares;
+        end_tile = tiles * (share + 1) / r->shares;
     } else {
-        first = panels * member / members;
-        end = panels * (member + 1) / members;
+        first = panels * share / r->shares;
+        end = panels * (share + 1) / r->shares;
     }
     const idx group = FN(even_piece)(end_tile - first_tile, FN(GROUP_TILES), 1);
-    REAL *sums = r->sums + member * r->member_sums;
     for (idx i = first; i < end; i += r->strip) {
-        const idx count = FN(min)(r->strip, end - i), low = step % 2 ? first + end - i - count : i;
+        const idx count = FN(min)(r->strip, end - i), low = backwards ? first + end - i - count : i;
         for (idx from = first_tile, to; from < end_tile; from = to) {
             to = FN(min)(from + group, end_tile);
             idx start[FN(GROUP_TILES) + 1];
@@ -424,7 +425,7 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
                 start[n - from] = FN(tile_row)(r, tiles, n);
             const idx row = start[0], rows = start[to - from] - row;
             for (idx j = 0; j < count; j++) {
-                const idx panel = step % 2 ? low + count - 1 - j : low + j;
+                const idx panel = backwards ? low + count - 1 - j : low + j;
                 const REAL *weights = w->panels + panel * width * w->depth;
                 REAL *of_panel = sums + (panel - low) * rows * width;
                 if (w->plain && a.data)
@@ -437,7 +438,7 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
                 else if (!a.data)
                     memset(of_panel, 0, (size_t)(rows * width) * sizeof(REAL));
             }
-            FN(finish_panels)(r, w, step, row, rows, low, count, sums);
+            FN(finish_panels)(r, w, step, backwards, row, rows, low, count, sums);
         }
     }
 }
@@ -449,16 +450,18 @@ INLINE int FN(is_far)(const pydl_recurrent_shape *s, idx arrays)
     return arrays * s->t * s->b * s->h * (idx)sizeof(REAL) > FN(FAR_BYTES);
 }
 
-static void FN(run_share)(void *context, int member, int members)
+/* A share of one product, or of all products of all steps if its samples need no other's. */
+static void FN(run_share)(void *context, idx stage, idx share, int member)
 {
     const recurrence *r = context;
-    for (idx step = r->first; step < r->end; step++)
-        for (int i = 0; i < r->products; i++) {
-            FN(multiply_step)(r, &r->product[i], step, member, members);
-            if (!r->by_samples)
-                pydl_meet(members);
-        }
-    FN(finish_far_stores)();
+    const idx end = r->by_samples ? (r->end - r->first) * r->products : stage + 1;
+    for (; stage < end; stage++) {
+        const idx step = stage / r->products;
+        FN(multiply_step)(r, &r->product[stage % r->products], r->first + step, step % 2, share,
+                          r->sums + member * r->member_sums);
+    }
+    if (r->far)
+        FN(finish_far_stores)();
 }
 
 /* Whether so many threads share the samples: every one's cache holds all weights, the products cut
@@ -479,21 +482,31 @@ static int FN(share_samples)(const recurrence *r, idx threads)
 static int FN(run_steps)(recurrence *r, idx first, idx end)
 {
     const product *w = r->product;
+    const idx threads = FN(min)(pydl_get_num_threads(), 256), panels = FN(panel_count)(w);
+    const idx by_samples = FN(min)(threads, FN(tile_count)(r, w));
     const double work = 2.0 * (double)r->shape->b * (double)w->units *
         (double)(w->gates * w->depth);
-    const idx threads = FN(min)(pydl_get_num_threads(), FN(tile_count)(r, w));
     r->first = first;
     r->end = end;
-    r->by_samples = threads > 1 && FN(share_samples)(r, threads);
-    const idx most = r->by_samples ? threads : work < FN(STEP_WORK) ? 1 : FN(panel_count)(w);
-    const idx sums = FN(GROUP_TILES) * TILE_VECTORS * VLEN;
     r->strip = r->far ? FN(STRIP) : 1;
-    r->member_sums = r->strip * sums;
-    const int members = (int)FN(min)(FN(min)(most, pydl_get_num_threads()), 256);
-    r->sums = pydl_block_alloc((size_t)(members * r->member_sums) * sizeof(REAL));
+    r->member_sums = r->strip * FN(GROUP_TILES) * TILE_VECTORS * VLEN;
+    r->by_samples = by_samples > 1 && FN(share_samples)(r, by_samples);
+    if (r->by_samples) {
+        r->shares = by_samples;
+    } else if (work < FN(STEP_WORK) || threads < 2) {
+        r->shares = 1;
+    } else {
+        /* each thread's as many as its panels make strips worth a task */
+        const idx most = FN(min)(threads, panels);
+        const idx strips = (panels / most + r->strip - 1) / r->strip,
+            worth = (idx)(work / (double)(FN(SHARE_WORK) * most));
+        r->shares = most * FN(max)(FN(min)(strips, worth), 1);
+    }
+    r->sums = pydl_block_alloc((size_t)(threads * r->member_sums) * sizeof(REAL));
     if (!r->sums)
         return PYDL_NO_MEMORY;
-    pydl_run_team(members, work * (double)(end - first), FN(run_share), r);
+    pydl_parallel_steps(r->by_samples ? 1 : end - first, r->by_samples ? 1 : r->products, r->shares,
+                        work * (double)(end - first), FN(run_share), r);
     pydl_block_free(r->sums);
     return PYDL_OK;
 }

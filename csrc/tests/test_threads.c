@@ -1,4 +1,5 @@
 /* The thread pool: every task once, nesting, many callers, fork, flush-to-zero, same bits. */
+#define _GNU_SOURCE
 #include "check.h"
 #include "threads.h"
 
@@ -208,64 +209,105 @@ void test_same_bits(void)
     pydl_set_num_threads(before);
 }
 
+enum { STEPS = 60, STAGES = 2, MOST_TASKS = 40 };
+
 typedef struct {
-    int members, seen[256], sums[256], wrong;
-} team_log;
+    pydl_idx tasks;
+    int done[STEPS * STAGES][MOST_TASKS], busy[16], wrong;
+} step_log;
 
-/* Each member adds its number to a cell of its own, and after each meeting reads all of them. */
-static void team_member(void *context, int member, int members)
+static void note_wrong(step_log *log) { __atomic_store_n(&log->wrong, 1, __ATOMIC_RELAXED); }
+
+/* Reads, unprotected, what all tasks of the stage before wrote; each member's place is one thread's at a time. */
+static void step_task(void *context, pydl_idx stage, pydl_idx task, int member)
 {
-    team_log *log = context;
-    if (!member)
-        log->members = members;
-    __atomic_fetch_add(&log->seen[member], 1, __ATOMIC_RELAXED);
-    for (int round = 1; round <= ROUNDS; round++) {
-        log->sums[member] = round * (member + 1);
-        pydl_meet(members);
-        int sum = 0;
-        for (int i = 0; i < members; i++)
-            sum += log->sums[i];
-        if (sum != round * members * (members + 1) / 2)
-            __atomic_store_n(&log->wrong, 1, __ATOMIC_RELAXED);
-        pydl_meet(members);
-    }
+    step_log *log = context;
+    if (member < 0 || member >= pydl_get_num_threads() || __atomic_exchange_n(&log->busy[member], 1, __ATOMIC_ACQUIRE))
+        note_wrong(log);
+    for (pydl_idx i = 0; stage && i < log->tasks; i++)
+        if (log->done[stage - 1][i] != stage)
+            note_wrong(log);
+    if (log->done[stage][task])
+        note_wrong(log);
+    log->done[stage][task] = (int)stage + 1;
+    __atomic_store_n(&log->busy[member], 0, __ATOMIC_RELEASE);
 }
 
-static void team_within_a_task(void *context, pydl_idx task)
+static int steps_in_order(pydl_idx tasks, double work)
 {
-    team_log log = {0};
-    pydl_run_team(4, ENOUGH_WORK, team_member, &log);
-    ((int *)context)[task] = log.members == 1 && log.seen[0] == 1 && !log.wrong;
+    static __thread step_log log;
+    memset(&log, 0, sizeof log);
+    log.tasks = tasks;
+    pydl_parallel_steps(STEPS, STAGES, tasks, work, step_task, &log);
+    for (int stage = 0; stage < STEPS * STAGES; stage++)
+        for (int task = 0; task < MOST_TASKS; task++)
+            if (log.done[stage][task] != (task < tasks ? stage + 1 : 0))
+                return 0;
+    return !log.wrong;
 }
 
-static void test_teams(void)
+static void steps_within_a_task(void *context, pydl_idx task)
 {
+    ((int *)context)[task] = steps_in_order(5, ENOUGH_WORK);
+}
+
+static void test_steps(void)
+{
+    const pydl_idx sizes[] = {0, 1, 2, 5, MOST_TASKS};
     for (int threads = 1; threads <= 5; threads++) {
+        int ok = 1, within[7] = {0};
         pydl_set_num_threads(threads);
-        for (int most = 1; most <= 4; most++) {
-            team_log log = {0};
-            pydl_run_team(most, ENOUGH_WORK, team_member, &log);
-            int ok = log.members >= 1 && log.members <= most && log.members <= threads && !log.wrong;
-            for (int i = 0; i < 256; i++)
-                ok &= log.seen[i] == (i < log.members);
-            check(ok, "a team's members run once each and meet");
-        }
-        team_log small = {0};
-        pydl_run_team(4, 0, team_member, &small);
-        check(small.members == 1 && small.seen[0] == 1, "little work is done by one");
-        int alone[7] = {0}, ok = 1;
-        pydl_parallel_for(7, ENOUGH_WORK, team_within_a_task, alone);
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            for (int round = 0; round < 5; round++)
+                ok &= steps_in_order(sizes[i], ENOUGH_WORK) && steps_in_order(sizes[i], 0);
+        check(ok, "every task of every stage runs once, after all of the stage before");
+        pydl_parallel_for(7, ENOUGH_WORK, steps_within_a_task, within);
         for (int i = 0; i < 7; i++)
-            ok &= alone[i];
-        check(ok, "a team within a task is its own thread");
+            ok &= within[i];
+        check(ok, "steps within a task are its own thread's");
+        pydl_parallel_steps(0, 1, 5, ENOUGH_WORK, step_task, NULL);
     }
-    check(every_task_once(TASKS, ENOUGH_WORK), "tasks run as before after a team");
+    check(every_task_once(TASKS, ENOUGH_WORK), "tasks run as before after steps");
 }
+
+#if defined(__linux__)
+static int spin_until_stopped = 1;
+
+static void *spin_on_a_cpu(void *unused)
+{
+    while (__atomic_load_n(&spin_until_stopped, __ATOMIC_RELAXED))
+        pydl_cpu_relax();
+    return unused;
+}
+
+/* With a stranger on each CPU, threads lose theirs in the middle of a task and are lent others; nobody's affinity is the worse
+ * for it. */
+static void test_busy_neighbours(void)
+{
+    cpu_set_t before, after;
+    pthread_t strangers[2];
+    int ok = !pthread_getaffinity_np(pthread_self(), sizeof before, &before), started = 0;
+    pydl_set_num_threads(3);
+    for (; started < 2 && !pthread_create(&strangers[started], NULL, spin_on_a_cpu, NULL); started++)
+        ;
+    for (int round = 0; round < ROUNDS; round++)
+        ok &= every_task_once(TASKS, ENOUGH_WORK) && steps_in_order(MOST_TASKS, ENOUGH_WORK);
+    __atomic_store_n(&spin_until_stopped, 0, __ATOMIC_RELAXED);
+    for (int i = 0; i < started; i++)
+        pthread_join(strangers[i], NULL);
+    check(ok, "every task runs once beside busy neighbours");
+    check(!pthread_getaffinity_np(pthread_self(), sizeof after, &after) && CPU_EQUAL(&before, &after),
+          "the caller's affinity after loops beside busy neighbours");
+}
+#else
+static void test_busy_neighbours(void) {}
+#endif
 
 void test_thread_pool(int may_fork)
 {
-    test_teams();
+    test_steps();
     test_every_task_once();
+    test_busy_neighbours();
     test_nesting();
     test_callers();
     test_scoped_count();
