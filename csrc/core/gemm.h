@@ -87,9 +87,9 @@ INLINE ending FN(ending_at)(ending of, idx place)
     return (ending){of.residual ? of.residual + place : NULL, of.relu, of.far};
 }
 
-enum { FN(FAR_BYTES) = 4 << 20 };
+enum { FN(FAR_BYTES) = 8 << 20 };
 
-/* Whether so many elements are more than a cache keeps until they are read. */
+/* Whether so many elements are more than caches keep from one pass over them to the next. */
 INLINE int FN(is_far)(idx elements) { return elements >= FN(FAR_BYTES) / (idx)sizeof(REAL); }
 
 /* The vector of results whose sums these are, at that place; count of them are stored. */

@@ -78,7 +78,7 @@ typedef struct {
     void *cell;
     int products;
     product product[2];   /* of each step, one after the other */
-    int far;              /* whether what the cells read and write of all steps is FAR_BYTES */
+    int far;              /* whether what the cells read and write of all steps is far */
     idx first, end;       /* the steps to do */
     int by_samples;       /* what the tasks share: samples or else panels */
     idx shares;           /* tasks of a product */
@@ -445,9 +445,9 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
 
 /* Where the cells' arrays come from memory, a row of several panels' units at a time is finished:
  * a single line of every row is four times as dear as lines that lie together. */
-INLINE int FN(is_far)(const pydl_recurrent_shape *s, idx arrays)
+INLINE int FN(lies_far)(const pydl_recurrent_shape *s, idx arrays)
 {
-    return arrays * s->t * s->b * s->h * (idx)sizeof(REAL) > FN(FAR_BYTES);
+    return FN(is_far)(arrays * s->t * s->b * s->h);
 }
 
 /* A share of one product, or of all products of all steps if its samples need no other's. */

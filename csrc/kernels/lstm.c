@@ -98,7 +98,7 @@ static int FN(lstm_forward)(const pydl_recurrent_shape *s, const REAL *x, const 
     lstm_cell cell = {.s = s, .stride = FN(state_stride)(s->h), .c = c_n,
                       .input = {.data = gates, .width = 4 * s->h},
                       .y = y, .cells = cells, .all_gates = gates,
-                      .far = FN(is_far)(s, gates ? 6 : 1)};
+                      .far = FN(lies_far)(s, gates ? 6 : 1)};
     recurrence r = {.shape = s, .far = cell.far, .cell = &cell, .products = 1,
                     .product = {{.depth = s->h, .units = s->h, .gates = 4, .unit_vectors = 1,
                                  .state = FN(lstm_state), .finish = FN(lstm_finish)}}};
@@ -185,7 +185,7 @@ static int FN(lstm_backward)(const pydl_recurrent_shape *s, const REAL *dy, cons
     const idx width = 4 * s->h;
     lstm_cell cell = {.s = s, .dy = dy, .gates = gates, .all_c = cells, .c0 = c0, .dh = dh0,
                       .dc = dc0, .da_row = FN(state_stride)(width)};
-    recurrence r = {.shape = s, .far = FN(is_far)(s, 10), .cell = &cell, .products = 1,
+    recurrence r = {.shape = s, .far = FN(lies_far)(s, 10), .cell = &cell, .products = 1,
                     .product = {{.depth = width, .units = s->h, .gates = 1,
                                  .unit_vectors = FN(unit_vectors_for)(s->h),
                                  .state = FN(lstm_gradient), .finish = FN(lstm_finish_backward)}}};

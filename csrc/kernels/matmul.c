@@ -11,7 +11,8 @@ enum {
     FN(PLAIN_COLUMNS) = 4 *
         NR,        /* rows of a are read where they are if they are used for so few columns */
     FN(TASKS) = 8, /* to share, where each is worth it */
-    FN(SHALLOW) = 64, /* depth at most of a product that waits for c, where c is far */
+    FN(SHALLOW) = 64, /* depth at most of a product that waits for c ... */
+    FN(FAR_OF_DEPTH) = 1 << 17, /* ... which has so many elements for each step of it */
     FN(LONG_COLUMNS) = 8192 / sizeof(REAL), /* of long rows: two pages at a time */
     FN(LONG_BYTES) = 1 << 17,               /* of a block of long rows, and of b */
 };
@@ -85,6 +86,7 @@ static void FN(gemm_block)(void *context, idx task)
     } while (p < job->k);
     for (idx r = 0; r < m && to.take; r++)
         to.take(to.taker, c + r * job->to.row, n, scratch + r * stride);
+    FN(finish_far_stores)();
     pydl_block_free(block);
 }
 
@@ -104,8 +106,9 @@ static void FN(gemm_grid)(gemm_job *job)
     job->rows = FN(even_piece)(job->m, FN(min)(fair, FN(BLOCK_ROWS)), MR);
 }
 
-/* The same where what the sums go into comes from memory or goes there for them alone: blocks of few,
- * long rows, so that it is met in the order of its addresses. A block stays in L2, and one of b. */
+/* The same where what the sums go into goes to memory, or comes from there, for them alone: blocks
+ * of few, long rows, which meet it in the order of its addresses. Such a block stays in L2, and one
+ * of b. */
 static void FN(gemm_grid_long)(gemm_job *job)
 {
     const idx size = FN(LONG_BYTES) / (idx)sizeof(REAL);
@@ -164,7 +167,7 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
         job.to.c = to.c + i * to.row;
         job.to.bias_of_row = to.bias_of_row ? to.bias_of_row + i : NULL;
         job.to.last = FN(ending_at)(to.last, i * to.row);
-        if (to.take || (to.last.far && k <= FN(SHALLOW)))
+        if (to.take || (k <= FN(SHALLOW) && m * n >= k * FN(FAR_OF_DEPTH)))
             FN(gemm_grid_long)(&job);
         else
             FN(gemm_grid)(&job);
