@@ -9,6 +9,7 @@ enum {
     FN(THIN_ACCUMULATORS) = MR * NR_VECTORS,
     FN(THIN_COLUMNS) = 2048 / sizeof(REAL), /* of the sums, which stay in L1 */
     FN(THIN_RANK) = 4, /* rows of the large operand for each pass over the sums */
+    FN(THIN_AHEAD) = 4, /* rows on, which lie in other pages: they are fetched meanwhile */
 };
 
 typedef struct {
@@ -77,8 +78,10 @@ INLINE void FN(thin_rank)(const thin_job *job, idx p, idx j, idx columns, int th
         const idx count = columns - q;
         vec value[FN(THIN)];
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
+        for (int r = 0; r < rows; r++) {
             value[r] = FN(load_part)(b + r * job->b_row + q, count, 0);
+            __builtin_prefetch(b + (r + FN(THIN_AHEAD)) * job->b_row + q);
+        }
 #pragma GCC unroll 8
         for (int i = 0; i < thin; i++) {
             vec total = FN(load)(sum + i * FN(THIN_COLUMNS) + q);
