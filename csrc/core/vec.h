@@ -166,6 +166,11 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
         p[i] = v[i];
 #endif
 }
+#ifdef STORE_PART
+enum { FN(MASKED) = 1 }; /* such a vector costs no more than a whole one */
+#else
+enum { FN(MASKED) = 0 };
+#endif
 #undef PART
 #undef LOAD_PART
 #undef STORE_PART

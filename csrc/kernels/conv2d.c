@@ -30,6 +30,7 @@ typedef struct {
     REAL *dst; /* pixel (i, j) of channel m at dst[m*plane + (i*step_h + first_h)*w + j*step_w +
                   first_w] */
     idx dst_image, dst_h, dst_w, step_h, step_w, first_h, first_w;
+    int clear; /* the steps between the pixels become 0 */
     const REAL *panels; /* the weights packed already, the groups behind one another; NULL: not yet */
     /* the current pass */
     idx group, row, rows, depth;
@@ -64,7 +65,8 @@ static void FN(conv_pack_weight)(void *context, idx panel)
 }
 
 /* Finishes the rows of a block (row stride stride), whose columns begin at column, and stores them
- * to their pixels. A step is the backward pass's, which has nothing to finish. */
+ * to their pixels. A step is the backward pass's, which has nothing to finish: there no other task
+ * writes what lies between the pixels, while this runs. */
 static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride, idx rows, idx row,
                              idx column, idx columns)
 {
@@ -77,14 +79,17 @@ static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride,
         const idx place = column / pixels * job->dst_image + row * plane +
                           (i * job->step_h + job->first_h) * job->dst_w + j * job->step_w +
                           job->first_w;
-        REAL *dst = job->dst + place;
+        const idx width = FN(min)(count * job->step_w, job->dst_w - j * job->step_w),
+                  height = job->clear ? FN(min)(job->step_h, job->dst_h - i * job->step_h) : 1;
         for (idx r = 0; r < rows; r++) {
+            REAL *dst = job->dst + place + r * plane;
             const REAL *src = block + r * stride;
             if (job->step_w == 1)
-                FN(finish_run)(dst + r * plane, src, count, last, place + r * plane);
+                FN(finish_run)(dst, src, count, last, place + r * plane);
             else
-                for (idx q = 0; q < count; q++)
-                    dst[r * plane + q * job->step_w] = src[q];
+                FN(spread_run)(dst, src, count, job->step_w, job->clear, width);
+            for (idx below = 1; below < height; below++)
+                FN(zero_run)(dst + below * job->dst_w, width);
         }
         block += count;
         column += count;
@@ -100,16 +105,16 @@ static void FN(conv_lines)(void *context, idx task)
 {
     conv_job *job = context;
     const patches *all = &job->from;
-    const FN(reach) reach = FN(reach_of)(all);
+    const reach around = FN(reach_of)(all);
     const idx taps = all->taps, blocks = job->column_blocks / job->images;
     const idx row = task / job->column_blocks * job->task_rows,
               rows = FN(min)(job->task_rows, job->rows - row);
     const idx image = task % job->column_blocks / blocks, line = task % blocks * job->lines;
     const idx lines = FN(min)(job->lines, all->grid_h - line),
-              columns = (lines - 1) * reach.length + all->grid_w;
+              columns = (lines - 1) * around.length + all->grid_w;
     const idx stride = FN(block_stride)(columns),
               channel_row = job->group * job->group_rows + job->row + row;
-    const idx padded_rows = lines + reach.high_h - reach.low_h, plane = padded_rows * reach.length;
+    const idx plane = FN(padded_plane)(&around, lines);
     const idx channels = FN(even_piece)(job->group_channels, FN(max)(FN(KC) / taps, 1), 1);
     REAL *out =
         pydl_block_alloc((size_t)(rows * stride + channels * plane + 2 * NR) * sizeof(REAL) +
@@ -123,23 +128,22 @@ static void FN(conv_lines)(void *context, idx task)
                                             64 / (idx)sizeof(REAL)));
     for (idx c = 0; c < channels; c++)
         for (idx tap = 0; tap < taps; tap++)
-            place[c * taps + tap] = c * plane + (all->tap_h[tap] - reach.low_h) * reach.length +
-                                    all->tap_w[tap] - reach.low_w;
+            place[c * taps + tap] = c * plane + FN(padded_tap)(all, &around, lines, tap);
     sink to = {.c = out, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
     const REAL *src =
         all->src + image * all->image + job->group * job->group_channels * all->h * all->w;
     for (idx first = 0; first < job->group_channels; first += channels) {
         const idx count = FN(min)(channels, job->group_channels - first);
         for (idx c = 0; c < count; c++)
-            FN(pad_rows)(src + (first + c) * all->h * all->w, all->h, all->w, line + reach.low_h,
-                         padded_rows, reach.low_w, reach.length, 1, source + c * plane);
+            FN(pad_plane)(all, &around, src + (first + c) * all->h * all->w, line, lines,
+                          source + c * plane);
         FN(multiply_panels)(rows, columns, count * taps,
                             job->packed + row * job->depth + first * taps * MR, job->depth, source,
                             0, place, &to);
         to.accumulate = 1;
     }
     for (idx i = 0; i < lines; i++)
-        FN(conv_scatter)(job, out + i * reach.length, stride, rows, channel_row,
+        FN(conv_scatter)(job, out + i * around.length, stride, rows, channel_row,
                          (image * all->grid_h + line + i) * all->grid_w, all->grid_w);
     pydl_block_free(out);
 }
@@ -252,7 +256,7 @@ static void FN(conv_block)(void *context, idx task)
 static idx FN(lines_of_block)(const conv_job *job)
 {
     const patches *from = &job->from;
-    if (from->taps < 2 || from->step_h != 1 || from->step_w != 1 || from->taps > FN(KC))
+    if (from->taps < 2 || from->taps > FN(KC))
         return 0;
     const idx length = FN(reach_of)(from).length, rows = FN(round_up)(job->group_rows, MR);
     const double work = (double)(from->grid_h * from->grid_w) * (double)job->group_rows *
@@ -550,9 +554,12 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
     idx *tap_h = lists, *tap_w = tap_h + taps, *offset = tap_w + taps;
     idx *kh = offset + taps, *shift_h = kh + s->kh, *kw = shift_h + s->kh, *shift_w = kw + s->kw;
     int status = PYDL_OK;
-    for (idx first_h = 0; first_h < FN(min)(s->stride_h, s->h) && status == PYDL_OK; first_h++)
-        for (idx first_w = 0; first_w < FN(min)(s->stride_w, s->w) && status == PYDL_OK;
-             first_w++) {
+    /* One tap reaches one residue, whose pixels are stored with the zeros that follow them. */
+    const int alone = taps == 1 && !s->pad_h && !s->pad_w;
+    const idx residues_h = alone ? 1 : FN(min)(s->stride_h, s->h),
+              residues_w = alone ? 1 : FN(min)(s->stride_w, s->w);
+    for (idx first_h = 0; first_h < residues_h && status == PYDL_OK; first_h++)
+        for (idx first_w = 0; first_w < residues_w && status == PYDL_OK; first_w++) {
             const idx count_h = FN(taps_of_residue)(first_h, s->kh, s->stride_h, s->pad_h,
                                                     s->dilation_h, kh, shift_h);
             const idx count_w = FN(taps_of_residue)(first_w, s->kw, s->stride_w, s->pad_w,
@@ -585,6 +592,7 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
                 .step_w = s->stride_w,
                 .first_h = first_h,
                 .first_w = first_w,
+                .clear = alone,
             };
             status = FN(conv_product)(&job);
         }
