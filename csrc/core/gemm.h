@@ -282,10 +282,10 @@ enum {
     (int)(VECTOR_BYTES / sizeof(REAL))
 };
 
-/* VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored in whole
- * vectors; what they carry too much is overwritten by the next step, so at least VLEN elements must
- * follow. */
-INLINE void FN(pack_panel_block)(idx rows, const REAL *a, idx row, REAL *panel)
+/* At most VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored in
+ * whole vectors; what they carry too much is overwritten by the next step, so at least VLEN elements
+ * must follow, unless this is the last of the panel. */
+INLINE void FN(pack_panel_block)(idx rows, idx depth, int last, const REAL *a, idx row, REAL *panel)
 {
     vec step[FN(PANEL_VECTORS)][VECTOR_BYTES / sizeof(REAL)];
 #pragma GCC unroll 4
@@ -293,7 +293,7 @@ INLINE void FN(pack_panel_block)(idx rows, const REAL *a, idx row, REAL *panel)
 #pragma GCC unroll 16
         for (int i = 0; i < (int)VLEN; i++) {
             const idx from = v * VLEN + i;
-            step[v][i] = from < rows ? FN(load)(a + from * row) : (vec){0};
+            step[v][i] = from < rows ? FN(load_part)(a + from * row, depth, 0) : (vec){0};
         }
         FN(transpose_vectors)(step[v]);
     }
@@ -301,16 +301,22 @@ INLINE void FN(pack_panel_block)(idx rows, const REAL *a, idx row, REAL *panel)
     for (int p = 0; p < (int)VLEN; p++)
 #pragma GCC unroll 4
         for (int v = 0; v < FN(PANEL_VECTORS); v++)
-            FN(store)(panel + p * MR + v * VLEN, step[v][p]);
+            if (p < depth)
+                FN(store_part)(panel + p * MR + v * VLEN,
+                               last && p == depth - 1 ? MR - v * VLEN : VLEN, step[v][p]);
 }
 
 /* One panel of A: rows (at most MR) of depth k, element (i, p) at a[i*row + p*step]. */
 static void FN(pack_panel)(idx rows, idx k, const REAL *a, idx row, idx step, REAL *panel)
 {
     idx p = 0;
-    if (step == 1)
+    if (step == 1) {
         for (; p + 2 * VLEN <= k; p += VLEN)
-            FN(pack_panel_block)(rows, a + p, row, panel + p * MR);
+            FN(pack_panel_block)(rows, VLEN, 0, a + p, row, panel + p * MR);
+        for (; FN(MASKED) && p + VLEN / 4 < k; p += VLEN)
+            FN(pack_panel_block)(rows, FN(min)(k - p, VLEN), k - p <= VLEN, a + p, row,
+                                 panel + p * MR);
+    }
     if (row == 1 && rows == MR) {
         for (; p < k; p++)
             memcpy(panel + p * MR, a + p * step, MR * sizeof(REAL));

@@ -14,6 +14,10 @@ enum {
     FN(TASK_ROWS) = 8 * MR,            /* of a task at least, where each packs its own patches */
     FN(SHARED_PATCHES) = 5 << 18,      /* bytes at most that are packed once for all tasks */
     FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */
+    FN(FILTER_TAPS) = 32,              /* of which a panel is transposed at once */
+    FN(TURNED_DY) = 32 << 20,          /* bytes at most of dy^T that tasks share */
+    FN(TURN_COLUMNS) = 256 / sizeof(REAL), /* of it, for a task */
+    FN(REDUCE_ROWS) = 8 * VECTOR_BYTES / sizeof(REAL), /* of dw's sums */
 };
 
 /* ---- rows (m) of a packed matrix times the patch matrix, scattered into pixels ---- */
@@ -54,14 +58,29 @@ static void FN(conv_pack_weight)(void *context, idx panel)
         FN(pack_panel)(rows, job->depth, w, job->row_step, 1, dst);
         return;
     }
-    for (idx channel = 0; channel < job->group_channels; channel++)
+    if (taps == 1 && job->row_step == 1) {
+        FN(pack_panel)(rows, job->depth, w, 1, job->channel_step, dst);
+        return;
+    }
+    /* Rows step over all taps of a filter; where most of them are wanted, all are transposed. */
+    REAL filter[FN(FILTER_TAPS) * MR];
+    const int most = job->row_step <= FN(FILTER_TAPS) && 2 * taps > job->row_step;
+    for (idx channel = 0; channel < job->group_channels; channel++) {
+        const REAL *from = w + channel * job->channel_step;
+        if (most)
+            FN(pack_panel)(rows, job->row_step, from, job->row_step, 1, filter);
         for (idx tap = 0; tap < taps; tap++, dst += MR) {
-            const REAL *src = w + channel * job->channel_step + job->tap_offset[tap];
+            if (most) {
+                memcpy(dst, filter + job->tap_offset[tap] * MR, MR * sizeof(REAL));
+                continue;
+            }
+            const REAL *src = from + job->tap_offset[tap];
             for (idx i = 0; i < rows; i++)
                 dst[i] = src[i * job->row_step];
             for (idx i = rows; i < MR; i++)
                 dst[i] = 0;
         }
+    }
 }
 
 /* Finishes the rows of a block (row stride stride), whose columns begin at column, and stores them
@@ -605,6 +624,7 @@ typedef struct {
     patches from;
     const REAL *dy;
     REAL *dw, *partial; /* partial (chunks, depth, rows) for one group */
+    REAL *turned;       /* dy^T of all columns, for all pieces of the depth; NULL: each task's own */
     idx images, group_channels, group_rows, depth, all_rows;
     idx group, chunks, chunk_columns, depth_blocks, depth_piece;
     int failed;
@@ -630,6 +650,15 @@ static void FN(pack_dy)(const weight_job *job, idx column, idx columns, REAL *ds
             FN(zero_run)(dst + q * stride + job->group_rows, padded - job->group_rows);
 }
 
+static void FN(turn_dy)(void *context, idx task)
+{
+    const weight_job *job = context;
+    const idx all = job->images * job->from.grid_h * job->from.grid_w,
+              stride = FN(block_stride)(job->group_rows), column = task * FN(TURN_COLUMNS);
+    FN(pack_dy)(job, column, FN(min)(FN(TURN_COLUMNS), all - column), job->turned + column * stride,
+                stride);
+}
+
 static void FN(weight_chunk)(void *context, idx task)
 {
     weight_job *job = context;
@@ -639,20 +668,22 @@ static void FN(weight_chunk)(void *context, idx task)
     const idx begin = chunk * job->chunk_columns, end = FN(min)(begin + job->chunk_columns, all);
     const idx most = FN(even_piece)(end - begin, FN(KC), VLEN), stride = FN(block_stride)(most);
     const idx dy_stride = FN(block_stride)(rows), piece = FN(MC);
+    const idx own = job->turned ? 0 : most * dy_stride;
     REAL *block = pydl_block_alloc(
-        (size_t)(piece * stride + VLEN + most * dy_stride + FN(patch_scratch)(&job->from, most)) *
-        sizeof(REAL));
+        (size_t)(piece * stride + VLEN + own + FN(patch_scratch)(&job->from, most)) * sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *dy = block + piece * stride + VLEN, *scratch = dy + most * dy_stride;
+    REAL *own_dy = block + piece * stride + VLEN, *scratch = own_dy + own;
     patches from = job->from;
     from.src += job->group * job->group_channels * from.h * from.w;
     sink to = {.row = rows};
     for (idx column = begin; column < end; column += most) {
         const idx columns = FN(min)(most, end - column);
-        FN(pack_dy)(job, column, columns, dy, dy_stride);
+        const REAL *dy = job->turned ? job->turned + column * dy_stride : own_dy;
+        if (!job->turned)
+            FN(pack_dy)(job, column, columns, own_dy, dy_stride);
         for (idx k = 0; k < depth; k += piece) {
             const idx count = FN(min)(piece, depth - k);
             FN(pack_columns)(&from, first + k, count, column, columns, columns, block, stride,
@@ -665,7 +696,6 @@ static void FN(weight_chunk)(void *context, idx task)
     pydl_block_free(block);
 }
 
-enum { FN(REDUCE_ROWS) = 8 * VECTOR_BYTES / sizeof(REAL) };
 
 /* dw (rows, depth) = the sum of the chunks (depth, rows), transposed: REDUCE_ROWS of depth. */
 static void FN(weight_reduce)(void *context, idx task)
@@ -728,7 +758,13 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
         pydl_block_free(tap_h);
         return PYDL_NO_MEMORY;
     }
+    const idx turned = columns * FN(block_stride)(rows) * (idx)sizeof(REAL);
+    if (job.depth_blocks > 1 && turned <= FN(TURNED_DY))
+        job.turned = pydl_block_alloc((size_t)turned);
     for (job.group = 0; job.group < s->groups; job.group++) {
+        if (job.turned)
+            pydl_parallel_for((columns + FN(TURN_COLUMNS) - 1) / FN(TURN_COLUMNS),
+                              2.0 * (double)columns * (double)rows, FN(turn_dy), &job);
         pydl_parallel_for(job.chunks * job.depth_blocks,
                           2.0 * (double)columns * (double)rows * (double)job.depth,
                           FN(weight_chunk), &job);
@@ -736,6 +772,7 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
                           (double)job.chunks * (double)rows * (double)job.depth, FN(weight_reduce),
                           &job);
     }
+    pydl_block_free(job.turned);
     pydl_block_free(job.partial);
     pydl_block_free(tap_h);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
