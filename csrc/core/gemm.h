@@ -67,8 +67,7 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
             for (int j = 0; j < vectors; j++)
                 acc[i][j] += value * row[j];
         }
-        if (a_row == 1)
-            __builtin_prefetch(next + p * next_step, 0, 2);
+        __builtin_prefetch(next + p * next_step, 0, 2);
         a += a_step;
         b += b_step;
     }
@@ -265,16 +264,21 @@ static void __attribute__((noinline)) FN(multiply_packed_tile)(idx rows, idx k, 
                         columns);
 }
 
-/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. */
+/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. Rows that follow one another closely
+ * are fetched as the piece of memory that they are. */
 static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a,
                                                         idx a_row, const REAL *b, idx b_step,
                                                         const sink *to)
 {
+    const idx line = 64 / (idx)sizeof(REAL);
     for (idx i = 0; i < m; i += FN(MC))
-        for (idx j = 0; j < n; j += NR)
+        for (idx j = 0; j < n; j += NR) {
+            const fetch next = a_row < 2 * k
+                                   ? (fetch){a + (i + MR) * a_row, MR * a_row, line}
+                                   : (fetch){a, 0, 0};
             FN(multiply_column)(FN(min)(FN(MC), m - i), k, a + i * a_row, MR * a_row, a_row, 1,
-                                (fetch){a, 0, 0}, b + j, b_step, NULL, to, i, j,
-                                FN(min)(NR, n - j));
+                                next, b + j, b_step, NULL, to, i, j, FN(min)(NR, n - j));
+        }
 }
 
 enum {

@@ -619,98 +619,117 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
     return status;
 }
 
-/* ---- backward_weight ---- */
+/* ---- backward_weight ----
+ * One operand's rows lie along the columns, as both do in memory, the other one is turned round: dy,
+ * which gives dw^T, or the patches, which give dw. */
 typedef struct {
-    patches from;
-    const REAL *dy;
-    REAL *dw, *partial; /* partial (chunks, depth, rows) for one group */
+    patches from, dy;   /* of the current group; dy has one tap */
+    REAL *dw, *partial; /* partial (chunks, depth, rows), or (chunks, rows, depth) if direct */
     REAL *turned;       /* dy^T of all columns, for all pieces of the depth; NULL: each task's own */
-    idx images, group_channels, group_rows, depth, all_rows;
-    idx group, chunks, chunk_columns, depth_blocks, depth_piece;
+    idx images, rows, depth;
+    int direct; /* the patches are turned round */
+    idx chunks, chunk_columns, depth_blocks, depth_piece;
     int failed;
 } FN(weight_job);
 #define weight_job FN(weight_job)
 
-/* dst (columns, rows of the group; row stride stride) = dy^T of the columns column .. */
-static void FN(pack_dy)(const weight_job *job, idx column, idx columns, REAL *dst, idx stride)
+/* dst (columns, rows; row stride stride) = the transpose of rows first .. first + rows of a patch
+ * matrix, with zeros up to whole tiles of them. Block and scratch are pack_columns', for MC rows. */
+static void FN(pack_turned)(const patches *from, idx first, idx rows, idx column, idx columns,
+                            REAL *dst, idx stride, REAL *block, idx block_stride, REAL *scratch)
 {
-    const idx pixels = job->from.grid_h * job->from.grid_w;
-    const idx padded = FN(round_up)(job->group_rows, NR);
-    for (idx done = 0; done < columns;) {
-        const idx at = column + done, pixel = at % pixels,
-                  count = FN(min)(columns - done, pixels - pixel);
-        FN(transpose)(
-            job->group_rows, count,
-            job->dy + (at / pixels * job->all_rows + job->group * job->group_rows) * pixels + pixel,
-            pixels, dst + done * stride, stride);
-        done += count;
-    }
-    if (padded > job->group_rows)
+    const idx pixels = from->grid_w, padded = FN(round_up)(rows, NR);
+    if (FN(is_matrix)(from))
+        for (idx done = 0, count; done < columns; done += count) {
+            const idx at = column + done, pixel = at % pixels;
+            count = FN(min)(columns - done, pixels - pixel);
+            FN(transpose)(rows, count,
+                          from->src + at / pixels * from->image + first * pixels + pixel, pixels,
+                          dst + done * stride, stride);
+        }
+    else
+        for (idx r = 0; r < rows; r += FN(MC)) {
+            const idx count = FN(min)(FN(MC), rows - r);
+            FN(pack_columns)(from, first + r, count, column, columns, columns, block, block_stride,
+                             scratch);
+            FN(transpose)(count, columns, block, block_stride, dst + r, stride);
+        }
+    if (padded > rows)
         for (idx q = 0; q < columns; q++)
-            FN(zero_run)(dst + q * stride + job->group_rows, padded - job->group_rows);
+            FN(zero_run)(dst + q * stride + rows, padded - rows);
+}
+
+INLINE idx FN(weight_columns)(const weight_job *job)
+{
+    return job->images * job->from.grid_h * job->from.grid_w;
 }
 
 static void FN(turn_dy)(void *context, idx task)
 {
     const weight_job *job = context;
-    const idx all = job->images * job->from.grid_h * job->from.grid_w,
-              stride = FN(block_stride)(job->group_rows), column = task * FN(TURN_COLUMNS);
-    FN(pack_dy)(job, column, FN(min)(FN(TURN_COLUMNS), all - column), job->turned + column * stride,
-                stride);
+    const idx stride = FN(block_stride)(job->rows), column = task * FN(TURN_COLUMNS);
+    const idx columns = FN(min)(FN(TURN_COLUMNS), FN(weight_columns)(job) - column);
+    FN(pack_turned)(&job->dy, 0, job->rows, column, columns, job->turned + column * stride, stride,
+                    NULL, 0, NULL);
 }
 
 static void FN(weight_chunk)(void *context, idx task)
 {
     weight_job *job = context;
-    const idx all = job->images * job->from.grid_h * job->from.grid_w, rows = job->group_rows;
     const idx chunk = task / job->depth_blocks, first = task % job->depth_blocks * job->depth_piece;
     const idx depth = FN(min)(job->depth_piece, job->depth - first);
-    const idx begin = chunk * job->chunk_columns, end = FN(min)(begin + job->chunk_columns, all);
+    const idx begin = chunk * job->chunk_columns,
+              end = FN(min)(begin + job->chunk_columns, FN(weight_columns)(job));
     const idx most = FN(even_piece)(end - begin, FN(KC), VLEN), stride = FN(block_stride)(most);
-    const idx dy_stride = FN(block_stride)(rows), piece = FN(MC);
-    const idx own = job->turned ? 0 : most * dy_stride;
+    /* Rows of the result, from the plain operand, and its columns, from the turned one. */
+    const patches *plain = job->direct ? &job->dy : &job->from;
+    const idx m0 = job->direct ? 0 : first, m = job->direct ? job->rows : depth;
+    const idx n0 = job->direct ? first : 0, n = job->direct ? depth : job->rows;
+    const idx row = job->direct ? job->depth : job->rows, n_stride = FN(block_stride)(n);
+    const idx own = job->turned ? 0 : most * n_stride, piece = FN(MC);
     REAL *block = pydl_block_alloc(
         (size_t)(piece * stride + VLEN + own + FN(patch_scratch)(&job->from, most)) * sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *own_dy = block + piece * stride + VLEN, *scratch = own_dy + own;
-    patches from = job->from;
-    from.src += job->group * job->group_channels * from.h * from.w;
-    sink to = {.row = rows};
+    REAL *made = block + piece * stride + VLEN, *scratch = made + own;
+    sink to = {.row = row};
     for (idx column = begin; column < end; column += most) {
         const idx columns = FN(min)(most, end - column);
-        const REAL *dy = job->turned ? job->turned + column * dy_stride : own_dy;
+        const REAL *turned = job->turned ? job->turned + column * n_stride : made;
         if (!job->turned)
-            FN(pack_dy)(job, column, columns, own_dy, dy_stride);
-        for (idx k = 0; k < depth; k += piece) {
-            const idx count = FN(min)(piece, depth - k);
-            FN(pack_columns)(&from, first + k, count, column, columns, columns, block, stride,
+            FN(pack_turned)(job->direct ? &job->from : &job->dy, n0, n, column, columns, made,
+                            n_stride, block, stride, scratch);
+        for (idx i = 0; i < m; i += piece) {
+            const idx count = FN(min)(piece, m - i);
+            FN(pack_columns)(plain, m0 + i, count, column, columns, columns, block, stride,
                              scratch);
-            to.c = job->partial + (chunk * job->depth + first + k) * rows;
-            FN(multiply_rows)(count, rows, columns, block, stride, dy, dy_stride, &to);
+            to.c = job->partial + chunk * job->depth * job->rows + (m0 + i) * row + n0;
+            FN(multiply_rows)(count, n, columns, block, stride, turned, n_stride, &to);
         }
         to.accumulate = 1;
     }
     pydl_block_free(block);
 }
 
-
-/* dw (rows, depth) = the sum of the chunks (depth, rows), transposed: REDUCE_ROWS of depth. */
+/* dw (rows, depth) = the sum of the chunks: REDUCE_ROWS of the depth, transposed, or as many rows. */
 static void FN(weight_reduce)(void *context, idx task)
 {
     const weight_job *job = context;
-    const idx first = task * FN(REDUCE_ROWS), count = FN(min)(FN(REDUCE_ROWS), job->depth - first),
-              rows = job->group_rows;
-    REAL *sum = job->partial + first * rows;
+    const idx height = job->direct ? job->rows : job->depth,
+              width = job->direct ? job->depth : job->rows;
+    const idx first = task * FN(REDUCE_ROWS), count = FN(min)(FN(REDUCE_ROWS), height - first);
+    REAL *sum = job->partial + first * width;
     for (idx chunk = 1; chunk < job->chunks; chunk++) {
-        const REAL *other = sum + chunk * job->depth * rows;
-        for (idx i = 0; i < count * rows; i++)
+        const REAL *other = sum + chunk * height * width;
+        for (idx i = 0; i < count * width; i++)
             sum[i] += other[i];
     }
-    FN(transpose)(count, rows, sum, rows, job->dw + job->group * rows * job->depth + first,
-                  job->depth);
+    if (job->direct)
+        FN(copy_run)(job->dw + first * width, sum, count * width);
+    else
+        FN(transpose)(count, width, sum, width, job->dw + first, height);
 }
 
 static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
@@ -729,22 +748,20 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
     if (!tap_h)
         return PYDL_NO_MEMORY;
     FN(forward_taps)(s, tap_h, tap_w);
+    const idx pixels = s->oh * s->ow, zero = 0;
     weight_job job = {
         .from = {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps,
                  tap_h, tap_w},
-        .dy = dy,
-        .dw = dw,
+        .dy = {dy, s->oc * pixels, 1, pixels, 1, 1, 1, pixels, 1, &zero, &zero},
         .images = s->n,
-        .group_channels = channels,
-        .group_rows = rows,
+        .rows = rows,
         .depth = channels * taps,
-        .all_rows = s->oc,
     };
     FN(merge_rows)(&job.from);
     /* Chunks of pixels while their partial sums stay small, then pieces of the depth: eight tasks
      * at least if possible. */
-    const idx columns = s->n * s->oh * s->ow, most = 8,
-              affordable = ((idx)1 << 20) / FN(max)(job.depth * rows, 1);
+    const idx columns = s->n * pixels, most = 8, size = job.depth * rows,
+              affordable = ((idx)1 << 20) / FN(max)(size, 1);
     const idx blocks = (columns + FN(KC) - 1) / FN(KC);
     job.chunks = FN(max)(FN(min)(FN(min)(blocks, affordable), most), 1);
     job.chunk_columns = FN(round_up)((columns + job.chunks - 1) / job.chunks, VLEN);
@@ -753,27 +770,32 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
         FN(max)(FN(min)((most + job.chunks - 1) / job.chunks, job.depth / FN(MC)), 1);
     job.depth_piece = FN(round_up)((job.depth + job.depth_blocks - 1) / job.depth_blocks, MR);
     job.depth_blocks = (job.depth + job.depth_piece - 1) / job.depth_piece;
-    job.partial = pydl_block_alloc((size_t)(job.chunks * job.depth * rows) * sizeof(REAL));
-    if (!job.partial) {
-        pydl_block_free(tap_h);
-        return PYDL_NO_MEMORY;
-    }
-    const idx turned = columns * FN(block_stride)(rows) * (idx)sizeof(REAL);
-    if (job.depth_blocks > 1 && turned <= FN(TURNED_DY))
+    /* What is turned round once: the patches, or dy and then the sums. */
+    job.direct = job.depth * columns < rows * columns + size;
+    const int in_place = job.direct && job.chunks == 1;
+    const idx stride = FN(block_stride)(rows), turned = columns * stride * (idx)sizeof(REAL);
+    REAL *const partial =
+        in_place ? NULL : pydl_block_alloc((size_t)(job.chunks * size) * sizeof(REAL));
+    if (!job.direct && job.depth_blocks > 1 && turned <= FN(TURNED_DY))
         job.turned = pydl_block_alloc((size_t)turned);
-    for (job.group = 0; job.group < s->groups; job.group++) {
+    job.failed = !in_place && !partial;
+    for (idx group = 0; group < s->groups && !job.failed; group++) {
+        job.dw = dw + group * size;
+        job.partial = in_place ? job.dw : partial;
         if (job.turned)
             pydl_parallel_for((columns + FN(TURN_COLUMNS) - 1) / FN(TURN_COLUMNS),
                               2.0 * (double)columns * (double)rows, FN(turn_dy), &job);
-        pydl_parallel_for(job.chunks * job.depth_blocks,
-                          2.0 * (double)columns * (double)rows * (double)job.depth,
+        pydl_parallel_for(job.chunks * job.depth_blocks, 2.0 * (double)columns * (double)size,
                           FN(weight_chunk), &job);
-        pydl_parallel_for((job.depth + FN(REDUCE_ROWS) - 1) / FN(REDUCE_ROWS),
-                          (double)job.chunks * (double)rows * (double)job.depth, FN(weight_reduce),
-                          &job);
+        if (!in_place)
+            pydl_parallel_for(((job.direct ? rows : job.depth) + FN(REDUCE_ROWS) - 1) /
+                                  FN(REDUCE_ROWS),
+                              (double)job.chunks * (double)size, FN(weight_reduce), &job);
+        job.from.src += channels * s->h * s->w;
+        job.dy.src += rows * pixels;
     }
     pydl_block_free(job.turned);
-    pydl_block_free(job.partial);
+    pydl_block_free(partial);
     pydl_block_free(tap_h);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
