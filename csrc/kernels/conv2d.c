@@ -11,6 +11,7 @@ enum {
     FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
     FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2 */
+    FN(WHOLE_PATCHES) = 5 << 17,       /* bytes at most of a block's patches of all depth */
     FN(TASK_ROWS) = 8 * MR,            /* of a task at least, where each packs its own patches */
     FN(SHARED_PATCHES) = 5 << 18,      /* bytes at most that are packed once for all tasks */
     FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */
@@ -227,8 +228,12 @@ static void FN(conv_block)(void *context, idx task)
     const idx channel_row = job->group * job->group_rows + job->row + row;
     const int direct = !job->flat && job->step_h == 1 && job->step_w == 1 &&
                        job->from.grid_h * job->from.grid_w == job->dst_h * job->dst_w;
-    const idx out_size = direct ? 0 : rows * stride;
-    const idx block_size = job->shared ? 0 : depth * stride + VLEN,
+    /* Where the patches of the whole depth stay in L2, so do the sums: of some rows at a time. */
+    const int whole =
+        job->shared || job->depth * stride <= FN(WHOLE_PATCHES) / (idx)sizeof(REAL);
+    const idx height = whole ? FN(min)(FN(MC), rows) : rows;
+    const idx out_size = direct ? 0 : height * stride;
+    const idx block_size = job->shared ? 0 : (whole ? job->depth : depth) * stride + VLEN,
               scratch_size = job->shared ? 0 : FN(patch_scratch)(&job->from, columns);
     REAL *out =
         pydl_block_alloc((size_t)(out_size + block_size + scratch_size) * sizeof(REAL));
@@ -238,35 +243,36 @@ static void FN(conv_block)(void *context, idx task)
     }
     const patches from = FN(group_patches)(job);
     REAL *own = out + out_size, *scratch = own + block_size;
-    sink to = {.c = out,
-               .row = stride,
-               .bias_of_row = job->bias ? job->bias + channel_row : NULL};
-    const idx place = column / pixels * job->dst_image + channel_row * pixels + column % pixels;
-    if (direct) {
-        to.c = job->dst + place;
-        to.row = pixels;
+    for (idx i = 0; i < rows; i += height) {
+        const idx here = FN(min)(height, rows - i), at = channel_row + i;
+        const idx place = column / pixels * job->dst_image + at * pixels + column % pixels;
+        sink to = {.c = direct ? job->dst + place : out,
+                   .row = direct ? pixels : stride,
+                   .bias_of_row = job->bias ? job->bias + at : NULL};
+        idx k = 0;
+        do { /* once where no tap reaches these pixels, too: their result is 0 */
+            const idx count = FN(min)(depth, job->depth - k);
+            REAL *const made = own + (whole ? k * stride : 0);
+            const REAL *block =
+                job->shared ? job->shared + (block_of * job->depth + k) * stride : made;
+            if (direct && k + depth >= job->depth)
+                to.last = FN(ending_at)(job->last, place);
+            if (!job->shared && !i)
+                FN(pack_columns)(&from, k, count, column, columns, padded, made, stride, scratch);
+            if (job->packed) {
+                FN(multiply_panels)(here, columns, count,
+                                    job->packed + (row + i) * job->depth + k * MR, job->depth,
+                                    block, stride, NULL, &to);
+            } else {
+                const REAL *w = job->weight + at * job->depth + k;
+                FN(multiply_rows)(here, columns, count, w, job->depth, block, stride, &to);
+            }
+            to.accumulate = 1;
+            k += depth;
+        } while (k < job->depth);
+        if (!direct)
+            FN(conv_scatter)(job, out, stride, here, at, column, columns);
     }
-    idx k = 0;
-    do { /* once where no tap reaches these pixels, too: their result is 0 */
-        const idx count = FN(min)(depth, job->depth - k);
-        const REAL *block =
-            job->shared ? job->shared + (block_of * job->depth + k) * stride : own;
-        if (direct && k + depth >= job->depth)
-            to.last = FN(ending_at)(job->last, place);
-        if (!job->shared)
-            FN(pack_columns)(&from, k, count, column, columns, padded, own, stride, scratch);
-        if (job->packed) {
-            FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR,
-                                job->depth, block, stride, NULL, &to);
-        } else {
-            const REAL *w = job->weight + channel_row * job->depth + k;
-            FN(multiply_rows)(rows, columns, count, w, job->depth, block, stride, &to);
-        }
-        to.accumulate = 1;
-        k += depth;
-    } while (k < job->depth);
-    if (!direct)
-        FN(conv_scatter)(job, to.c, stride, rows, channel_row, column, columns);
     pydl_block_free(out);
 }
 
