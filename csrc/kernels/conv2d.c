@@ -40,6 +40,7 @@ typedef struct {
     /* the current pass */
     idx group, row, rows, depth;
     REAL *packed;
+    int once; /* one task needs each weight, and packs it for itself */
     idx columns, column_blocks, task_rows;
     REAL *shared; /* the patches of all columns, for all tasks; NULL: each packs its own */
     int flat;  /* a block's columns run over all images */
@@ -49,39 +50,47 @@ typedef struct {
 } FN(conv_job);
 #define conv_job FN(conv_job)
 
-static void FN(conv_pack_weight)(void *context, idx panel)
+/* A panel of the weights: rows first .. of the pass, at most MR, the depth from k on. */
+static void FN(conv_panel)(const conv_job *job, idx first, idx k, idx depth, REAL *dst)
 {
-    const conv_job *job = context;
-    const idx i0 = panel * MR, rows = FN(min)(MR, job->rows - i0), taps = job->from.taps;
-    const REAL *w = job->weight + job->group * job->group_step + (job->row + i0) * job->row_step;
-    REAL *dst = job->packed + i0 * job->depth;
+    const idx rows = FN(min)(MR, job->rows - first), taps = job->from.taps;
+    const REAL *w =
+        job->weight + job->group * job->group_step + (job->row + first) * job->row_step;
     if (!job->tap_offset) {
-        FN(pack_panel)(rows, job->depth, w, job->row_step, 1, dst);
+        FN(pack_panel)(rows, depth, w + k, job->row_step, 1, dst);
         return;
     }
     if (taps == 1 && job->row_step == 1) {
-        FN(pack_panel)(rows, job->depth, w, 1, job->channel_step, dst);
+        FN(pack_panel)(rows, depth, w + k * job->channel_step, 1, job->channel_step, dst);
         return;
     }
     /* Rows step over all taps of a filter; where most of them are wanted, all are transposed. */
     REAL filter[FN(FILTER_TAPS) * MR];
     const int most = job->row_step <= FN(FILTER_TAPS) && 2 * taps > job->row_step;
-    for (idx channel = 0; channel < job->group_channels; channel++) {
-        const REAL *from = w + channel * job->channel_step;
+    for (const idx end = k + depth; k < end;) {
+        const REAL *from = w + k / taps * job->channel_step;
         if (most)
             FN(pack_panel)(rows, job->row_step, from, job->row_step, 1, filter);
-        for (idx tap = 0; tap < taps; tap++, dst += MR) {
+        const idx tap = k % taps, stop = FN(min)(tap + end - k, taps);
+        k += stop - tap;
+        for (idx t = tap; t < stop; t++, dst += MR) {
+            const REAL *src = from + job->tap_offset[t];
             if (most) {
-                memcpy(dst, filter + job->tap_offset[tap] * MR, MR * sizeof(REAL));
+                memcpy(dst, filter + job->tap_offset[t] * MR, MR * sizeof(REAL));
                 continue;
             }
-            const REAL *src = from + job->tap_offset[tap];
             for (idx i = 0; i < rows; i++)
                 dst[i] = src[i * job->row_step];
             for (idx i = rows; i < MR; i++)
                 dst[i] = 0;
         }
     }
+}
+
+static void FN(conv_pack_weight)(void *context, idx panel)
+{
+    const conv_job *job = context;
+    FN(conv_panel)(job, panel * MR, 0, job->depth, job->packed + panel * MR * job->depth);
 }
 
 /* Finishes the rows of a block (row stride stride), whose columns begin at column, and stores them
@@ -235,14 +244,15 @@ static void FN(conv_block)(void *context, idx task)
     const idx out_size = direct ? 0 : height * stride;
     const idx block_size = job->shared ? 0 : (whole ? job->depth : depth) * stride + VLEN,
               scratch_size = job->shared ? 0 : FN(patch_scratch)(&job->from, columns);
-    REAL *out =
-        pydl_block_alloc((size_t)(out_size + block_size + scratch_size) * sizeof(REAL));
+    const idx panels_size = job->once ? FN(round_up)(height, MR) * depth : 0;
+    REAL *out = pydl_block_alloc((size_t)(out_size + block_size + scratch_size + panels_size) *
+                                 sizeof(REAL));
     if (!out) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
     const patches from = FN(group_patches)(job);
-    REAL *own = out + out_size, *scratch = own + block_size;
+    REAL *own = out + out_size, *scratch = own + block_size, *panels = scratch + scratch_size;
     for (idx i = 0; i < rows; i += height) {
         const idx here = FN(min)(height, rows - i), at = channel_row + i;
         const idx place = column / pixels * job->dst_image + at * pixels + column % pixels;
@@ -259,7 +269,11 @@ static void FN(conv_block)(void *context, idx task)
                 to.last = FN(ending_at)(job->last, place);
             if (!job->shared && !i)
                 FN(pack_columns)(&from, k, count, column, columns, padded, made, stride, scratch);
-            if (job->packed) {
+            if (job->once) {
+                for (idx r = 0; r < here; r += MR)
+                    FN(conv_panel)(job, row + i + r, k, count, panels + r * count);
+                FN(multiply_panels)(here, columns, count, panels, count, block, stride, NULL, &to);
+            } else if (job->packed) {
                 FN(multiply_panels)(here, columns, count,
                                     job->packed + (row + i) * job->depth + k * MR, job->depth,
                                     block, stride, NULL, &to);
@@ -353,8 +367,9 @@ static int FN(conv_product)(conv_job *job)
     const idx all_columns = job->images * job->from.grid_h * job->from.grid_w;
     const double columns = (double)all_columns;
     /* Weights that lie in rows already and are used for few columns are not worth packing. */
-    const int pack =
-        !job->panels && (job->tap_offset || job->lines || all_columns > FN(PACK_COLUMNS));
+    job->once = !job->panels && job->tap_offset && !job->lines && job->column_blocks == 1;
+    const int pack = !job->panels && !job->once &&
+                     (job->tap_offset || job->lines || all_columns > FN(PACK_COLUMNS));
     const idx fit =
         (idx)(FN(PACKED_WEIGHT_BYTES) / sizeof(REAL)) / FN(max)(job->depth, 1) / MR * MR;
     const idx rows = FN(even_piece)(job->group_rows, pack ? FN(max)(fit, MR) : job->group_rows, MR);
