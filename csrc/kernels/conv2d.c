@@ -563,8 +563,9 @@ static int FN(backward_input_adjoint)(const pydl_conv2d_shape *s, const REAL *dy
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
-/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, and packing a patch
- * or adding one up, which costs more where rows are short. */
+/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, packing a patch or
+ * adding one up, which costs more where rows are short, and packing the weights: here for each
+ * image, there for all, but turned round, and tap by tap where the stride parts them. */
 static int FN(adjoint_is_cheaper)(const pydl_conv2d_shape *s)
 {
     const double channels = (double)(s->c / s->groups), rows = (double)(s->oc / s->groups),
@@ -572,8 +573,11 @@ static int FN(adjoint_is_cheaper)(const pydl_conv2d_shape *s)
     const double tile = 1.0 / (double)(2 * VLEN),
                  padded = (double)FN(round_up)(s->c / s->groups, MR);
     const double pack = 0.3 + 2 / width, add = 0.9 + 12 / width;
+    const double pixels = (double)(s->oh * s->ow), weights = channels * rows / pixels,
+                 turn = s->stride_h * s->stride_w > 1 ? 1.3 : 0.4;
     return s->kh * s->kw > 1 && s->ow <= FN(WIDEST) &&
-           channels * (rows * tile + add) < rows * (padded * tile + pack);
+           channels * (rows * tile + add) + 0.3 * weights <
+               rows * (padded * tile + pack) + turn * weights / (double)s->n;
 }
 
 static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
