@@ -43,7 +43,7 @@ INLINE idx FN(block_stride)(idx columns)
 
 /* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows, j <
  * vectors. Row p of b begins at b + p*b_step, or at b + b_rows[p] if b_rows is not NULL. Meanwhile
- * what comes soon is fetched, if A is packed, the cache line at next and at each step next_step
+ * what comes soon is fetched, the cache line at next and at each step next_step
  * further on. */
 INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
                              const REAL *next, idx next_step, const REAL *b, idx b_step,
@@ -264,8 +264,8 @@ static void __attribute__((noinline)) FN(multiply_packed_tile)(idx rows, idx k, 
                         columns);
 }
 
-/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. Rows that follow one another closely
- * are fetched as the piece of memory that they are. */
+/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. Rows that follow one another
+ * closely are fetched as the piece of memory that they are. */
 static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a,
                                                         idx a_row, const REAL *b, idx b_step,
                                                         const sink *to)
@@ -286,9 +286,9 @@ enum {
     (int)(VECTOR_BYTES / sizeof(REAL))
 };
 
-/* At most VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored in
- * whole vectors; what they carry too much is overwritten by the next step, so at least VLEN elements
- * must follow, unless this is the last of the panel. */
+/* At most VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored
+ * in whole vectors; what they carry too much is overwritten by the next step, so at least VLEN
+ * elements must follow, unless this is the last of the panel. */
 INLINE void FN(pack_panel_block)(idx rows, idx depth, int last, const REAL *a, idx row, REAL *panel)
 {
     vec step[FN(PANEL_VECTORS)][VECTOR_BYTES / sizeof(REAL)];

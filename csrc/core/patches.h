@@ -86,8 +86,8 @@ INLINE void FN(zero_loosely)(REAL *dst, idx count)
         FN(store)(dst + j, (vec){0});
 }
 
-/* dst[j] = src[j*step], nothing else written or read but what lies between: steps of 2 and 4 by vectors
- * of which every other lane is taken, the last vector overlapping the one before. */
+/* dst[j] = src[j*step], nothing else written or read but what lies between: steps of 2 and 4 by
+ * vectors of which every other lane is taken, the last vector overlapping the one before. */
 INLINE void FN(gather_run)(REAL *dst, const REAL *src, idx count, idx step)
 {
     if (step == 1) {
@@ -126,8 +126,9 @@ INLINE void FN(gather_run)(REAL *dst, const REAL *src, idx count, idx step)
         dst[j] = src[j * step];
 }
 
-/* dst[j*step] = src[j], j < count. Of the elements of dst up to width, the others become 0 if clear; those
- * between the first and the last of the results may otherwise be written with what they hold. */
+/* dst[j*step] = src[j], j < count. Of the elements of dst up to width, the others become 0 if
+ * clear; those between the first and the last of the results may otherwise be written with what
+ * they hold. */
 INLINE void FN(spread_run)(REAL *dst, const REAL *src, idx count, idx step, int clear, idx width)
 {
     idx j = 0;
@@ -197,9 +198,9 @@ static int FN(segments_of)(const patches *from, idx column, idx columns, segment
     return count;
 }
 
-/* The source as the taps reach it, a channel at a time: padded with zeros, and its rows and columns dealt
- * out by their residues modulo the steps, so that what a tap reads for a rectangle of the grid is a
- * rectangle, too: padded[residue_h][residue_w][row][column]. */
+/* The source as the taps reach it, a channel at a time: padded with zeros, and its rows and columns
+ * dealt out by their residues modulo the steps, so that what a tap reads for a rectangle of the
+ * grid is a rectangle, too: padded[residue_h][residue_w][row][column]. */
 typedef struct {
     idx low_h, low_w;           /* the smallest taps */
     idx residues_h, residues_w; /* how many of them the taps reach */

@@ -645,12 +645,12 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
 }
 
 /* ---- backward_weight ----
- * One operand's rows lie along the columns, as both do in memory, the other one is turned round: dy,
- * which gives dw^T, or the patches, which give dw. */
+ * One operand's rows lie along the columns, as both do in memory, the other one is turned round:
+ * dy, which gives dw^T, or the patches, which give dw. */
 typedef struct {
     patches from, dy;   /* of the current group; dy has one tap */
     REAL *dw, *partial; /* partial (chunks, depth, rows), or (chunks, rows, depth) if direct */
-    REAL *turned;       /* dy^T of all columns, for all pieces of the depth; NULL: each task's own */
+    REAL *turned;       /* dy^T of all columns, for all tasks; NULL: each makes its own */
     idx images, rows, depth;
     int direct; /* the patches are turned round */
     idx chunks, chunk_columns, depth_blocks, depth_piece;
@@ -659,7 +659,7 @@ typedef struct {
 #define weight_job FN(weight_job)
 
 /* dst (columns, rows; row stride stride) = the transpose of rows first .. first + rows of a patch
- * matrix, with zeros up to whole tiles of them. Block and scratch are pack_columns', for MC rows. */
+ * matrix, with zeros up to whole tiles of them. Block and scratch are for pack_columns, MC rows. */
 static void FN(pack_turned)(const patches *from, idx first, idx rows, idx column, idx columns,
                             REAL *dst, idx stride, REAL *block, idx block_stride, REAL *scratch)
 {
@@ -738,7 +738,8 @@ static void FN(weight_chunk)(void *context, idx task)
     pydl_block_free(block);
 }
 
-/* dw (rows, depth) = the sum of the chunks: REDUCE_ROWS of the depth, transposed, or as many rows. */
+/* dw (rows, depth) = the sum of the chunks: REDUCE_ROWS of the depth, transposed, or as many
+ * rows. */
 static void FN(weight_reduce)(void *context, idx task)
 {
     const weight_job *job = context;
