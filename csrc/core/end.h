@@ -17,6 +17,7 @@
 #undef weight_job
 #undef depthwise_job
 #undef patches
+#undef reach
 #undef operand
 #undef tile
 #undef FINISH

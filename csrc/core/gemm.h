@@ -43,7 +43,7 @@ INLINE idx FN(block_stride)(idx columns)
 
 /* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows, j <
  * vectors. Row p of b begins at b + p*b_step, or at b + b_rows[p] if b_rows is not NULL. Meanwhile
- * what comes soon is fetched, if A is packed, the cache line at next and at each step next_step
+ * what comes soon is fetched, the cache line at next and at each step next_step
  * further on. */
 INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
                              const REAL *next, idx next_step, const REAL *b, idx b_step,
@@ -67,8 +67,7 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
             for (int j = 0; j < vectors; j++)
                 acc[i][j] += value * row[j];
         }
-        if (a_row == 1)
-            __builtin_prefetch(next + p * next_step, 0, 2);
+        __builtin_prefetch(next + p * next_step, 0, 2);
         a += a_step;
         b += b_step;
     }
@@ -298,16 +297,21 @@ static void __attribute__((noinline)) FN(multiply_packed_tile)(idx rows, idx k, 
                         columns);
 }
 
-/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. */
+/* C (m,n) from plain rows of A: element (i, p) at a[i*a_row + p]. Rows that follow one another
+ * closely are fetched as the piece of memory that they are. */
 static void __attribute__((noinline)) FN(multiply_rows)(idx m, idx n, idx k, const REAL *a,
                                                         idx a_row, const REAL *b, idx b_step,
                                                         const sink *to)
 {
+    const idx line = 64 / (idx)sizeof(REAL);
     for (idx i = 0; i < m; i += FN(MC))
-        for (idx j = 0; j < n; j += NR)
+        for (idx j = 0; j < n; j += NR) {
+            const fetch next = a_row < 2 * k
+                                   ? (fetch){a + (i + MR) * a_row, MR * a_row, line}
+                                   : (fetch){a, 0, 0};
             FN(multiply_column)(FN(min)(FN(MC), m - i), k, a + i * a_row, MR * a_row, a_row, 1,
-                                (fetch){a, 0, 0}, b + j, b_step, NULL, to, i, j,
-                                FN(min)(NR, n - j));
+                                next, b + j, b_step, NULL, to, i, j, FN(min)(NR, n - j));
+        }
 }
 
 enum {
@@ -315,10 +319,10 @@ enum {
     (int)(VECTOR_BYTES / sizeof(REAL))
 };
 
-/* VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored in whole
- * vectors; what they carry too much is overwritten by the next step, so at least VLEN elements must
- * follow. */
-INLINE void FN(pack_panel_block)(idx rows, const REAL *a, idx row, REAL *panel)
+/* At most VLEN steps of depth of a panel, from plain rows: row i at a + i*row. Each step is stored
+ * in whole vectors; what they carry too much is overwritten by the next step, so at least VLEN
+ * elements must follow, unless this is the last of the panel. */
+INLINE void FN(pack_panel_block)(idx rows, idx depth, int last, const REAL *a, idx row, REAL *panel)
 {
     vec step[FN(PANEL_VECTORS)][VECTOR_BYTES / sizeof(REAL)];
 #pragma GCC unroll 4
@@ -326,7 +330,7 @@ INLINE void FN(pack_panel_block)(idx rows, const REAL *a, idx row, REAL *panel)
 #pragma GCC unroll 16
         for (int i = 0; i < (int)VLEN; i++) {
             const idx from = v * VLEN + i;
-            step[v][i] = from < rows ? FN(load)(a + from * row) : (vec){0};
+            step[v][i] = from < rows ? FN(load_part)(a + from * row, depth, 0) : (vec){0};
         }
         FN(transpose_vectors)(step[v]);
     }
@@ -334,16 +338,22 @@ INLINE void FN(pack_panel_block)(idx rows, const REAL *a, idx row, REAL *panel)
     for (int p = 0; p < (int)VLEN; p++)
 #pragma GCC unroll 4
         for (int v = 0; v < FN(PANEL_VECTORS); v++)
-            FN(store)(panel + p * MR + v * VLEN, step[v][p]);
+            if (p < depth)
+                FN(store_part)(panel + p * MR + v * VLEN,
+                               last && p == depth - 1 ? MR - v * VLEN : VLEN, step[v][p]);
 }
 
 /* One panel of A: rows (at most MR) of depth k, element (i, p) at a[i*row + p*step]. */
 static void FN(pack_panel)(idx rows, idx k, const REAL *a, idx row, idx step, REAL *panel)
 {
     idx p = 0;
-    if (step == 1)
+    if (step == 1) {
         for (; p + 2 * VLEN <= k; p += VLEN)
-            FN(pack_panel_block)(rows, a + p, row, panel + p * MR);
+            FN(pack_panel_block)(rows, VLEN, 0, a + p, row, panel + p * MR);
+        for (; FN(MASKED) && p + VLEN / 4 < k; p += VLEN)
+            FN(pack_panel_block)(rows, FN(min)(k - p, VLEN), k - p <= VLEN, a + p, row,
+                                 panel + p * MR);
+    }
     if (row == 1 && rows == MR) {
         for (; p < k; p++)
             memcpy(panel + p * MR, a + p * step, MR * sizeof(REAL));

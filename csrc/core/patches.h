@@ -86,35 +86,88 @@ INLINE void FN(zero_loosely)(REAL *dst, idx count)
         FN(store)(dst + j, (vec){0});
 }
 
-/* Rows of a plane (h,w) with zeros around it, the columns dealt out by their residue modulo step,
- * so that a row of taps step apart is contiguous: dst[r][phase][q] = src[first_h + r][first_w +
- * q*step + phase], r < rows, q < length. Up to VLEN elements behind dst are overwritten. */
-static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx rows, idx first_w,
-                         idx length, idx step, REAL *dst)
+/* dst[j] = src[j*step], nothing else written or read but what lies between: steps of 2 and 4 by
+ * vectors of which every other lane is taken, the last vector overlapping the one before. */
+INLINE void FN(gather_run)(REAL *dst, const REAL *src, idx count, idx step)
 {
-    for (idx r = 0; r < rows; r++) {
-        const idx ih = first_h + r;
+    if (step == 1) {
+        FN(copy_run)(dst, src, count);
+        return;
+    }
+    const idx last = count - VLEN;
+    if (step == 2 && last > 0) {
+        for (idx j = 0; j < last; j += VLEN)
+            FN(store)(dst + j, FN(even_lanes)(FN(load)(src + 2 * j), FN(load)(src + 2 * j + VLEN)));
+        const REAL *end = src + 2 * last - 1;
+        FN(store)(dst + last, FN(odd_lanes)(FN(load)(end), FN(load)(end + VLEN)));
+        return;
+    }
+    if (step == 4 && last > 0) {
+        for (idx j = 0; j < last; j += VLEN) {
+            const REAL *at = src + 4 * j;
+            FN(store)(dst + j,
+                      FN(even_lanes)(
+                          FN(even_lanes)(FN(load)(at), FN(load)(at + VLEN)),
+                          FN(even_lanes)(FN(load)(at + 2 * VLEN), FN(load)(at + 3 * VLEN))));
+        }
+        const REAL *end = src + 4 * last - 3;
+        FN(store)(dst + last,
+                  FN(odd_lanes)(
+                      FN(odd_lanes)(FN(load)(end), FN(load)(end + VLEN)),
+                      FN(odd_lanes)(FN(load)(end + 2 * VLEN), FN(load)(end + 3 * VLEN))));
+        return;
+    }
+    if (step == 2 && FN(MASKED) && 2 * count > VLEN + 1) {
+        const vec low = FN(load)(src), high = FN(load_part)(src + VLEN, 2 * count - 1 - VLEN, 0);
+        FN(store_part)(dst, count, FN(even_lanes)(low, high));
+        return;
+    }
+    for (idx j = 0; j < count; j++)
+        dst[j] = src[j * step];
+}
+
+/* dst[j*step] = src[j], j < count. Of the elements of dst up to width, the others become 0 if
+ * clear; those between the first and the last of the results may otherwise be written with what
+ * they hold. */
+INLINE void FN(spread_run)(REAL *dst, const REAL *src, idx count, idx step, int clear, idx width)
+{
+    idx j = 0;
+    if (step == 2) {
+        const idx end = clear ? width : 2 * count - 1;
+        for (; 2 * (j + VLEN) <= end || (FN(MASKED) && j < count); j += VLEN) {
+            REAL *at = dst + 2 * j;
+            const idx left = end - 2 * j, low = FN(min)(left, VLEN), high = FN(max)(left - low, 0);
+            const vec value = FN(load_part)(src + j, count - j, 0);
+            vec other = {0};
+            if (!clear)
+                other = FN(odd_lanes)(FN(load_part)(at, low, 0), FN(load_part)(at + VLEN, high, 0));
+            FN(store_part)(at, low, FN(zip_low)(value, other));
+            FN(store_part)(at + VLEN, high, FN(zip_high)(value, other));
+        }
+    }
+    if (clear)
+        for (idx q = j * step; q < width; q++)
+            dst[q] = 0;
+    for (; j < count; j++)
+        dst[j * step] = src[j];
+}
+
+/* Rows of a plane (h,w) with zeros around it: dst[r][q] = src[first_h + r*step_h][first_w +
+ * q*step_w], r < rows, q < length. Up to VLEN elements behind dst are overwritten. */
+static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx step_h, idx rows,
+                         idx first_w, idx step_w, idx length, REAL *dst)
+{
+    const idx begin = FN(min)(FN(max)(ceil_div(-first_w, step_w), 0), length);
+    const idx end = FN(max)(FN(min)(ceil_div(w - first_w, step_w), length), begin);
+    for (idx r = 0; r < rows; r++, dst += length) {
+        const idx ih = first_h + r * step_h;
         if (ih < 0 || ih >= h) {
-            FN(zero_loosely)(dst, step * length);
-            dst += step * length;
+            FN(zero_loosely)(dst, length);
             continue;
         }
-        for (idx phase = 0; phase < step; phase++, dst += length) {
-            const idx shift = first_w + phase;
-            const idx begin = FN(min)(FN(max)(ceil_div(-shift, step), 0), length);
-            const idx end = FN(max)(FN(min)(ceil_div(w - shift, step), length), begin);
-            const REAL *row = src + ih * w + shift;
-            FN(zero_loosely)(dst, begin);
-            if (step == 1)
-                FN(copy_run)(dst + begin, row + begin, end - begin);
-            else if (step == 2)
-                for (idx q = begin; q < end; q++)
-                    dst[q] = row[2 * q];
-            else
-                for (idx q = begin; q < end; q++)
-                    dst[q] = row[step * q];
-            FN(zero_loosely)(dst + end, length - end);
-        }
+        FN(zero_loosely)(dst, begin);
+        FN(gather_run)(dst + begin, src + ih * w + first_w + begin * step_w, end - begin, step_w);
+        FN(zero_loosely)(dst + end, length - end);
     }
 }
 
@@ -145,34 +198,67 @@ static int FN(segments_of)(const patches *from, idx column, idx columns, segment
     return count;
 }
 
-/* The smallest and the largest tap, and how long a padded row of one residue is. */
+/* The source as the taps reach it, a channel at a time: padded with zeros, and its rows and columns
+ * dealt out by their residues modulo the steps, so that what a tap reads for a rectangle of the
+ * grid is a rectangle, too: padded[residue_h][residue_w][row][column]. */
 typedef struct {
-    idx low_h, high_h, low_w, length;
+    idx low_h, low_w;           /* the smallest taps */
+    idx residues_h, residues_w; /* how many of them the taps reach */
+    idx more_rows;              /* of a residue, than of the grid */
+    idx length;                 /* of a row of a residue */
 } FN(reach);
+#define reach FN(reach)
 
-static FN(reach) FN(reach_of)(const patches *from)
+static reach FN(reach_of)(const patches *from)
 {
-    FN(reach) reach = {0};
-    idx high_w = 0;
+    reach all = {0};
+    idx high_h = 0, high_w = 0;
     for (idx tap = 0; tap < from->taps; tap++) {
         const idx h = from->tap_h[tap], w = from->tap_w[tap];
-        reach.low_h = tap ? FN(min)(reach.low_h, h) : h;
-        reach.high_h = tap ? FN(max)(reach.high_h, h) : h;
-        reach.low_w = tap ? FN(min)(reach.low_w, w) : w;
+        all.low_h = tap ? FN(min)(all.low_h, h) : h;
+        high_h = tap ? FN(max)(high_h, h) : h;
+        all.low_w = tap ? FN(min)(all.low_w, w) : w;
         high_w = tap ? FN(max)(high_w, w) : w;
     }
-    reach.length = from->grid_w + (high_w - reach.low_w) / from->step_w;
-    return reach;
+    high_h -= all.low_h;
+    high_w -= all.low_w;
+    all.residues_h = FN(min)(high_h + 1, from->step_h);
+    all.residues_w = FN(min)(high_w + 1, from->step_w);
+    all.more_rows = high_h / from->step_h;
+    all.length = from->grid_w + high_w / from->step_w;
+    return all;
+}
+
+/* How many elements a channel has for so many grid rows, and where a tap's are. */
+INLINE idx FN(padded_plane)(const reach *all, idx grid_rows)
+{
+    return all->residues_h * all->residues_w * (grid_rows + all->more_rows) * all->length;
+}
+
+INLINE idx FN(padded_tap)(const patches *from, const reach *all, idx grid_rows, idx tap)
+{
+    const idx h = from->tap_h[tap] - all->low_h, w = from->tap_w[tap] - all->low_w;
+    const idx residue = h % from->step_h * all->residues_w + w % from->step_w;
+    return (residue * (grid_rows + all->more_rows) + h / from->step_h) * all->length +
+           w / from->step_w;
+}
+
+/* A channel for grid_rows from the grid row first on; VLEN elements behind are overwritten. */
+static void FN(pad_plane)(const patches *from, const reach *all, const REAL *plane, idx first,
+                          idx grid_rows, REAL *padded)
+{
+    const idx rows = grid_rows + all->more_rows;
+    for (idx h = 0; h < all->residues_h; h++)
+        for (idx w = 0; w < all->residues_w; w++, padded += rows * all->length)
+            FN(pad_rows)(plane, from->h, from->w, first * from->step_h + all->low_h + h,
+                         from->step_h, rows, all->low_w + w, from->step_w, all->length, padded);
 }
 
 /* Elements of scratch that pack_patches needs for a block of so many columns. */
 static idx FN(patch_scratch)(const patches *from, idx columns)
 {
-    const FN(reach) reach = FN(reach_of)(from);
-    const idx grid_rows = FN(min)(columns / from->grid_w + 2, from->grid_h);
-    return ((grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1) * from->step_w *
-               reach.length +
-           VLEN;
+    const reach all = FN(reach_of)(from);
+    return FN(padded_plane)(&all, FN(min)(columns / from->grid_w + 2, from->grid_h)) + VLEN;
 }
 
 /* rows rows of count elements, one behind the other, from rows src_step apart; VLEN elements behind
@@ -221,8 +307,7 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
 {
     segment list[FN(MOST_COLUMNS)];
     const int segments = FN(segments_of)(from, column, columns, list);
-    const FN(reach) reach = FN(reach_of)(from);
-    const idx row_length = from->step_w * reach.length, row_step = from->step_h * row_length;
+    const reach all = FN(reach_of)(from);
     for (idx r = 0; r < rows;) {
         const idx channel = (first_row + r) / from->taps, first_tap = (first_row + r) % from->taps;
         const idx taps = FN(min)(from->taps - first_tap, rows - r);
@@ -234,14 +319,9 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
             const REAL *plane =
                 from->src + list[s].image * from->image + channel * from->h * from->w;
             const idx grid_rows = list[next - 1].row + list[next - 1].rows - list[s].row;
-            FN(pad_rows)(plane, from->h, from->w, list[s].row * from->step_h + reach.low_h,
-                         (grid_rows - 1) * from->step_h + reach.high_h - reach.low_h + 1,
-                         reach.low_w, reach.length, from->step_w, scratch);
+            FN(pad_plane)(from, &all, plane, list[s].row, grid_rows, scratch);
             for (idx tap = 0; tap < taps; tap++) {
-                const idx shift_w = from->tap_w[first_tap + tap] - reach.low_w;
-                const REAL *src = scratch +
-                                  (from->tap_h[first_tap + tap] - reach.low_h) * row_length +
-                                  shift_w % from->step_w * reach.length + shift_w / from->step_w;
+                const REAL *src = scratch + FN(padded_tap)(from, &all, grid_rows, first_tap + tap);
                 REAL *to = dst + tap * stride, *const row_end = block + (r + tap + 1) * stride;
                 for (int t = s; t < next; t++) {
                     const segment piece = list[t];
@@ -251,11 +331,12 @@ static void FN(pack_patches)(const patches *from, idx first_row, idx rows, idx c
                         const idx room = row_end - to - FN(round_up)(piece.count, VLEN);
                         loose = room < 0 ? 0 : FN(min)(room / piece.count + 1, loose);
                     }
-                    FN(copy_loosely)(to, src + piece.first, row_step, loose, piece.count);
-                    FN(copy_exactly)(to + loose * piece.count, src + loose * row_step + piece.first,
-                                     row_step, piece.rows - loose, piece.count);
+                    FN(copy_loosely)(to, src + piece.first, all.length, loose, piece.count);
+                    FN(copy_exactly)(to + loose * piece.count,
+                                     src + loose * all.length + piece.first, all.length,
+                                     piece.rows - loose, piece.count);
                     to += piece.rows * piece.count;
-                    src += piece.rows * row_step;
+                    src += piece.rows * all.length;
                 }
             }
             dst += total;
@@ -274,17 +355,32 @@ INLINE int FN(is_matrix)(const patches *from)
            from->step_w == 1 && !from->tap_h[0] && !from->tap_w[0];
 }
 
-/* pack_patches where it is. */
-static void FN(pack_rows)(const patches *from, idx first_row, idx rows, idx column, idx columns,
-                          idx padded, REAL *block, idx stride)
+/* Whether it is pixels of the source alone: one tap, no padding. */
+INLINE int FN(is_inside)(const patches *from)
 {
-    for (idx done = 0; done < columns;) {
-        const idx at = column + done, pixel = at % from->grid_w,
-                  count = FN(min)(columns - done, from->grid_w - pixel);
-        const REAL *src = from->src + at / from->grid_w * from->image + first_row * from->w + pixel;
+    return from->taps == 1 && from->tap_h[0] >= 0 && from->tap_w[0] >= 0 &&
+           from->tap_h[0] + (from->grid_h - 1) * from->step_h < from->h &&
+           from->tap_w[0] + (from->grid_w - 1) * from->step_w < from->w;
+}
+
+/* pack_patches where it is. */
+static void FN(pack_pixels)(const patches *from, idx first_row, idx rows, idx column, idx columns,
+                            idx padded, REAL *block, idx stride)
+{
+    segment list[FN(MOST_COLUMNS)];
+    const int segments = FN(segments_of)(from, column, columns, list);
+    const idx plane = from->h * from->w, down = from->step_h * from->w;
+    REAL *dst = block;
+    for (int s = 0; s < segments; s++) {
+        const segment piece = list[s];
+        const REAL *src = from->src + piece.image * from->image + first_row * plane +
+                          from->tap_h[0] * from->w + piece.row * down + from->tap_w[0] +
+                          piece.first * from->step_w;
         for (idx r = 0; r < rows; r++)
-            FN(copy_run)(block + r * stride + done, src + r * from->w, count);
-        done += count;
+            for (idx i = 0; i < piece.rows; i++)
+                FN(gather_run)(dst + r * stride + i * piece.count, src + r * plane + i * down,
+                               piece.count, from->step_w);
+        dst += piece.rows * piece.count;
     }
     for (idx r = 0; r < rows; r++)
         FN(zero_run)(block + r * stride + columns, padded - columns);
@@ -293,8 +389,8 @@ static void FN(pack_rows)(const patches *from, idx first_row, idx rows, idx colu
 static void FN(pack_columns)(const patches *from, idx first_row, idx rows, idx column, idx columns,
                              idx padded, REAL *block, idx stride, REAL *scratch)
 {
-    if (FN(is_matrix)(from))
-        FN(pack_rows)(from, first_row, rows, column, columns, padded, block, stride);
+    if (FN(is_inside)(from))
+        FN(pack_pixels)(from, first_row, rows, column, columns, padded, block, stride);
     else
         FN(pack_patches)(from, first_row, rows, column, columns, padded, block, stride, scratch, 0);
 }

@@ -166,6 +166,11 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
         p[i] = v[i];
 #endif
 }
+#ifdef STORE_PART
+enum { FN(MASKED) = 1 }; /* such a vector costs no more than a whole one */
+#else
+enum { FN(MASKED) = 0 };
+#endif
 #undef PART
 #undef LOAD_PART
 #undef STORE_PART
@@ -233,7 +238,8 @@ INLINE void FN(transpose_block)(const REAL *src, idx src_stride, REAL *dst, idx 
         FN(store)(dst + i * dst_stride, rows[i]);
 }
 
-/* dst (columns, rows; row stride dst_stride) = src (rows, columns; row stride src_stride) transposed. */
+/* dst (columns, rows; row stride dst_stride) = src (rows, columns; row stride src_stride) transposed. The last columns are a block
+ * that overlaps the one before, if they are more than a few. */
 static void FN(transpose)(idx rows, idx columns, const REAL *src, idx src_stride, REAL *dst, idx dst_stride)
 {
     idx i = 0;
@@ -241,6 +247,11 @@ static void FN(transpose)(idx rows, idx columns, const REAL *src, idx src_stride
         idx j = 0;
         for (; j + VLEN <= columns; j += VLEN)
             FN(transpose_block)(src + i * src_stride + j, src_stride, dst + j * dst_stride + i, dst_stride);
+        if (columns >= VLEN && columns - j > VLEN / 4) {
+            j = columns - VLEN;
+            FN(transpose_block)(src + i * src_stride + j, src_stride, dst + j * dst_stride + i, dst_stride);
+            j = columns;
+        }
         for (; j < columns; j++)
             for (idx lane = 0; lane < VLEN; lane++)
                 dst[j * dst_stride + i + lane] = src[(i + lane) * src_stride + j];

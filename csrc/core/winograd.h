@@ -177,8 +177,8 @@ static void FN(pad_tiles)(const patches *from, idx channel, const tile_run *run,
         const segment piece = run->list[s];
         const idx width = (piece.count - 1) * step + size, height = (piece.rows - 1) * step + size;
         FN(pad_rows)(from->src + piece.image * from->image + channel * from->h * from->w, from->h,
-                     from->w, piece.row * step + from->tap_h[0], height,
-                     piece.first * step + from->tap_w[0], width, 1, padded);
+                     from->w, piece.row * step + from->tap_h[0], 1, height,
+                     piece.first * step + from->tap_w[0], 1, width, padded);
         padded += height * width;
     }
 }

@@ -12,9 +12,14 @@ enum {
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
     FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2, as does
                                           one twice as wide, which is read in longer runs */
+    FN(WHOLE_PATCHES) = 5 << 17,       /* bytes at most of a block's patches of all depth */
     FN(TASK_ROWS) = 8 * MR,            /* of a task at least, where each packs its own patches */
     FN(SHARED_PATCHES) = 5 << 18,      /* bytes at most that are packed once for all tasks */
     FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */
+    FN(FILTER_TAPS) = 32,              /* of which a panel is transposed at once */
+    FN(TURNED_DY) = 32 << 20,          /* bytes at most of dy^T that tasks share */
+    FN(TURN_COLUMNS) = 256 / sizeof(REAL), /* of it, for a task */
+    FN(REDUCE_ROWS) = 8 * VECTOR_BYTES / sizeof(REAL), /* of dw's sums */
 };
 
 /* ---- rows (m) of a packed matrix times the patch matrix, scattered into pixels ---- */
@@ -31,10 +36,12 @@ typedef struct {
     REAL *dst; /* pixel (i, j) of channel m at dst[m*plane + (i*step_h + first_h)*w + j*step_w +
                   first_w] */
     idx dst_image, dst_h, dst_w, step_h, step_w, first_h, first_w;
+    int clear; /* the steps between the pixels become 0 */
     const REAL *panels; /* the weights packed already, the groups behind one another; NULL: not yet */
     /* the current pass */
     idx group, row, rows, depth;
     REAL *packed;
+    int once; /* one task needs each weight, and packs it for itself */
     idx columns, column_blocks, task_rows;
     REAL *shared; /* the patches of all columns, for all tasks; NULL: each packs its own */
     int flat;  /* a block's columns run over all images */
@@ -44,28 +51,52 @@ typedef struct {
 } FN(conv_job);
 #define conv_job FN(conv_job)
 
-static void FN(conv_pack_weight)(void *context, idx panel)
+/* A panel of the weights: rows first .. of the pass, at most MR, the depth from k on. */
+static void FN(conv_panel)(const conv_job *job, idx first, idx k, idx depth, REAL *dst)
 {
-    const conv_job *job = context;
-    const idx i0 = panel * MR, rows = FN(min)(MR, job->rows - i0), taps = job->from.taps;
-    const REAL *w = job->weight + job->group * job->group_step + (job->row + i0) * job->row_step;
-    REAL *dst = job->packed + i0 * job->depth;
+    const idx rows = FN(min)(MR, job->rows - first), taps = job->from.taps;
+    const REAL *w =
+        job->weight + job->group * job->group_step + (job->row + first) * job->row_step;
     if (!job->tap_offset) {
-        FN(pack_panel)(rows, job->depth, w, job->row_step, 1, dst);
+        FN(pack_panel)(rows, depth, w + k, job->row_step, 1, dst);
         return;
     }
-    for (idx channel = 0; channel < job->group_channels; channel++)
-        for (idx tap = 0; tap < taps; tap++, dst += MR) {
-            const REAL *src = w + channel * job->channel_step + job->tap_offset[tap];
+    if (taps == 1 && job->row_step == 1) {
+        FN(pack_panel)(rows, depth, w + k * job->channel_step, 1, job->channel_step, dst);
+        return;
+    }
+    /* Rows step over all taps of a filter; where most of them are wanted, all are transposed. */
+    REAL filter[FN(FILTER_TAPS) * MR];
+    const int most = job->row_step <= FN(FILTER_TAPS) && 2 * taps > job->row_step;
+    for (const idx end = k + depth; k < end;) {
+        const REAL *from = w + k / taps * job->channel_step;
+        if (most)
+            FN(pack_panel)(rows, job->row_step, from, job->row_step, 1, filter);
+        const idx tap = k % taps, stop = FN(min)(tap + end - k, taps);
+        k += stop - tap;
+        for (idx t = tap; t < stop; t++, dst += MR) {
+            const REAL *src = from + job->tap_offset[t];
+            if (most) {
+                memcpy(dst, filter + job->tap_offset[t] * MR, MR * sizeof(REAL));
+                continue;
+            }
             for (idx i = 0; i < rows; i++)
                 dst[i] = src[i * job->row_step];
             for (idx i = rows; i < MR; i++)
                 dst[i] = 0;
         }
+    }
+}
+
+static void FN(conv_pack_weight)(void *context, idx panel)
+{
+    const conv_job *job = context;
+    FN(conv_panel)(job, panel * MR, 0, job->depth, job->packed + panel * MR * job->depth);
 }
 
 /* Finishes the rows of a block (row stride stride), whose columns begin at column, and stores them
- * to their pixels. A step is the backward pass's, which has nothing to finish. */
+ * to their pixels. A step is the backward pass's, which has nothing to finish: there no other task
+ * writes what lies between the pixels, while this runs. */
 static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride, idx rows, idx row,
                              idx column, idx columns)
 {
@@ -78,14 +109,17 @@ static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride,
         const idx place = column / pixels * job->dst_image + row * plane +
                           (i * job->step_h + job->first_h) * job->dst_w + j * job->step_w +
                           job->first_w;
-        REAL *dst = job->dst + place;
+        const idx width = FN(min)(count * job->step_w, job->dst_w - j * job->step_w),
+                  height = job->clear ? FN(min)(job->step_h, job->dst_h - i * job->step_h) : 1;
         for (idx r = 0; r < rows; r++) {
+            REAL *dst = job->dst + place + r * plane;
             const REAL *src = block + r * stride;
             if (job->step_w == 1)
-                FN(finish_run)(dst + r * plane, src, count, last, place + r * plane);
+                FN(finish_run)(dst, src, count, last, place + r * plane);
             else
-                for (idx q = 0; q < count; q++)
-                    dst[r * plane + q * job->step_w] = src[q];
+                FN(spread_run)(dst, src, count, job->step_w, job->clear, width);
+            for (idx below = 1; below < height; below++)
+                FN(zero_run)(dst + below * job->dst_w, width);
         }
         block += count;
         column += count;
@@ -101,16 +135,16 @@ static void FN(conv_lines)(void *context, idx task)
 {
     conv_job *job = context;
     const patches *all = &job->from;
-    const FN(reach) reach = FN(reach_of)(all);
+    const reach around = FN(reach_of)(all);
     const idx taps = all->taps, blocks = job->column_blocks / job->images;
     const idx row = task / job->column_blocks * job->task_rows,
               rows = FN(min)(job->task_rows, job->rows - row);
     const idx image = task % job->column_blocks / blocks, line = task % blocks * job->lines;
     const idx lines = FN(min)(job->lines, all->grid_h - line),
-              columns = (lines - 1) * reach.length + all->grid_w;
+              columns = (lines - 1) * around.length + all->grid_w;
     const idx stride = FN(block_stride)(columns),
               channel_row = job->group * job->group_rows + job->row + row;
-    const idx padded_rows = lines + reach.high_h - reach.low_h, plane = padded_rows * reach.length;
+    const idx plane = FN(padded_plane)(&around, lines);
     const idx channels = FN(even_piece)(job->group_channels, FN(max)(FN(KC) / taps, 1), 1);
     REAL *out =
         pydl_block_alloc((size_t)(rows * stride + channels * plane + 2 * NR) * sizeof(REAL) +
@@ -124,23 +158,22 @@ static void FN(conv_lines)(void *context, idx task)
                                             64 / (idx)sizeof(REAL)));
     for (idx c = 0; c < channels; c++)
         for (idx tap = 0; tap < taps; tap++)
-            place[c * taps + tap] = c * plane + (all->tap_h[tap] - reach.low_h) * reach.length +
-                                    all->tap_w[tap] - reach.low_w;
+            place[c * taps + tap] = c * plane + FN(padded_tap)(all, &around, lines, tap);
     sink to = {.c = out, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
     const REAL *src =
         all->src + image * all->image + job->group * job->group_channels * all->h * all->w;
     for (idx first = 0; first < job->group_channels; first += channels) {
         const idx count = FN(min)(channels, job->group_channels - first);
         for (idx c = 0; c < count; c++)
-            FN(pad_rows)(src + (first + c) * all->h * all->w, all->h, all->w, line + reach.low_h,
-                         padded_rows, reach.low_w, reach.length, 1, source + c * plane);
+            FN(pad_plane)(all, &around, src + (first + c) * all->h * all->w, line, lines,
+                          source + c * plane);
         FN(multiply_panels)(rows, columns, count * taps,
                             job->packed + row * job->depth + first * taps * MR, job->depth, source,
                             0, place, &to);
         to.accumulate = 1;
     }
     for (idx i = 0; i < lines; i++)
-        FN(conv_scatter)(job, out + i * reach.length, stride, rows, channel_row,
+        FN(conv_scatter)(job, out + i * around.length, stride, rows, channel_row,
                          (image * all->grid_h + line + i) * all->grid_w, all->grid_w);
     pydl_block_free(out);
 }
@@ -206,48 +239,59 @@ static void FN(conv_block)(void *context, idx task)
     /* The tiles' stores are the last, unless too many of them cross from an image to the next. */
     const int direct = job->step_h == 1 && job->step_w == 1 && pixels == job->dst_h * job->dst_w &&
                        (!job->flat || pixels >= 2 * NR);
-    const idx out_size = direct ? 0 : rows * stride;
-    const idx block_size = job->shared ? 0 : depth * stride + VLEN,
+    /* Where the patches of the whole depth stay in L2, so do the sums: of some rows at a time. */
+    const int whole = !direct && (job->shared || job->depth * stride <=
+                                                     FN(WHOLE_PATCHES) / (idx)sizeof(REAL));
+    const idx height = whole ? FN(min)(FN(MC), rows) : rows;
+    const idx out_size = direct ? 0 : height * stride;
+    const idx block_size = job->shared ? 0 : (whole ? job->depth : depth) * stride + VLEN,
               scratch_size = job->shared ? 0 : FN(patch_scratch)(&job->from, columns);
-    REAL *out =
-        pydl_block_alloc((size_t)(out_size + block_size + scratch_size) * sizeof(REAL));
+    const idx panels_size = job->once ? FN(round_up)(height, MR) * depth : 0;
+    REAL *out = pydl_block_alloc((size_t)(out_size + block_size + scratch_size + panels_size) *
+                                 sizeof(REAL));
     if (!out) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
     const patches from = FN(group_patches)(job);
-    REAL *own = out + out_size, *scratch = own + block_size;
-    sink to = {.c = out,
-               .row = stride,
-               .bias_of_row = job->bias ? job->bias + channel_row : NULL};
-    const idx place = channel_row * pixels;
-    if (direct) {
-        to.c = job->dst + place;
-        to.row = to.pixels = pixels;
-        to.image = job->dst_image;
-        to.first = column;
-    }
-    idx k = 0;
-    do { /* once where no tap reaches these pixels, too: their result is 0 */
-        const idx count = FN(min)(depth, job->depth - k);
-        const REAL *block =
-            job->shared ? job->shared + (block_of * job->depth + k) * stride : own;
-        if (direct && k + depth >= job->depth)
-            to.last = FN(ending_at)(job->last, place);
-        if (!job->shared)
-            FN(pack_columns)(&from, k, count, column, columns, padded, own, stride, scratch);
-        if (job->packed) {
-            FN(multiply_panels)(rows, columns, count, job->packed + row * job->depth + k * MR,
-                                job->depth, block, stride, NULL, &to);
-        } else {
-            const REAL *w = job->weight + channel_row * job->depth + k;
-            FN(multiply_rows)(rows, columns, count, w, job->depth, block, stride, &to);
+    REAL *own = out + out_size, *scratch = own + block_size, *panels = scratch + scratch_size;
+    for (idx i = 0; i < rows; i += height) {
+        const idx here = FN(min)(height, rows - i), at = channel_row + i, place = at * pixels;
+        sink to = {.c = out, .row = stride, .bias_of_row = job->bias ? job->bias + at : NULL};
+        if (direct) {
+            to.c = job->dst + place;
+            to.row = to.pixels = pixels;
+            to.image = job->dst_image;
+            to.first = column;
         }
-        to.accumulate = 1;
-        k += depth;
-    } while (k < job->depth);
-    if (!direct)
-        FN(conv_scatter)(job, to.c, stride, rows, channel_row, column, columns);
+        idx k = 0;
+        do { /* once where no tap reaches these pixels, too: their result is 0 */
+            const idx count = FN(min)(depth, job->depth - k);
+            REAL *const made = own + (whole ? k * stride : 0);
+            const REAL *block =
+                job->shared ? job->shared + (block_of * job->depth + k) * stride : made;
+            if (direct && k + depth >= job->depth)
+                to.last = FN(ending_at)(job->last, place);
+            if (!job->shared && !i)
+                FN(pack_columns)(&from, k, count, column, columns, padded, made, stride, scratch);
+            if (job->once) {
+                for (idx r = 0; r < here; r += MR)
+                    FN(conv_panel)(job, row + i + r, k, count, panels + r * count);
+                FN(multiply_panels)(here, columns, count, panels, count, block, stride, NULL, &to);
+            } else if (job->packed) {
+                FN(multiply_panels)(here, columns, count,
+                                    job->packed + (row + i) * job->depth + k * MR, job->depth,
+                                    block, stride, NULL, &to);
+            } else {
+                const REAL *w = job->weight + at * job->depth + k;
+                FN(multiply_rows)(here, columns, count, w, job->depth, block, stride, &to);
+            }
+            to.accumulate = 1;
+            k += depth;
+        } while (k < job->depth);
+        if (!direct)
+            FN(conv_scatter)(job, out, stride, here, at, column, columns);
+    }
     pydl_block_free(out);
 }
 
@@ -256,7 +300,7 @@ static void FN(conv_block)(void *context, idx task)
 static idx FN(lines_of_block)(const conv_job *job)
 {
     const patches *from = &job->from;
-    if (from->taps < 2 || from->step_h != 1 || from->step_w != 1 || from->taps > FN(KC))
+    if (from->taps < 2 || from->taps > FN(KC))
         return 0;
     const idx length = FN(reach_of)(from).length, rows = FN(round_up)(job->group_rows, MR);
     const double work = (double)(from->grid_h * from->grid_w) * (double)job->group_rows *
@@ -329,8 +373,9 @@ static int FN(conv_product)(conv_job *job)
     const idx all_columns = job->images * job->from.grid_h * job->from.grid_w;
     const double columns = (double)all_columns;
     /* Weights that lie in rows already and are used for few columns are not worth packing. */
-    const int pack =
-        !job->panels && (job->tap_offset || job->lines || all_columns > FN(PACK_COLUMNS));
+    job->once = !job->panels && job->tap_offset && !job->lines && job->column_blocks == 1;
+    const int pack = !job->panels && !job->once &&
+                     (job->tap_offset || job->lines || all_columns > FN(PACK_COLUMNS));
     const idx fit =
         (idx)(FN(PACKED_WEIGHT_BYTES) / sizeof(REAL)) / FN(max)(job->depth, 1) / MR * MR;
     const idx rows = FN(even_piece)(job->group_rows, pack ? FN(max)(fit, MR) : job->group_rows, MR);
@@ -524,8 +569,9 @@ static int FN(backward_input_adjoint)(const pydl_conv2d_shape *s, const REAL *dy
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
-/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, and packing a patch
- * or adding one up, which costs more where rows are short. */
+/* Estimated cost of the two ways in cycles per tap and pixel: the GEMM's tiles, packing a patch or
+ * adding one up, which costs more where rows are short, and packing the weights: here for each
+ * image, there for all, but turned round, and tap by tap where the stride parts them. */
 static int FN(adjoint_is_cheaper)(const pydl_conv2d_shape *s)
 {
     const double channels = (double)(s->c / s->groups), rows = (double)(s->oc / s->groups),
@@ -533,8 +579,11 @@ static int FN(adjoint_is_cheaper)(const pydl_conv2d_shape *s)
     const double tile = 1.0 / (double)(2 * VLEN),
                  padded = (double)FN(round_up)(s->c / s->groups, MR);
     const double pack = 0.3 + 2 / width, add = 0.9 + 12 / width;
+    const double pixels = (double)(s->oh * s->ow), weights = channels * rows / pixels,
+                 turn = s->stride_h * s->stride_w > 1 ? 1.3 : 0.4;
     return s->kh * s->kw > 1 && s->ow <= FN(WIDEST) &&
-           channels * (rows * tile + add) < rows * (padded * tile + pack);
+           channels * (rows * tile + add) + 0.3 * weights <
+               rows * (padded * tile + pack) + turn * weights / (double)s->n;
 }
 
 static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
@@ -555,9 +604,12 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
     idx *tap_h = lists, *tap_w = tap_h + taps, *offset = tap_w + taps;
     idx *kh = offset + taps, *shift_h = kh + s->kh, *kw = shift_h + s->kh, *shift_w = kw + s->kw;
     int status = PYDL_OK;
-    for (idx first_h = 0; first_h < FN(min)(s->stride_h, s->h) && status == PYDL_OK; first_h++)
-        for (idx first_w = 0; first_w < FN(min)(s->stride_w, s->w) && status == PYDL_OK;
-             first_w++) {
+    /* One tap reaches one residue, whose pixels are stored with the zeros that follow them. */
+    const int alone = taps == 1 && !s->pad_h && !s->pad_w;
+    const idx residues_h = alone ? 1 : FN(min)(s->stride_h, s->h),
+              residues_w = alone ? 1 : FN(min)(s->stride_w, s->w);
+    for (idx first_h = 0; first_h < residues_h && status == PYDL_OK; first_h++)
+        for (idx first_w = 0; first_w < residues_w && status == PYDL_OK; first_w++) {
             const idx count_h = FN(taps_of_residue)(first_h, s->kh, s->stride_h, s->pad_h,
                                                     s->dilation_h, kh, shift_h);
             const idx count_w = FN(taps_of_residue)(first_w, s->kw, s->stride_w, s->pad_w,
@@ -590,6 +642,7 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
                 .step_w = s->stride_w,
                 .first_h = first_h,
                 .first_w = first_w,
+                .clear = alone,
             };
             status = FN(conv_product)(&job);
         }
@@ -597,87 +650,118 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
     return status;
 }
 
-/* ---- backward_weight ---- */
+/* ---- backward_weight ----
+ * One operand's rows lie along the columns, as both do in memory, the other one is turned round:
+ * dy, which gives dw^T, or the patches, which give dw. */
 typedef struct {
-    patches from;
-    const REAL *dy;
-    REAL *dw, *partial; /* partial (chunks, depth, rows) for one group */
-    idx images, group_channels, group_rows, depth, all_rows;
-    idx group, chunks, chunk_columns, depth_blocks, depth_piece;
+    patches from, dy;   /* of the current group; dy has one tap */
+    REAL *dw, *partial; /* partial (chunks, depth, rows), or (chunks, rows, depth) if direct */
+    REAL *turned;       /* dy^T of all columns, for all tasks; NULL: each makes its own */
+    idx images, rows, depth;
+    int direct; /* the patches are turned round */
+    idx chunks, chunk_columns, depth_blocks, depth_piece;
     int failed;
 } FN(weight_job);
 #define weight_job FN(weight_job)
 
-/* dst (columns, rows of the group; row stride stride) = dy^T of the columns column .. */
-static void FN(pack_dy)(const weight_job *job, idx column, idx columns, REAL *dst, idx stride)
+/* dst (columns, rows; row stride stride) = the transpose of rows first .. first + rows of a patch
+ * matrix, with zeros up to whole tiles of them. Block and scratch are for pack_columns, MC rows. */
+static void FN(pack_turned)(const patches *from, idx first, idx rows, idx column, idx columns,
+                            REAL *dst, idx stride, REAL *block, idx block_stride, REAL *scratch)
 {
-    const idx pixels = job->from.grid_h * job->from.grid_w;
-    const idx padded = FN(round_up)(job->group_rows, NR);
-    for (idx done = 0; done < columns;) {
-        const idx at = column + done, pixel = at % pixels,
-                  count = FN(min)(columns - done, pixels - pixel);
-        FN(transpose)(
-            job->group_rows, count,
-            job->dy + (at / pixels * job->all_rows + job->group * job->group_rows) * pixels + pixel,
-            pixels, dst + done * stride, stride);
-        done += count;
-    }
-    if (padded > job->group_rows)
+    const idx pixels = from->grid_w, padded = FN(round_up)(rows, NR);
+    if (FN(is_matrix)(from))
+        for (idx done = 0, count; done < columns; done += count) {
+            const idx at = column + done, pixel = at % pixels;
+            count = FN(min)(columns - done, pixels - pixel);
+            FN(transpose)(rows, count,
+                          from->src + at / pixels * from->image + first * pixels + pixel, pixels,
+                          dst + done * stride, stride);
+        }
+    else
+        for (idx r = 0; r < rows; r += FN(MC)) {
+            const idx count = FN(min)(FN(MC), rows - r);
+            FN(pack_columns)(from, first + r, count, column, columns, columns, block, block_stride,
+                             scratch);
+            FN(transpose)(count, columns, block, block_stride, dst + r, stride);
+        }
+    if (padded > rows)
         for (idx q = 0; q < columns; q++)
-            FN(zero_run)(dst + q * stride + job->group_rows, padded - job->group_rows);
+            FN(zero_run)(dst + q * stride + rows, padded - rows);
+}
+
+INLINE idx FN(weight_columns)(const weight_job *job)
+{
+    return job->images * job->from.grid_h * job->from.grid_w;
+}
+
+static void FN(turn_dy)(void *context, idx task)
+{
+    const weight_job *job = context;
+    const idx stride = FN(block_stride)(job->rows), column = task * FN(TURN_COLUMNS);
+    const idx columns = FN(min)(FN(TURN_COLUMNS), FN(weight_columns)(job) - column);
+    FN(pack_turned)(&job->dy, 0, job->rows, column, columns, job->turned + column * stride, stride,
+                    NULL, 0, NULL);
 }
 
 static void FN(weight_chunk)(void *context, idx task)
 {
     weight_job *job = context;
-    const idx all = job->images * job->from.grid_h * job->from.grid_w, rows = job->group_rows;
     const idx chunk = task / job->depth_blocks, first = task % job->depth_blocks * job->depth_piece;
     const idx depth = FN(min)(job->depth_piece, job->depth - first);
-    const idx begin = chunk * job->chunk_columns, end = FN(min)(begin + job->chunk_columns, all);
+    const idx begin = chunk * job->chunk_columns,
+              end = FN(min)(begin + job->chunk_columns, FN(weight_columns)(job));
     const idx most = FN(even_piece)(end - begin, FN(KC), VLEN), stride = FN(block_stride)(most);
-    const idx dy_stride = FN(block_stride)(rows), piece = FN(MC);
+    /* Rows of the result, from the plain operand, and its columns, from the turned one. */
+    const patches *plain = job->direct ? &job->dy : &job->from;
+    const idx m0 = job->direct ? 0 : first, m = job->direct ? job->rows : depth;
+    const idx n0 = job->direct ? first : 0, n = job->direct ? depth : job->rows;
+    const idx row = job->direct ? job->depth : job->rows, n_stride = FN(block_stride)(n);
+    const idx own = job->turned ? 0 : most * n_stride, piece = FN(MC);
     REAL *block = pydl_block_alloc(
-        (size_t)(piece * stride + VLEN + most * dy_stride + FN(patch_scratch)(&job->from, most)) *
-        sizeof(REAL));
+        (size_t)(piece * stride + VLEN + own + FN(patch_scratch)(&job->from, most)) * sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *dy = block + piece * stride + VLEN, *scratch = dy + most * dy_stride;
-    patches from = job->from;
-    from.src += job->group * job->group_channels * from.h * from.w;
-    sink to = {.row = rows};
+    REAL *made = block + piece * stride + VLEN, *scratch = made + own;
+    sink to = {.row = row};
     for (idx column = begin; column < end; column += most) {
         const idx columns = FN(min)(most, end - column);
-        FN(pack_dy)(job, column, columns, dy, dy_stride);
-        for (idx k = 0; k < depth; k += piece) {
-            const idx count = FN(min)(piece, depth - k);
-            FN(pack_columns)(&from, first + k, count, column, columns, columns, block, stride,
+        const REAL *turned = job->turned ? job->turned + column * n_stride : made;
+        if (!job->turned)
+            FN(pack_turned)(job->direct ? &job->from : &job->dy, n0, n, column, columns, made,
+                            n_stride, block, stride, scratch);
+        for (idx i = 0; i < m; i += piece) {
+            const idx count = FN(min)(piece, m - i);
+            FN(pack_columns)(plain, m0 + i, count, column, columns, columns, block, stride,
                              scratch);
-            to.c = job->partial + (chunk * job->depth + first + k) * rows;
-            FN(multiply_rows)(count, rows, columns, block, stride, dy, dy_stride, &to);
+            to.c = job->partial + chunk * job->depth * job->rows + (m0 + i) * row + n0;
+            FN(multiply_rows)(count, n, columns, block, stride, turned, n_stride, &to);
         }
         to.accumulate = 1;
     }
     pydl_block_free(block);
 }
 
-enum { FN(REDUCE_ROWS) = 8 * VECTOR_BYTES / sizeof(REAL) };
-
-/* dw (rows, depth) = the sum of the chunks (depth, rows), transposed: REDUCE_ROWS of depth. */
+/* dw (rows, depth) = the sum of the chunks: REDUCE_ROWS of the depth, transposed, or as many
+ * rows. */
 static void FN(weight_reduce)(void *context, idx task)
 {
     const weight_job *job = context;
-    const idx first = task * FN(REDUCE_ROWS), count = FN(min)(FN(REDUCE_ROWS), job->depth - first),
-              rows = job->group_rows;
-    REAL *sum = job->partial + first * rows;
+    const idx height = job->direct ? job->rows : job->depth,
+              width = job->direct ? job->depth : job->rows;
+    const idx first = task * FN(REDUCE_ROWS), count = FN(min)(FN(REDUCE_ROWS), height - first);
+    REAL *sum = job->partial + first * width;
     for (idx chunk = 1; chunk < job->chunks; chunk++) {
-        const REAL *other = sum + chunk * job->depth * rows;
-        for (idx i = 0; i < count * rows; i++)
+        const REAL *other = sum + chunk * height * width;
+        for (idx i = 0; i < count * width; i++)
             sum[i] += other[i];
     }
-    FN(transpose)(count, rows, sum, rows, job->dw + job->group * rows * job->depth + first,
-                  job->depth);
+    if (job->direct)
+        FN(copy_run)(job->dw + first * width, sum, count * width);
+    else
+        FN(transpose)(count, width, sum, width, job->dw + first, height);
 }
 
 static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
@@ -696,22 +780,20 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
     if (!tap_h)
         return PYDL_NO_MEMORY;
     FN(forward_taps)(s, tap_h, tap_w);
+    const idx pixels = s->oh * s->ow, zero = 0;
     weight_job job = {
         .from = {x, s->c * s->h * s->w, s->h, s->w, s->stride_h, s->stride_w, s->oh, s->ow, taps,
                  tap_h, tap_w},
-        .dy = dy,
-        .dw = dw,
+        .dy = {dy, s->oc * pixels, 1, pixels, 1, 1, 1, pixels, 1, &zero, &zero},
         .images = s->n,
-        .group_channels = channels,
-        .group_rows = rows,
+        .rows = rows,
         .depth = channels * taps,
-        .all_rows = s->oc,
     };
     FN(merge_rows)(&job.from);
     /* Chunks of pixels while their partial sums stay small, then pieces of the depth: eight tasks
      * at least if possible. */
-    const idx columns = s->n * s->oh * s->ow, most = 8,
-              affordable = ((idx)1 << 20) / FN(max)(job.depth * rows, 1);
+    const idx columns = s->n * pixels, most = 8, size = job.depth * rows,
+              affordable = ((idx)1 << 20) / FN(max)(size, 1);
     const idx blocks = (columns + FN(KC) - 1) / FN(KC);
     job.chunks = FN(max)(FN(min)(FN(min)(blocks, affordable), most), 1);
     job.chunk_columns = FN(round_up)((columns + job.chunks - 1) / job.chunks, VLEN);
@@ -720,20 +802,32 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
         FN(max)(FN(min)((most + job.chunks - 1) / job.chunks, job.depth / FN(MC)), 1);
     job.depth_piece = FN(round_up)((job.depth + job.depth_blocks - 1) / job.depth_blocks, MR);
     job.depth_blocks = (job.depth + job.depth_piece - 1) / job.depth_piece;
-    job.partial = pydl_block_alloc((size_t)(job.chunks * job.depth * rows) * sizeof(REAL));
-    if (!job.partial) {
-        pydl_block_free(tap_h);
-        return PYDL_NO_MEMORY;
-    }
-    for (job.group = 0; job.group < s->groups; job.group++) {
-        pydl_parallel_for(job.chunks * job.depth_blocks,
-                          2.0 * (double)columns * (double)rows * (double)job.depth,
+    /* What is turned round once: the patches, or dy and then the sums. */
+    job.direct = job.depth * columns < rows * columns + size;
+    const int in_place = job.direct && job.chunks == 1;
+    const idx stride = FN(block_stride)(rows), turned = columns * stride * (idx)sizeof(REAL);
+    REAL *const partial =
+        in_place ? NULL : pydl_block_alloc((size_t)(job.chunks * size) * sizeof(REAL));
+    if (!job.direct && job.depth_blocks > 1 && turned <= FN(TURNED_DY))
+        job.turned = pydl_block_alloc((size_t)turned);
+    job.failed = !in_place && !partial;
+    for (idx group = 0; group < s->groups && !job.failed; group++) {
+        job.dw = dw + group * size;
+        job.partial = in_place ? job.dw : partial;
+        if (job.turned)
+            pydl_parallel_for((columns + FN(TURN_COLUMNS) - 1) / FN(TURN_COLUMNS),
+                              2.0 * (double)columns * (double)rows, FN(turn_dy), &job);
+        pydl_parallel_for(job.chunks * job.depth_blocks, 2.0 * (double)columns * (double)size,
                           FN(weight_chunk), &job);
-        pydl_parallel_for((job.depth + FN(REDUCE_ROWS) - 1) / FN(REDUCE_ROWS),
-                          (double)job.chunks * (double)rows * (double)job.depth, FN(weight_reduce),
-                          &job);
+        if (!in_place)
+            pydl_parallel_for(((job.direct ? rows : job.depth) + FN(REDUCE_ROWS) - 1) /
+                                  FN(REDUCE_ROWS),
+                              (double)job.chunks * (double)size, FN(weight_reduce), &job);
+        job.from.src += channels * s->h * s->w;
+        job.dy.src += rows * pixels;
     }
-    pydl_block_free(job.partial);
+    pydl_block_free(job.turned);
+    pydl_block_free(partial);
     pydl_block_free(tap_h);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }

@@ -388,7 +388,7 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
         double peak, there, back, filter; /* of a filter outside L2; 12 inside */
     } all_costs[] = {
         [FN(TO_Y)] = {0.8, 350, 200, 45},
-        [FN(TO_DX)] = {0.8, 350, 200, 80},
+        [FN(TO_DX)] = {0.8, 350, 200, 60},
         [FN(TO_DW)] = {0.7, 400, 350, 100},
     };
     const double peak = all_costs[direction].peak, there = all_costs[direction].there;
