@@ -663,6 +663,16 @@ def test_empty_batches():
             lambda: F.binary_cross_entropy_with_logits([1.0], [1.0], pos_weight=[1.0, 2.0]),
             "pos_weight: expected broadcastable",
         ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(
+                normal(4, 3), normal(4, 3), pos_weight=[1.0, 2.0]
+            ),
+            r"pos_weight: expected broadcastable to \(4, 3\), got \(2,\)",
+        ),
+        (
+            lambda: F.binary_cross_entropy([0.5], [1.0], weight=[1.0, 2.0]),
+            r"weight: expected broadcastable to \(1,\), got \(2,\)",
+        ),
     ],
 )
 def test_bad_values(call, message):

@@ -168,6 +168,11 @@ def conv1d(
     Returns
     -------
     Tensor, (N, OC, OL) or (OC, OL)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `conv2d`.
     """
     if ndim_of(weight) != 3:
         raise ValueError(f"weight: expected 3 axes, got {ndim_of(weight)}")

@@ -148,6 +148,13 @@ def avg_pool2d(
     Returns
     -------
     Tensor, (N, C, OH, OW)
+
+    Raises
+    ------
+    ValueError
+        A size out of range, a window that does not fit, or a divisor of 0.
+    TypeError
+        An option or an input of another type.
     """
     single = ndim_of(input) == 3
     y = _avg_pool2d(
@@ -219,6 +226,13 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     Returns
     -------
     Tensor, (N, C, OH, OW)
+
+    Raises
+    ------
+    ValueError
+        Other axes, or an output size below 1.
+    TypeError
+        An output size or an input of another type.
     """
     shape = np.shape(raw(input))
     if len(shape) not in (3, 4):
