@@ -532,6 +532,16 @@ def test_an_input_of_other_features_is_named():
             layer(np.zeros(shape, np.float32))
 
 
+def test_a_refused_insert_changes_nothing():
+    net = nn.Sequential(nn.ReLU(), nn.Tanh())
+    parts = list(net)
+    with pytest.raises(TypeError, match="module: expected a Module or None, got int"):
+        net.insert(1, 3)
+    with pytest.raises(ValueError, match="module: expected another module"):
+        net.insert(0, net)
+    assert list(net) == parts
+
+
 def test_a_module_cannot_be_its_own_part():
     net = nn.Sequential(nn.ReLU())
     with pytest.raises(ValueError, match="module: expected another module than the one"):
