@@ -55,7 +55,7 @@ static struct {
     block *free_list[CLASSES];
     block *idle[CLASSES]; /* of regions; a class has those from its size to the next one's */
     region *regions;
-    size_t memory;
+    size_t memory, page; /* of the system, in bytes */
     pydl_cache_stats stats;
     int ready;
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -114,6 +114,7 @@ static void prepare(void)
     cache.ready = 1;
     const char *text = getenv("PYDL_CACHE_LIMIT");
     cache.memory = memory_limit();
+    cache.page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t eighth = cache.memory / 8, most = (size_t)1 << 30;
     cache.stats.limit_bytes = text ? (size_t)strtoull(text, NULL, 10) : eighth < most ? eighth : most;
     pydl_guard_fork();
@@ -240,10 +241,14 @@ static block *region_take(size_t size)
     return found;
 }
 
-/* Gives the memory of a block back to the system, but for its first page. */
+/* Gives the memory of a block back to the system, but for its header and what is no whole page of
+ * the system's, which has pages larger than PAGE on some arm64 machines. */
 static void drop(block *of)
 {
-    madvise((char *)of + PAGE, of->size - PAGE, MADV_DONTNEED);
+    const uintptr_t page = cache.page, begin = ((uintptr_t)of + HEADER + page - 1) & ~(page - 1);
+    const uintptr_t end = ((uintptr_t)of + of->size) & ~(page - 1);
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
     of->resident = 0;
 }
 

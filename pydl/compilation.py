@@ -18,6 +18,7 @@ from pydl import nn
 from pydl._pydl_core import Program, empty
 from pydl.autograd import Tensor, no_grad
 from pydl.fusion import fuse
+from pydl.nn.sizes import check_sizes
 
 __all__ = ["Compiled", "compile"]
 
@@ -212,8 +213,7 @@ class Compiled:
 
         Parameters and errors are those of a call; a ValueError also for fewer than one of `runs`.
         """
-        if runs < 1:
-            raise ValueError(f"runs: expected at least 1, got {runs}")
+        check_sizes(1, runs=runs)
         arrays, seconds = self._checked(inputs), np.zeros(len(self))
         for _ in range(runs):
             self._run(arrays, seconds)

@@ -48,12 +48,14 @@ def save(
     ValueError
         Another suffix, or a name that the file reserves (``__metadata__``).
     TypeError
-        A name or metadata that is no str, or an array of another dtype.
+        A state that is no mapping, a name or metadata that is no str, or an array of another dtype.
     ImportError
         ``.safetensors`` without the safetensors package.
     """
     target = Path(path)
     _check_suffix(target)
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state: expected a mapping of names to arrays, got {type(state).__name__}")
     arrays = {name: _array(name, value) for name, value in state.items()}
     texts = dict(metadata or {})
     for name, text in texts.items():

@@ -21,6 +21,7 @@ from pydl import io, plot, random
 from pydl.autograd import Tensor, no_grad
 from pydl.data import ArrayDataset, DataLoader
 from pydl.nn import Module
+from pydl.nn.sizes import check_sizes
 from pydl.nn.utils import clip_grad_norm_, evaluating
 
 __all__ = ["Checkpoint", "EarlyStopping", "Evaluation", "History", "evaluate", "fit", "predict"]
@@ -235,11 +236,19 @@ def fit(
     ValueError
         Options out of range, no samples, or a checkpoint that is damaged or of another run; model,
         optimizer and file are then as they were.
+    TypeError
+        A model, optimizer or loss that is none, `epochs` that is no int, or other data.
     FileExistsError
         The checkpoint's file exists and `resume` is false: nothing is overwritten unasked.
     """
-    if epochs < 0:
-        raise ValueError(f"epochs: expected 0 or more, got {epochs}")
+    if not isinstance(model, Module):
+        raise TypeError(f"model: expected a Module, got {type(model).__name__}")
+    check_sizes(0, epochs=epochs)
+    for method in ("zero_grad", "step"):
+        if isinstance(optimizer, type) or not callable(getattr(optimizer, method, None)):
+            raise TypeError(f"optimizer: expected an Optimizer, got {optimizer!r}")
+    if not callable(loss):
+        raise TypeError(f"loss: expected a function, got {loss!r}")
     if schedule_every not in ("epoch", "step"):
         raise ValueError(f"schedule_every: expected 'epoch' or 'step', got {schedule_every!r}")
     if clip_grad_norm is not None and not clip_grad_norm > 0:

@@ -163,6 +163,9 @@ def test_loader_state_is_json_and_a_finished_loop_starts_a_new_epoch():
 def test_loader_rejects():
     with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
         data.DataLoader(numbered(), 0)
+    for no_samples in (None, iter([1, 2])):
+        with pytest.raises(TypeError, match="dataset: expected a length and samples by number"):
+            data.DataLoader(no_samples)
     with pytest.raises(TypeError, match="batch_size: expected an int, got float"):
         data.DataLoader(numbered(), 2.0)
     with pytest.raises(TypeError, match="rng: expected"):

@@ -647,7 +647,7 @@ def test_empty_batches():
         (lambda: F.permute(X, (0, 1)), "dims: expected 3 axes"),
         (lambda: F.clamp(X), "min, max: expected at least one bound"),
         (lambda: F.gelu(X, "erf"), "approximate: expected"),
-        (lambda: F.dropout(X, 1.5), "p: expected 0 to 1, got 1.5"),
+        (lambda: F.dropout(X, 1.5), "p: expected a probability from 0 to 1, got 1.5"),
         (lambda: F.cross_entropy(normal(2, 3), [0, 3]), "labels: expected"),
         (lambda: F.cross_entropy(normal(2, 3), [0, 3], CLASS_WEIGHT), r"target: .* got 3"),
         (lambda: F.cross_entropy(normal(2, 3), [0]), r"target: expected labels of shape \(2,\)"),
@@ -662,6 +662,16 @@ def test_empty_batches():
         (
             lambda: F.binary_cross_entropy_with_logits([1.0], [1.0], pos_weight=[1.0, 2.0]),
             "pos_weight: expected broadcastable",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(
+                normal(4, 3), normal(4, 3), pos_weight=[1.0, 2.0]
+            ),
+            r"pos_weight: expected broadcastable to \(4, 3\), got \(2,\)",
+        ),
+        (
+            lambda: F.binary_cross_entropy([0.5], [1.0], weight=[1.0, 2.0]),
+            r"weight: expected broadcastable to \(1,\), got \(2,\)",
         ),
     ],
 )

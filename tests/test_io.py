@@ -84,6 +84,8 @@ def test_bad_paths_and_metadata(tmp_path):
         io.save(tmp_path / "x.pt", {})
     with pytest.raises(ValueError, match="ends in .safetensors or .npz"):
         io.load(tmp_path / "x")
+    with pytest.raises(TypeError, match="state: expected a mapping of names to arrays, got list"):
+        io.save(tmp_path / "a.npz", [np.ones(3)])
     with pytest.raises(TypeError, match="metadata"):
         io.save(tmp_path / "x.npz", {}, metadata={"epoch": 3})
     with pytest.raises(FileNotFoundError):

@@ -381,7 +381,7 @@ def test_dropout_layer():
     twin = nn.Dropout(0.5, rng=np.random.default_rng(0))
     np.testing.assert_array_equal(layer(x).data, twin(x).data)
     np.testing.assert_array_equal(layer.eval()(x).data, x)
-    with pytest.raises(ValueError, match="p: expected 0 to 1, got -1"):
+    with pytest.raises(ValueError, match="p: expected a probability from 0 to 1, got -1"):
         nn.Dropout(-1)
 
 
@@ -471,7 +471,10 @@ def test_gains():
         (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "kernel_size: expected an int or 2 of them"),
         (lambda: nn.Conv2d(3, 4, 0), "kernel_size: expected at least 1"),
         (lambda: nn.Conv1d(3, 4, 3, padding=-1), "padding: expected at least 0"),
-        (lambda: nn.Linear(-1, 2), "features: expected at least 0"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=0), "groups: expected at least 1, got 0"),
+        (lambda: nn.Conv2d(0, 4, 3), "in_channels: expected at least 1, got 0"),
+        (lambda: nn.Linear(-1, 2), "in_features: expected at least 0, got -1"),
+        (lambda: nn.Linear(2, -1), "out_features: expected at least 0, got -1"),
         (lambda: nn.init.xavier_normal_(nn.Parameter([1.0])), "tensor: expected at least 2 axes"),
         (lambda: nn.init.eye_(nn.Parameter([1.0])), "tensor: expected 2 axes, got 1"),
         (lambda: nn.init.calculate_gain("gelu"), "nonlinearity: expected one of"),
@@ -482,6 +485,70 @@ def test_gains():
 def test_bad_values(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.Linear(2.5, 3), "in_features: expected an int, got float"),
+        (lambda: nn.Linear(True, 3), "in_features: expected an int, got bool"),
+        (lambda: nn.Linear(2, "a"), "out_features: expected an int, got str"),
+        (lambda: nn.Conv2d(3.0, 4, 3), "in_channels: expected an int, got float"),
+        (lambda: nn.Conv2d(3, 4, 2.5), "kernel_size: expected an int or 2 of them, got 2.5"),
+        (lambda: nn.Conv2d(3, 4, (2.5, 2.5)), "kernel_size: expected an int or 2 of them"),
+        (lambda: nn.Conv2d(3, 4, 3, stride="12"), "stride: expected an int or 2 of them"),
+        (lambda: nn.Embedding(3, 2.0), "embedding_dim: expected an int, got float"),
+        (lambda: nn.BatchNorm2d(3.0), "num_features: expected an int, got float"),
+        (lambda: nn.LayerNorm("a"), "normalized_shape: expected an int or ints, got 'a'"),
+        (lambda: nn.LayerNorm((2.7,)), "normalized_shape: expected an int or ints"),
+        (lambda: nn.Dropout("a"), "p: expected a number, got str"),
+        (lambda: nn.Dropout(None), "p: expected a number, got None"),
+        (
+            lambda: nn.AvgPool2d(2, divisor_override="a")(np.ones((1, 1, 4, 4))),
+            "divisor_override: expected a number, got str",
+        ),
+        (
+            lambda: nn.AdaptiveAvgPool1d(None)(np.ones((1, 1, 4))),
+            "output_size: expected an int or a sequence of 1, got None",
+        ),
+        (lambda: nn.ReLU().add_module("me", 3), "module: expected a Module or None, got int"),
+    ],
+)
+def test_bad_types(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_layer_takes_sizes_of_numpy():
+    assert nn.LayerNorm(np.int64(3)).normalized_shape == (3,)
+    assert nn.Linear(np.int64(3), np.int32(2)).weight.shape == (2, 3)
+    assert nn.Conv2d(np.int64(3), 4, np.array([3, 1])).weight.shape == (4, 3, 3, 1)
+
+
+def test_an_input_of_other_features_is_named():
+    layer = nn.Linear(3, 2)
+    for shape in ((5, 4), (4,), (2, 5, 4)):
+        with pytest.raises(ValueError, match=r"input: expected shape \(..., 3\), got"):
+            layer(np.zeros(shape, np.float32))
+
+
+def test_a_refused_insert_changes_nothing():
+    net = nn.Sequential(nn.ReLU(), nn.Tanh())
+    parts = list(net)
+    with pytest.raises(TypeError, match="module: expected a Module or None, got int"):
+        net.insert(1, 3)
+    with pytest.raises(ValueError, match="module: expected another module"):
+        net.insert(0, net)
+    assert list(net) == parts
+
+
+def test_a_module_cannot_be_its_own_part():
+    net = nn.Sequential(nn.ReLU())
+    with pytest.raises(ValueError, match="module: expected another module than the one"):
+        net.me = net
+    with pytest.raises(ValueError, match="module: expected another module than the one"):
+        net.add_module("me", net)
+    assert len(list(net.modules())) == 2
 
 
 def test_forward_must_be_defined():

@@ -276,6 +276,9 @@ NAN = np.array([[0.0, np.nan, 0, 0, 0]])
      "v: expected at least one row, got none"),
     (lambda m: m.contrastive_divergence(np.zeros((1, V)), 0), ValueError,
      "k: expected at least 1, got 0"),
+    (lambda m: m.contrastive_divergence(np.zeros((1, V)), 1.5), TypeError,
+     "k: expected an int, got float"),
+    (lambda m: m.gibbs(np.zeros((2, V)), 1.5), TypeError, "steps: expected an int, got float"),
     (lambda m: DBN((4,)), ValueError, r"sizes: expected two or more of at least 1, got \(4,\)"),
     (lambda m: DBN((4, 0)), ValueError, r"sizes: expected two or more of at least 1, got \(4, 0\)"),
     (lambda m: DBN((4, 3)).sample(0), ValueError, "count: expected at least 1, got 0"),
@@ -286,7 +289,7 @@ NAN = np.array([[0.0, np.nan, 0, 0, 0]])
     (lambda m: DBN((4, 3)).pretrain(np.ones((0, 4), np.float32), epochs=1, optimizer=optim.SGD),
      ValueError, "x: expected at least one row, got none"),
     (lambda m: DBN((4, 3)).pretrain(np.ones((2, 4), np.float32), epochs=-1, optimizer=optim.SGD),
-     ValueError, "epochs: expected 0 or more, got -1"),
+     ValueError, "epochs: expected at least 0, got -1"),
 ])  # fmt: skip
 def test_bad_input(call, error, message):
     rbm = small()

@@ -454,7 +454,7 @@ BAD = {
     "sparse": (lambda: nn.Embedding(5, 3, sparse=True), ValueError, "sparse: expected False"),
     "padding_idx": (lambda: nn.Embedding(5, 3, 5), ValueError, "padding_idx: expected a row of 5"),
     "a fractional padding_idx": (lambda: nn.Embedding(5, 3, 1.0), TypeError, "padding_idx: exp"),
-    "an empty table": (lambda: nn.Embedding(0, 3), ValueError, "num_embeddings, embedding_dim: "),
+    "an empty table": (lambda: nn.Embedding(0, 3), ValueError, "num_embeddings: expected at least"),
     "a table of another shape": (
         lambda: nn.Embedding(5, 3, _weight=X[0]), ValueError, r"_weight: expected shape \(5, 3\)"
     ),

@@ -337,7 +337,11 @@ def test_schedules_step_by_epoch_step_and_metric():
 
 
 @pytest.mark.parametrize(("options", "error", "message"), [
-    ({"epochs": -1}, ValueError, "epochs: expected 0 or more, got -1"),
+    ({"epochs": -1}, ValueError, "epochs: expected at least 0, got -1"),
+    ({"epochs": 1.5}, TypeError, "epochs: expected an int, got float"),
+    ({"optimizer": "sgd"}, TypeError, "optimizer: expected an Optimizer, got 'sgd'"),
+    ({"optimizer": optim.SGD}, TypeError, "optimizer: expected an Optimizer, got <class"),
+    ({"loss": "mse"}, TypeError, "loss: expected a function, got 'mse'"),
     ({"batch_size": 0}, ValueError, "batch_size"),
     ({"schedule_every": "hour"}, ValueError, "schedule_every"),
     ({"clip_grad_norm": 0}, ValueError, "clip_grad_norm"),
@@ -355,6 +359,11 @@ def test_fit_rejects(options, error, message):
                  "optimizer": optim.SGD(model.parameters()), **options}
     with pytest.raises(error, match=message):
         train.fit(model, arguments.pop("train"), **arguments)
+
+
+def test_fit_rejects_what_is_no_model():
+    with pytest.raises(TypeError, match="model: expected a Module, got type"):
+        train.fit(Net, blobs(9), epochs=1, optimizer=optim.SGD(Net().parameters()))
 
 
 def test_options_reject():

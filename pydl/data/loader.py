@@ -35,7 +35,8 @@ class DataLoader:
     ValueError
         A batch size below 1.
     TypeError
-        A batch size that is no integer, or an `rng` of another type.
+        A data set without `__len__` or `__getitem__`, a batch size that is no integer, or an `rng`
+        of another type.
     """
 
     def __init__(
@@ -52,6 +53,9 @@ class DataLoader:
             raise TypeError(f"batch_size: expected an int, got {type(batch_size).__name__}")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError("dataset: expected a length and samples by number, got "
+                            f"{type(dataset).__name__}")
         self.dataset = dataset
         self.batch_size = int(batch_size)
         self.shuffle = bool(shuffle)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
+from pydl.kernels import shapes
 
 from .shape import raw
 
@@ -74,7 +75,7 @@ def batch_norm(
     weight, bias : (C,), optional
     training : bool
     momentum : float
-        The weight of a new batch.
+        The weight of a new batch, from 0 to 1.
     eps : float
     relu, residual : bool, and an operand of the input's shape or None
         Not in PyTorch: y = relu(batch_norm(x) + residual), without a further pass over memory.
@@ -86,8 +87,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        For one value per channel in training, for no running statistics in evaluation, and for
-        running statistics of another shape.
+        For one value per channel in training, for no running statistics in evaluation, for running
+        statistics of another shape, and for a momentum out of range.
     """
     mean, var = raw(running_mean), raw(running_var)
     if not training:
@@ -97,6 +98,7 @@ def batch_norm(
         return _batch_norm_inference(
             input, weight, bias, residual, mean=mean, var=var, eps=eps, relu=relu
         )
+    momentum = shapes.probability("momentum", momentum)
     channels = np.shape(raw(input))[1:2]
     for name, value in (("running_mean", mean), ("running_var", var)):
         if value is not None and np.shape(value) != channels:

@@ -52,17 +52,22 @@ def _conv2d(
     return y, vjp
 
 
-def as_tuple(value: Any, count: int) -> tuple[Any, ...]:
+def as_tuple(value: Any, count: int, name: str) -> tuple[Any, ...]:
     """Repeat a number `count` times; a sequence stays as it is."""
-    return (value,) * count if isinstance(value, (int, np.integer)) else tuple(value)
+    if isinstance(value, (int, np.integer)):
+        return (value,) * count
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"{name}: expected an int or a sequence of {count}, got {value!r}")
+    return tuple(value)
 
 
 def _same(input: Any, weight: Any, stride: Any, dilation: Any) -> tuple[Any, tuple[int, ...]]:
     """Pad where padding="same" is asymmetric, and return the symmetric padding that remains."""
     kernel = np.shape(raw(weight))[2:]
-    if any(s != 1 for s in as_tuple(stride, len(kernel))):
+    if any(s != 1 for s in as_tuple(stride, len(kernel), "stride")):
         raise ValueError(f'padding: "same" needs stride 1, got {stride}')
-    totals = [d * (k - 1) for d, k in zip(as_tuple(dilation, len(kernel)), kernel, strict=True)]
+    spread = as_tuple(dilation, len(kernel), "dilation")
+    totals = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
     if any(total % 2 for total in totals):
         input = pad(input, [width for total in totals[::-1] for width in (0, total % 2)])
     return input, tuple(total // 2 for total in totals)
@@ -136,7 +141,7 @@ def conv2d(
 
 def row_pair(value: Any, name: str, of_height: int) -> tuple[int, int]:
     """Turn an option of a sequence, an int or a 1-tuple, into that of an image of one row."""
-    values = as_tuple(value, 1)
+    values = as_tuple(value, 1, name)
     if len(values) != 1:
         raise ValueError(f"{name}: expected an int or a sequence of 1, got {value}")
     return of_height, values[0]
@@ -163,6 +168,11 @@ def conv1d(
     Returns
     -------
     Tensor, (N, OC, OL) or (OC, OL)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `conv2d`.
     """
     if ndim_of(weight) != 3:
         raise ValueError(f"weight: expected 3 axes, got {ndim_of(weight)}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from pydl import kernels, random
 from pydl.autograd import Array, Needs, OpResult, Tensor, differentiable
+from pydl.kernels import shapes
 
 __all__ = ["dropout"]
 
@@ -32,8 +33,7 @@ def dropout(
 
     Source: Srivastava et al. 2014, Dropout.
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"p: expected 0 to 1, got {p}")
+    p = shapes.probability("p", p)
     if not training or p == 0:
         return input if isinstance(input, Tensor) else Tensor(input)
     return _dropout(input, p=p, rng=random.default_generator if rng is None else rng)

@@ -69,6 +69,14 @@ def embedding(
     Returns
     -------
     Tensor, (..., D)
+
+    Raises
+    ------
+    ValueError
+        An index or `padding_idx` out of range, a table of other axes, or an option other than its
+        default.
+    TypeError
+        Indices that are no integers.
     """
     refuse_options(max_norm, scale_grad_by_freq, sparse)
     if np.ndim(raw(weight)) != 2:

@@ -45,8 +45,15 @@ def linear(input: Any, weight: Any, bias: Any = None, *, relu: bool = False) -> 
     Returns
     -------
     Tensor, (..., O)
+
+    Raises
+    ------
+    ValueError
+        An input that is a scalar or has other features than I, a weight or a bias of another shape.
     """
-    shape = np.shape(raw(input))
+    shape, features = np.shape(raw(input)), np.shape(raw(weight))[-1:]
+    if shape and features and shape[-1] != features[0]:
+        raise ValueError(f"input: expected shape (..., {features[0]}), got {shape}")
     if len(shape) == 2:
         return _linear(input, weight, bias, relu=relu)
     if not shape:

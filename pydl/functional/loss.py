@@ -40,6 +40,13 @@ def one_hot(tensor: Any, num_classes: int = -1) -> np.ndarray:
     """Return labels (...) of integers as int64 rows (..., num_classes) with a 1 at the label.
 
     `num_classes` -1 means one more than the largest label.
+
+    Raises
+    ------
+    ValueError
+        A label out of range, or no label and no `num_classes`.
+    TypeError
+        Labels that are no integers.
     """
     labels = np.asarray(raw(tensor))
     if labels.dtype.kind not in "iu":
@@ -230,6 +237,13 @@ def nll_loss(
         Log-probabilities, as from `log_softmax`.
     target : integers (N,), (N, d1, ...) or ()
     weight, ignore_index, reduction : as for `cross_entropy`
+
+    Raises
+    ------
+    ValueError
+        A label out of range, a target or weight of another shape, or another reduction.
+    TypeError
+        A target that is not of integers.
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction: expected "mean", "sum" or "none", got {reduction!r}')
@@ -251,8 +265,22 @@ def _same_shape(input: Any, target: Any) -> None:
         )
 
 
+def _check_broadcast(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Check that an operand can be broadcast to a shape, and does not make it larger."""
+    own = np.shape(raw(value))
+    try:
+        fits = np.broadcast_shapes(own, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name}: expected broadcastable to {shape}, got {own}")
+
+
 def _weighted(loss: Tensor, weight: Any) -> Tensor:
-    return loss if weight is None else mul(loss, weight)
+    if weight is None:
+        return loss
+    _check_broadcast("weight", weight, loss.shape)
+    return mul(loss, weight)
 
 
 @differentiable
@@ -304,7 +332,13 @@ def _smooth_absolute(needs: Needs, x: Array, t: Array, *, beta: Any) -> OpResult
 def smooth_l1_loss(
     input: Any, target: Any, *, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
-    """L = d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, with d = input - target."""
+    """L = d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, with d = input - target.
+
+    Raises
+    ------
+    ValueError
+        Unequal shapes, a negative beta, or another reduction.
+    """
     _same_shape(input, target)
     if beta < 0:
         raise ValueError(f"beta: expected at least 0, got {beta}")
@@ -331,6 +365,11 @@ def binary_cross_entropy(
     """L = -weight (t ln x + (1 - t) ln(1 - x)), the logarithms at least -100.
 
     `input` holds probabilities; `target` has its shape, `weight` is broadcast to it.
+
+    Raises
+    ------
+    ValueError
+        Another shape, an input outside 0..1, or another reduction.
     """
     _same_shape(input, target)
     x = np.asarray(raw(input))
@@ -363,10 +402,14 @@ def binary_cross_entropy_with_logits(
     """L = -weight (pos_weight t ln σ(x) + (1 - t) ln(1 - σ(x))), without overflow.
 
     `input` holds logits; `target` has its shape, `weight` and `pos_weight` are broadcast to it.
+
+    Raises
+    ------
+    ValueError
+        Another shape, or another reduction.
     """
     _same_shape(input, target)
     x = input if isinstance(input, Tensor) else Tensor(input)
     positive = np.asarray(1 if pos_weight is None else raw(pos_weight), x.dtype)
-    if np.broadcast_shapes(positive.shape, x.shape) != x.shape:
-        raise ValueError(f"pos_weight: expected broadcastable to {x.shape}, got {positive.shape}")
+    _check_broadcast("pos_weight", positive, x.shape)
     return _reduced(_weighted(_bce_with_logits(x, target, pos_weight=positive), weight), reduction)

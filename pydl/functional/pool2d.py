@@ -9,6 +9,7 @@ import numpy as np
 
 from pydl import kernels
 from pydl.autograd import Array, Needs, OpResult, Tensor, differentiable
+from pydl.kernels import shapes
 
 from .arithmetic import mul
 from .conv2d import as_tuple, row_pair
@@ -147,6 +148,13 @@ def avg_pool2d(
     Returns
     -------
     Tensor, (N, C, OH, OW)
+
+    Raises
+    ------
+    ValueError
+        A size out of range, a window that does not fit, or a divisor of 0.
+    TypeError
+        An option or an input of another type.
     """
     single = ndim_of(input) == 3
     y = _avg_pool2d(
@@ -158,10 +166,10 @@ def avg_pool2d(
         count_include_pad=count_include_pad or divisor_override is not None,
     )
     if divisor_override is not None:
-        if divisor_override == 0:
+        if shapes.number("divisor_override", divisor_override) == 0:
             raise ValueError("divisor_override: expected another number than 0")
-        window = as_tuple(kernel_size, 2)
-        steps, pads = as_tuple(window if stride is None else stride, 2), as_tuple(padding, 2)
+        window, pads = as_tuple(kernel_size, 2, "kernel_size"), as_tuple(padding, 2, "padding")
+        steps = window if stride is None else as_tuple(stride, 2, "stride")
         sizes = np.shape(raw(input))[-2:]
         rows, columns = (
             _counts(sizes[i], y.shape[2 + i], window[i], steps[i], pads[i]) for i in (0, 1)
@@ -218,11 +226,18 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     Returns
     -------
     Tensor, (N, C, OH, OW)
+
+    Raises
+    ------
+    ValueError
+        Other axes, or an output size below 1.
+    TypeError
+        An output size or an input of another type.
     """
     shape = np.shape(raw(input))
     if len(shape) not in (3, 4):
         raise ValueError(f"input: expected 3 or 4 axes, got {len(shape)}")
-    wanted = (None, None) if output_size is None else as_tuple(output_size, 2)
+    wanted = (None, None) if output_size is None else as_tuple(output_size, 2, "output_size")
     if len(wanted) != 2:
         raise ValueError(f"output_size: expected an int or a pair, got {output_size}")
     (height, width), images = shape[-2:], input if len(shape) == 4 else unsqueeze(input, 0)

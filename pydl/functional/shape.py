@@ -282,6 +282,11 @@ def pad(
     mode : {"constant"}
     value : float, optional
         What to pad with; 0 by default.
+
+    Raises
+    ------
+    ValueError
+        An odd number of widths or too many, more cropped than there is, or another mode.
     """
     shape = np.shape(raw(input))
     if mode != "constant":

@@ -11,6 +11,7 @@ from pydl import functional as F
 from pydl import nn, random
 from pydl.autograd import Tensor, get_default_dtype, no_grad
 from pydl.data import ArrayDataset, DataLoader
+from pydl.nn.sizes import check_sizes
 
 Rng = np.random.Generator | None
 
@@ -47,9 +48,7 @@ class RBM(nn.Module):
         self, num_visible: int, num_hidden: int, *, dtype: Any = None, rng: Rng = None
     ) -> None:
         super().__init__()
-        for name, value in (("num_visible", num_visible), ("num_hidden", num_hidden)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+        check_sizes(1, num_visible=num_visible, num_hidden=num_hidden)
         dtype = get_default_dtype() if dtype is None else np.dtype(dtype)
         self.num_visible, self.num_hidden = num_visible, num_hidden
         self.weight = nn.Parameter(np.zeros((num_hidden, num_visible), dtype))
@@ -125,8 +124,7 @@ class RBM(nn.Module):
         ValueError
             Fewer than one step.
         """
-        if steps < 1:
-            raise ValueError(f"steps: expected at least 1, got {steps}")
+        check_sizes(1, steps=steps)
         for _ in range(steps):
             h, _ = self.sample_hidden(v, rng)
             v, p = self.sample_visible(h, rng)
@@ -165,8 +163,7 @@ class RBM(nn.Module):
         data = self._units("v", v, self.num_visible).data
         if not len(data):
             raise ValueError("v: expected at least one row, got none")
-        if k < 1:
-            raise ValueError(f"k: expected at least 1, got {k}")
+        check_sizes(1, k=k)
         with no_grad():
             h, p_data = self.sample_hidden(data, rng)
             model, p_visible = self.sample_visible(h, rng)
@@ -295,8 +292,7 @@ class DBN(nn.Module):
         ValueError
             No data, data of another shape or outside 0..1, or an option out of range.
         """
-        if epochs < 0:
-            raise ValueError(f"epochs: expected 0 or more, got {epochs}")
+        check_sizes(0, epochs=epochs)
         first = self.layers[0]
         data = first._units("x", x, first.num_visible).data
         if not len(data):
@@ -330,8 +326,7 @@ class DBN(nn.Module):
         ValueError
             Fewer than one class.
         """
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+        check_sizes(1, num_classes=num_classes)
         dtype = self.layers[0].weight.dtype
         modules: list[nn.Module] = []
         for layer in self.layers:

@@ -10,6 +10,7 @@ from pydl import functional as F
 from pydl.autograd import Tensor, get_default_dtype
 
 from .module import Module, Parameter
+from .sizes import check_sizes
 
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
 
@@ -37,8 +38,7 @@ class _BatchNorm(Module):
         dtype: Any = None,
     ):
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"num_features: expected at least 1, got {num_features}")
+        check_sizes(1, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         dtype = get_default_dtype() if dtype is None else np.dtype(dtype)

@@ -59,10 +59,16 @@ class _Numbered(Module):
         self._renumber(modules)
 
     def _renumber(self, modules: list[Any], names: list[str] | None = None) -> None:
+        before = dict(self._modules)
         self._modules.clear()
-        for i, module in enumerate(modules):
-            numbered = names is None or not isinstance(self, Sequential)
-            self.add_module(str(i) if numbered or names is None else names[i], module)
+        try:
+            for i, module in enumerate(modules):
+                numbered = names is None or not isinstance(self, Sequential)
+                self.add_module(str(i) if numbered or names is None else names[i], module)
+        except (TypeError, ValueError):
+            self._modules.clear()
+            self._modules.update(before)
+            raise
 
     def append(self, module: Module) -> Any:
         """Add a module at the end; return self."""

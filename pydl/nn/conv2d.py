@@ -12,16 +12,9 @@ from pydl.autograd import Tensor, get_default_dtype
 
 from . import init
 from .module import Module, Parameter
+from .sizes import as_sizes, check_sizes
 
 __all__ = ["Conv1d", "Conv2d"]
-
-
-def as_sizes(value: Any, count: int, name: str) -> tuple[int, ...]:
-    """Repeat an int, or check a sequence of `count`."""
-    values = (value,) * count if isinstance(value, (int, np.integer)) else tuple(value)
-    if len(values) != count:
-        raise ValueError(f"{name}: expected an int or {count} of them, got {value}")
-    return tuple(int(v) for v in values)
 
 
 class _Conv(Module):
@@ -43,7 +36,8 @@ class _Conv(Module):
         rng: np.random.Generator | None = None,
     ):
         super().__init__()
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        check_sizes(1, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"groups: expected a divisor of {in_channels} and {out_channels}, got {groups}"
             )

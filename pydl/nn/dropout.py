@@ -8,6 +8,7 @@ import numpy as np
 
 from pydl import functional as F
 from pydl.autograd import Tensor
+from pydl.kernels import shapes
 
 from .module import Module
 
@@ -24,9 +25,7 @@ class Dropout(Module):
         self, p: float = 0.5, inplace: bool = False, *, rng: np.random.Generator | None = None
     ):
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"p: expected 0 to 1, got {p}")
-        self.p, self.inplace, self.rng = p, inplace, rng
+        self.p, self.inplace, self.rng = shapes.probability("p", p), inplace, rng
 
     def forward(self, input: Any) -> Tensor:
         """Drop elements in training; return the input in evaluation."""

@@ -12,6 +12,7 @@ from pydl.functional.embedding import padding_row, refuse_options
 
 from . import init
 from .module import Module, Parameter
+from .sizes import check_sizes
 
 __all__ = ["Embedding"]
 
@@ -41,11 +42,7 @@ class Embedding(Module):
     ):
         super().__init__()
         refuse_options(max_norm, scale_grad_by_freq, sparse)
-        if num_embeddings < 1 or embedding_dim < 1:
-            raise ValueError(
-                f"num_embeddings, embedding_dim: expected at least 1, got {num_embeddings}, "
-                f"{embedding_dim}"
-            )
+        check_sizes(1, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_row(padding_idx, num_embeddings)
         shape = (num_embeddings, embedding_dim)

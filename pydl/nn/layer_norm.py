@@ -11,6 +11,7 @@ from pydl import functional as F
 from pydl.autograd import Tensor, get_default_dtype
 
 from .module import Module, Parameter
+from .sizes import as_sizes
 
 __all__ = ["LayerNorm"]
 
@@ -32,8 +33,7 @@ class LayerNorm(Module):
         dtype: Any = None,
     ):
         super().__init__()
-        sizes = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
-        self.normalized_shape = tuple(int(size) for size in sizes)
+        self.normalized_shape = as_sizes(normalized_shape, None, "normalized_shape")
         if not self.normalized_shape or min(self.normalized_shape) < 1:
             raise ValueError(
                 f"normalized_shape: expected sizes of at least 1, got {normalized_shape}"

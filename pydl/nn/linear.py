@@ -11,6 +11,7 @@ from pydl.autograd import Tensor, get_default_dtype
 
 from . import init
 from .module import Module, Parameter
+from .sizes import check_sizes
 
 __all__ = ["Linear"]
 
@@ -31,8 +32,7 @@ class Linear(Module):
         rng: np.random.Generator | None = None,
     ):
         super().__init__()
-        if in_features < 0 or out_features < 0:
-            raise ValueError(f"features: expected at least 0, got {in_features}, {out_features}")
+        check_sizes(0, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         dtype = get_default_dtype() if dtype is None else np.dtype(dtype)
         self.weight = Parameter(np.empty((out_features, in_features), dtype))

@@ -211,6 +211,8 @@ class Module:
         """Add a submodule, or None for one that this module does not have."""
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"module: expected a Module or None, got {type(module).__name__}")
+        if module is self:
+            raise ValueError("module: expected another module than the one that it is added to")
         self._register("_modules", name, module)
 
     register_module = add_module

@@ -15,6 +15,7 @@ from pydl.autograd import Tensor, get_default_dtype
 
 from . import init
 from .module import Module, Parameter
+from .sizes import check_sizes
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 
@@ -27,13 +28,6 @@ class _Base(Module, ABC):
     _gates = 1
     _states: tuple[str, ...] = ("h_0",)
     hidden_size: int
-
-    def _check_sizes(self, **sizes: Any) -> None:
-        for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-                raise TypeError(f"{name}: expected an int, got {type(size).__name__}")
-            if size < 1:
-                raise ValueError(f"{name}: expected at least 1, got {size}")
 
     def _add_weights(self, suffix: str, inputs: int, bias: bool, dtype: Any) -> list[str]:
         """Register a layer's parameters and return their names."""
@@ -165,7 +159,7 @@ class _Layers(_Base):
         rng: np.random.Generator | None,
     ):
         super().__init__()
-        self._check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_sizes(1, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         for name, value in (
             ("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)
         ):  # fmt: skip
@@ -392,7 +386,7 @@ class _Cell(_Base):
         rng: np.random.Generator | None,
     ):
         super().__init__()
-        self._check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_sizes(1, input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self._names = self._add_weights("", input_size, bias, dtype)
         self.reset_parameters(rng)

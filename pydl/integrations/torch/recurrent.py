@@ -27,11 +27,30 @@ def _lengths(lengths: Tensor | None) -> np.ndarray | None:
     return None if lengths is None else memory("lengths", lengths)
 
 
-def _kept(ctx: Any, name: str) -> tuple[Tensor, ...]:
-    """What the forward has saved, or an error if it was told to save nothing."""
-    if not ctx.save:
-        raise RuntimeError(f"pydl::{name}: called with save=False, it has no gradient")
-    return ctx.saved_tensors
+def _add_gradient(name: str, forward: Any, backward: Any, states: int) -> None:
+    """Register the gradient of a layer that has so many final states, 2 with that of its cells.
+
+    Its inputs are six tensors, lengths, reverse and save; its results y, the states, and two that
+    are kept for the gradient.
+    """
+
+    def context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        *tensors, ctx.reverse, ctx.save = inputs
+        y, kept = output[0], output[1 + states :]
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*kept)
+        ctx.save_for_backward(*tensors, y, *kept)
+
+    def gradient(ctx: Any, dy: Any, *rest: Any) -> tuple[Any, ...]:
+        if not ctx.save:
+            raise RuntimeError(f"pydl::{name}: called with save=False, it has no gradient")
+        saved = ctx.saved_tensors
+        dy = torch.zeros_like(saved[7]) if dy is None else dy
+        grads = backward(dy, *rest[:states], *saved, ctx.reverse)
+        wanted = zip(grads, needed(ctx, 6), strict=True)
+        return *(g if need else None for g, need in wanted), None, None, None
+
+    forward.register_autograd(gradient, setup_context=context)
 
 
 @operator(
@@ -130,23 +149,7 @@ def _(
     return tuple(grad.new_empty(shape) for shape in shapes)
 
 
-def _lstm_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.reverse, ctx.save = inputs
-    y, _, _, gates, cells = output
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(gates, cells)
-    ctx.save_for_backward(*tensors, y, gates, cells)
-
-
-def _lstm_gradient(ctx: Any, dy: Any, dh_n: Any, dc_n: Any, *_: Any) -> tuple[Any, ...]:
-    saved = _kept(ctx, "lstm")
-    dy = torch.zeros_like(saved[7]) if dy is None else dy
-    grads = lstm_backward(dy, dh_n, dc_n, *saved, ctx.reverse)
-    wanted = zip(grads, needed(ctx, 6), strict=True)
-    return *(g if need else None for g, need in wanted), None, None, None
-
-
-lstm.register_autograd(_lstm_gradient, setup_context=_lstm_context)
+_add_gradient("lstm", lstm, lstm_backward, states=2)
 
 
 @operator(
@@ -242,20 +245,4 @@ def _(
     return tuple(grad.new_empty(shape) for shape in shapes)
 
 
-def _gru_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.reverse, ctx.save = inputs
-    y, _, gates, hidden = output
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(gates, hidden)
-    ctx.save_for_backward(*tensors, y, gates, hidden)
-
-
-def _gru_gradient(ctx: Any, dy: Any, dh_n: Any, *_: Any) -> tuple[Any, ...]:
-    saved = _kept(ctx, "gru")
-    dy = torch.zeros_like(saved[7]) if dy is None else dy
-    grads = gru_backward(dy, dh_n, *saved, ctx.reverse)
-    wanted = zip(grads, needed(ctx, 6), strict=True)
-    return *(g if need else None for g, need in wanted), None, None, None
-
-
-gru.register_autograd(_gru_gradient, setup_context=_gru_context)
+_add_gradient("gru", gru, gru_backward, states=1)
