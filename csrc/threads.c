@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -114,9 +115,12 @@ int pydl_get_num_threads(void)
     int count = __atomic_load_n(&process_threads, __ATOMIC_RELAXED);
     if (!count) {
         const char *text = getenv("PYDL_NUM_THREADS");
-        const int wanted = text ? atoi(text) : 0;
-        count = wanted >= 1 ? wanted : pydl_default_num_threads();
-        __atomic_store_n(&process_threads, count, __ATOMIC_RELAXED);
+        const long wanted = text ? strtol(text, NULL, 10) : 0;
+        int unknown = 0;
+        count = wanted < 1 ? pydl_default_num_threads() : wanted > INT_MAX ? INT_MAX : (int)wanted;
+        if (!__atomic_compare_exchange_n(&process_threads, &unknown, count, 0, __ATOMIC_RELAXED,
+                                         __ATOMIC_RELAXED))
+            count = unknown;
     }
     return count;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -26,6 +27,8 @@ __all__ = [
 
 def _at_least_zero(**options: float) -> None:
     for name, value in options.items():
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
         if not value >= 0:
             raise ValueError(f"{name}: expected at least 0, got {value}")
 
@@ -74,6 +77,8 @@ class Optimizer(ABC):
         """Add parameters: ``{"params": ..., option: value, ...}``."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group: expected a dict, got {type(param_group).__name__}")
+        if "params" not in param_group:
+            raise ValueError(f"param_group: expected 'params', got {sorted(param_group)}")
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
         unknown = set(param_group) - set(self.defaults) - {"params", "initial_lr"}
@@ -141,14 +146,14 @@ class Optimizer(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the state, by the parameter's number, and the groups' options."""
-        numbers: dict[int, int] = {}
+        places: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
             for param in group["params"]:
-                numbers[id(param)] = len(numbers)
-            groups.append({**group, "params": [numbers[id(p)] for p in group["params"]]})
+                places[id(param)] = len(places)
+            groups.append({**group, "params": [places[id(p)] for p in group["params"]]})
         state = {
-            numbers[id(param)]: {
+            places[id(param)]: {
                 name: value.copy() if isinstance(value, np.ndarray) else value
                 for name, value in values.items()
             }
@@ -297,6 +302,8 @@ class Adam(Optimizer):
         fuse_linear: bool = False,
     ):
         _at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)
+        if not isinstance(betas, (tuple, list)):
+            raise TypeError(f"betas: expected a tuple, got {type(betas).__name__}")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas: expected two numbers in [0, 1), got {betas}")
         if amsgrad:
@@ -529,9 +536,14 @@ def clip_grad_norm_(
     ------
     RuntimeError
         If the norm is not finite and `error_if_nonfinite` is set.
+    TypeError, ValueError
+        `max_norm` that is no number of at least 0, `norm_type` that is none above 0.
 
     Source: Pascanu, Mikolov and Bengio 2013.
     """
+    _at_least_zero(max_norm=max_norm, norm_type=norm_type)
+    if norm_type == 0:
+        raise ValueError("norm_type: expected more than 0, got 0")
     grads = _gradients(parameters)
     if norm_type == math.inf:
         total = max((float(np.abs(g).max(initial=0)) for g in grads), default=0.0)
@@ -549,6 +561,10 @@ def clip_grad_norm_(
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Limit every element of the gradients to -clip_value .. clip_value."""
+    """Limit every element of the gradients to -clip_value .. clip_value.
+
+    Raises TypeError or ValueError for a `clip_value` that is no number of at least 0.
+    """
+    _at_least_zero(clip_value=clip_value)
     for g in _gradients(parameters):
         np.clip(g, -clip_value, clip_value, out=g)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import operator
 import pickle
 import threading
 import weakref
@@ -368,3 +369,11 @@ def test_threads_have_tapes_of_their_own():
     for thread in threads:
         thread.join()
     assert results == dict.fromkeys(range(8), 51.0)
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "truediv", "pow", "matmul"])
+def test_none_is_no_operand(name):
+    op = getattr(operator, name)
+    for pair in ((Tensor([1.0]), None), (None, Tensor([1.0]))):
+        with pytest.raises(TypeError, match="unsupported operand type.*NoneType"):
+            op(*pair)

@@ -254,6 +254,33 @@ def test_clip_others():
     assert optim.clip_grad_norm_([Tensor([1.0])], 1.0) == 0
 
 
+@pytest.mark.parametrize("bad", [-1, float("nan")])
+def test_clipping_refuses_a_limit_that_would_spoil_the_gradients(bad):
+    a = Tensor([1.0, -2.0], requires_grad=True)
+    a.grad = Tensor([3.0, -4.0])
+    with pytest.raises(ValueError, match="max_norm"):
+        optim.clip_grad_norm_(a, bad)
+    with pytest.raises(ValueError, match="norm_type"):
+        optim.clip_grad_norm_(a, 1.0, bad)
+    with pytest.raises(ValueError, match="norm_type"):
+        optim.clip_grad_norm_(a, 1.0, 0)
+    with pytest.raises(ValueError, match="clip_value"):
+        optim.clip_grad_value_(a, bad)
+    with pytest.raises(TypeError, match="max_norm: expected a number, got str"):
+        optim.clip_grad_norm_(a, "1")
+    assert a.grad.tolist() == [3, -4]
+
+
+def test_options_of_wrong_types():
+    a = Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="betas: expected a tuple, got float"):
+        optim.Adam([a], betas=0.9)
+    with pytest.raises(TypeError, match="lr: expected a number, got str"):
+        optim.SGD([a], lr="fast")
+    with pytest.raises(ValueError, match="param_group: expected 'params'"):
+        optim.SGD([{"lr": 0.1}], lr=1)
+
+
 def rates(make, count, optimizer=None, read=lambda group: group["lr"]):
     optimizer = optimizer or optim.SGD([nn.Parameter([1.0])], lr=0.5, momentum=0.9)
     schedule = make(optimizer)

@@ -15,8 +15,13 @@ from .matmul import matmul
 from .softmax import log_softmax, softmax
 
 
+def _binary(op: Callable) -> Callable:
+    """Of a tensor and whatever stands on the other side; Python says it where that is None."""
+    return lambda self, other: NotImplemented if other is None else op(self, other)
+
+
 def _reversed(op: Callable) -> Callable:
-    return lambda self, other: op(other, self)
+    return lambda self, other: NotImplemented if other is None else op(other, self)
 
 
 def _compared(compare: Callable) -> Callable:
@@ -73,17 +78,17 @@ def _shape_method(op: Callable) -> Callable:
 _METHODS: dict[str, Any] = {
     "__getitem__": shape.index,
     "__setitem__": _setitem,
-    "__add__": arithmetic._add,
+    "__add__": _binary(arithmetic._add),
     "__radd__": _reversed(arithmetic._add),
-    "__sub__": arithmetic._sub,
+    "__sub__": _binary(arithmetic._sub),
     "__rsub__": _reversed(arithmetic._sub),
-    "__mul__": arithmetic.mul,
+    "__mul__": _binary(arithmetic.mul),
     "__rmul__": _reversed(arithmetic.mul),
-    "__truediv__": arithmetic.div,
+    "__truediv__": _binary(arithmetic.div),
     "__rtruediv__": _reversed(arithmetic.div),
-    "__pow__": arithmetic.pow,
+    "__pow__": _binary(arithmetic.pow),
     "__rpow__": _reversed(arithmetic.pow),
-    "__matmul__": matmul,
+    "__matmul__": _binary(matmul),
     "__rmatmul__": _reversed(matmul),
     "__neg__": arithmetic.neg,
     "__abs__": arithmetic.abs,
