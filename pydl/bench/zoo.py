@@ -150,7 +150,9 @@ def _torch_inference(torch: Any, model: Any, x: np.ndarray, who: str) -> Callabl
 
 
 def _training(model: Any, x: np.ndarray, labels: np.ndarray) -> Callable[[], np.ndarray]:
-    optimizer = optim.SGD(model.parameters(), lr=_LR, momentum=_MOMENTUM)
+    optimizer = optim.SGD(
+        model.parameters(), lr=_LR, momentum=_MOMENTUM, fuse_linear=True
+    )
 
     def run() -> np.ndarray:
         optimizer.zero_grad()
