@@ -168,17 +168,24 @@ static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *pa
     }
 }
 
+enum { FN(TILE_SIZE) = MR * NR_VECTORS * (int)(VECTOR_BYTES / sizeof(REAL)) };
+
+INLINE void FN(keep_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS], REAL *part)
+{
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            FN(store)(part + i * NR + j * VLEN, acc[i][j]);
+}
+
 INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS], const sink *to,
                            idx i0, idx j0, idx columns)
 {
     if (columns < vectors * VLEN ||
         (to->pixels && (to->first + j0) % to->pixels + columns > to->pixels)) {
-        REAL part[MR * NR_VECTORS * (VECTOR_BYTES / sizeof(REAL))];
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < vectors; j++)
-                FN(store)(part + i * NR + j * VLEN, acc[i][j]);
+        REAL part[FN(TILE_SIZE)];
+        FN(keep_tile)(rows, vectors, acc, part);
         FN(store_columns)(rows, part, to, i0, j0, columns);
         return;
     }
@@ -218,15 +225,19 @@ static void __attribute__((noinline)) FN(multiply_edge)(idx rows, idx k, const R
                                                         const idx *b_rows, const sink *to, idx i0,
                                                         idx j0, idx columns)
 {
+    vec acc[MR][NR_VECTORS];
+    REAL part[FN(TILE_SIZE)];
 #define ROWS(count)                                                                                \
     case count:                                                                                    \
-        if (columns > VLEN)                                                                        \
-            FN(multiply_tile)(count, NR_VECTORS, k, a, a_row, a_step, a, 0, b, b_step, b_rows, to, \
-                              i0, j0, columns);                                                    \
-        else                                                                                       \
-            FN(multiply_tile)(count, 1, k, a, a_row, a_step, a, 0, b, b_step, b_rows, to, i0, j0,  \
-                              columns);                                                            \
-        return;
+        if (columns > VLEN) {                                                                      \
+            FN(tile_product)(count, NR_VECTORS, k, a, a_row, a_step, a, 0, b, b_step, b_rows,      \
+                             acc);                                                                 \
+            FN(keep_tile)(count, NR_VECTORS, (const vec(*)[NR_VECTORS])acc, part);                 \
+        } else {                                                                                   \
+            FN(tile_product)(count, 1, k, a, a_row, a_step, a, 0, b, b_step, b_rows, acc);         \
+            FN(keep_tile)(count, 1, (const vec(*)[NR_VECTORS])acc, part);                          \
+        }                                                                                          \
+        break;
     switch (rows) {
         ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5)
 #if MR > 6
@@ -236,6 +247,7 @@ static void __attribute__((noinline)) FN(multiply_edge)(idx rows, idx k, const R
         ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13)
 #endif
     }
+    FN(store_columns)(rows, part, to, i0, j0, columns);
 #undef ROWS
 }
 

@@ -451,7 +451,7 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
                               const REAL *b, const REAL *residual, int relu, pydl_weight_form form,
                               REAL *y)
 {
-    const ending last = {residual, relu};
+    const ending last = {residual, relu, 0};
     const idx taps = s->kh * s->kw, channels = s->c / s->groups, rows = s->oc / s->groups;
     if (!s->n)
         return PYDL_OK;
