@@ -167,8 +167,12 @@ class Optimizer(ABC):
         Raises
         ------
         ValueError
-            If the groups have other sizes, or an array another shape than its parameter.
+            If it is no state, the groups have other sizes, or an array another shape than its
+            parameter.
         """
+        for name in ("state", "param_groups"):
+            if name not in state_dict:
+                raise ValueError(f"state_dict: expected {name!r}, got {sorted(state_dict)}")
         sizes = [len(group["params"]) for group in self.param_groups]
         given = [len(group["params"]) for group in state_dict["param_groups"]]
         if sizes != given:

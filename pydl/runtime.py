@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,3 +115,21 @@ def get_include() -> str:
 def get_library() -> str:
     """The path of the compiled module. It exports the C functions of ``pydl.h``, for ctypes."""
     return str(Path(_core.__file__).resolve())
+
+
+def _warn_of_environment() -> None:
+    """The core heeds its environment variables without a word about what it cannot use."""
+    name = os.environ.get("PYDL_ISA")
+    if name and name not in available_isas():
+        expected = ", ".join(available_isas())
+        warnings.warn(
+            f"PYDL_ISA: expected one of {expected}, got {name!r}: ignored", stacklevel=2
+        )
+    count = os.environ.get("PYDL_NUM_THREADS")
+    if count and not (count.strip().isdecimal() and int(count)):
+        warnings.warn(
+            f"PYDL_NUM_THREADS: expected a number above 0, got {count!r}: ignored", stacklevel=2
+        )
+
+
+_warn_of_environment()

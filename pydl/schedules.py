@@ -8,6 +8,7 @@ can share an optimizer.
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -84,7 +85,10 @@ class LRScheduler(ABC):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the attributes from `state_dict`."""
+        """Take the attributes from `state_dict`; ValueError if it is another schedule's."""
+        own = self.state_dict()
+        if set(state_dict) != set(own):
+            raise ValueError(f"state_dict: expected {sorted(own)}, got {sorted(state_dict)}")
         self.__dict__.update(state_dict)
 
 
@@ -109,6 +113,14 @@ class LambdaLR(LRScheduler):
             base * factor(self.last_epoch)
             for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)
         ]
+
+
+def _finite(name: str, value: float) -> float:
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
+    return float(value)
 
 
 class _Multiplied(LRScheduler):
@@ -145,7 +157,7 @@ class StepLR(_Multiplied):
     ):
         if step_size < 1:
             raise ValueError(f"step_size: expected at least 1, got {step_size}")
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = step_size, _finite("gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def _factor(self, epoch: int) -> float:
@@ -162,7 +174,7 @@ class MultiStepLR(_Multiplied):
         gamma: float = 0.1,
         last_epoch: int = -1,
     ):
-        self.milestones, self.gamma = sorted(milestones), gamma
+        self.milestones, self.gamma = sorted(milestones), _finite("gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def _factor(self, epoch: int) -> float:
@@ -173,7 +185,7 @@ class ExponentialLR(_Multiplied):
     """Multiply by `gamma` every epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
-        self.gamma = gamma
+        self.gamma = _finite("gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def _factor(self, epoch: int) -> float:
@@ -420,11 +432,15 @@ class SequentialLR(LRScheduler):
         return {**state, "_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the attributes from `state_dict`."""
-        states = state_dict["_schedulers"]
-        for scheduler, state in zip(self._schedulers, states, strict=True):
+        """Take the attributes from `state_dict`; ValueError if it is another schedule's."""
+        schedulers, states = self._schedulers, state_dict.get("_schedulers", ())
+        if len(states) != len(schedulers):
+            raise ValueError(
+                f"state_dict: expected {len(schedulers)} schedules, got {len(states)}"
+            )
+        super().load_state_dict({**state_dict, "_schedulers": schedulers})
+        for scheduler, state in zip(schedulers, states, strict=True):
             scheduler.load_state_dict(state)
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "_schedulers"})
 
 
 class ReduceLROnPlateau(LRScheduler):

@@ -268,5 +268,5 @@ def test_bad_input_names_the_argument():
         cs231n.conv_forward_fast(
             normal(1, 2, 4, 4), normal(1, 3, 3, 3), np.zeros(1), {"stride": 1, "pad": 0}
         )
-    with pytest.raises(KeyError, match="stride"):
+    with pytest.raises(ValueError, match=r"conv_param: expected 'stride', got \['pad'\]"):
         cs231n.conv_forward_fast(normal(1, 1, 3, 3), normal(1, 1, 3, 3), np.zeros(1), {"pad": 0})

@@ -398,6 +398,8 @@ def test_what_is_not_the_books_is_refused():
     stranger = ModuleType("stranger")
     with pytest.raises(ValueError, match="stranger: expected one of Relu, .* got none"):
         dlfs.patch(stranger)
+    with pytest.raises(ValueError, match="modules: expected at least one module, got none"):
+        dlfs.patch()
     with pytest.raises(TypeError, match="modules: expected a module, got type"):
         dlfs.patch(one_layers.Affine)
 

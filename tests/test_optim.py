@@ -196,6 +196,8 @@ def test_state_dict_holds_copies_and_is_checked():
     assert sorted(saved["state"][0]) == ["exp_avg", "exp_avg_sq", "step"]
     assert not np.shares_memory(saved["state"][0]["exp_avg"], optimizer.state[params[0]]["exp_avg"])
     before = optimizer.state[params[0]]["exp_avg"]
+    with pytest.raises(ValueError, match=r"state_dict: expected 'param_groups', got \['state'\]"):
+        optimizer.load_state_dict({"state": {}})
     with pytest.raises(ValueError, match=r"groups of \[3\] parameters, got \[2\]"):
         optimizer.load_state_dict({**saved, "param_groups": [{"params": [0, 1]}]})
     saved["state"][1]["exp_avg"] = np.zeros(7)
@@ -476,6 +478,13 @@ def test_every_group_is_scheduled():
         (lambda o: schedules.ReduceLROnPlateau(o, "low"), "mode: expected"),
         (lambda o: schedules.ReduceLROnPlateau(o, factor=1.0), "factor: expected below 1"),
         (lambda o: schedules.StepLR(o, 1, last_epoch=3), "last_epoch: expected -1"),
+        (lambda o: schedules.StepLR(o, 1, float("nan")), "gamma: expected a finite number"),
+        (lambda o: schedules.ExponentialLR(o, float("inf")), "gamma: expected a finite number"),
+        (lambda o: schedules.StepLR(o, 1).load_state_dict({}), r"state_dict: expected \['_last_lr"),
+        (
+            lambda o: sequence(o).load_state_dict(schedules.StepLR(o, 1).state_dict()),
+            "state_dict: expected . schedules, got 0",
+        ),
     ],
 )
 def test_bad_schedules(call, message):

@@ -142,6 +142,21 @@ def test_the_environment_sets_the_instruction_set():
         assert run_script(script, PYDL_ISA=name).strip() == name
 
 
+def test_what_the_environment_says_wrongly_is_ignored_with_a_warning():
+    script = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from pydl import runtime
+print(*(str(w.message).partition(",")[0] for w in caught), sep="; ")
+print(runtime.isa() == runtime.available_isas()[0], runtime.get_num_threads() > 0)
+"""
+    said = run_script(script, PYDL_ISA="sse", PYDL_NUM_THREADS="two").splitlines()
+    assert "PYDL_ISA: expected one of" in said[0]
+    assert "PYDL_NUM_THREADS: expected a number above 0" in said[0]
+    assert said[1] == "True True"
+
+
 CONV_MEMORY = """
 import numpy as np
 from pydl import kernels, runtime

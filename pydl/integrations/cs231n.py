@@ -52,6 +52,14 @@ Arrays = tuple[np.ndarray, ...]
 Cache = tuple[Any, ...]
 
 
+def _of(argument: str, given: Mapping[str, Any], *names: str) -> list[Any]:
+    """The values of names; ValueError for one that is not there."""
+    for name in names:
+        if name not in given:
+            raise ValueError(f"{argument}: expected {name!r}, got {sorted(given)}")
+    return [given[name] for name in names]
+
+
 # im2col_cython.pyx
 
 
@@ -124,7 +132,7 @@ def _conv_forward(
     x: Any, w: Any, b: Any, conv_param: Mapping[str, int], relu: bool
 ) -> tuple[np.ndarray, Cache]:
     x, w, b = common(x, w, b)
-    stride, pad = conv_param["stride"], conv_param["pad"]
+    stride, pad = _of("conv_param", conv_param, "stride", "pad")
     y = kernels.conv2d_forward(x, w, b, stride=stride, padding=pad, relu=relu)
     return y, (x, w, stride, pad, y if relu else None)
 
@@ -134,8 +142,8 @@ def max_pool_forward_fast(
 ) -> tuple[np.ndarray, Cache]:
     """x (N,C,H,W), pool_param with "pool_height", "pool_width", "stride" -> (N,C,OH,OW)."""
     (x,) = common(x)
-    size = pool_param["pool_height"], pool_param["pool_width"]
-    y, argmax = kernels.max_pool2d_forward(x, size, stride=pool_param["stride"])
+    *size, stride = _of("pool_param", pool_param, "pool_height", "pool_width", "stride")
+    y, argmax = kernels.max_pool2d_forward(x, tuple(size), stride=stride)
     return y, (argmax, x.shape)
 
 
@@ -239,7 +247,7 @@ def conv_bn_relu_forward(
     bn_param has "mode" ("train" or "test"), "eps" (1e-5), "momentum" (0.9, of the old value), and
     "running_mean" and "running_var" (F,), which training updates with the biased variance.
     """
-    mode = bn_param["mode"]
+    (mode,) = _of("bn_param", bn_param, "mode")
     if mode not in ("train", "test"):
         raise ValueError(f"bn_param: expected mode train or test, got {mode!r}")
     a, conv = conv_forward_fast(x, w, b, conv_param)

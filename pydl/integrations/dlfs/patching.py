@@ -43,7 +43,7 @@ def patch(*modules: ModuleType, leave: Collection[str] = (), dtype: Any = None) 
         A module is none, dtype is not float32 or float64, or a class or function has the name of
         one in the books, but takes other arguments; nothing is replaced then.
     ValueError
-        A module has nothing to replace.
+        There is no module, or one has nothing to replace.
     """
     return Patch(modules, leave, dtype)
 
@@ -64,6 +64,8 @@ class Patch:
         if dtype is not None and dtype not in methods.FLOATS:
             raise TypeError(f"dtype: expected float32, float64 or None, got {dtype}")
         plan = [step for module in modules for step in _plan(module, leave)]
+        if not plan:
+            raise ValueError("modules: expected at least one module, got none")
         self.names: list[str] = []
         self._before: list[tuple[Any, str, Any]] = [(methods, "dtype", methods.dtype)]
         methods.dtype = dtype
