@@ -11,6 +11,9 @@
 #undef matrix
 #undef gemm_job
 #undef thin_job
+#undef batch
+#undef batch_job
+#undef batch_weight_job
 #undef conv_job
 #undef turned_job
 #undef fetch

@@ -16,6 +16,7 @@
 #include "../kernels/conv2d_winograd.c"
 #include "../kernels/conv2d_winograd_weight.c"
 #include "../kernels/conv2d_turned.c"
+#include "../kernels/conv2d_batch.c"
 #include "../kernels/conv2d.c"
 #include "../kernels/activation.c"
 #include "../kernels/softmax.c"

@@ -419,6 +419,8 @@ static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *
     if (FN(winograd_pays)(s, FN(TO_Y), 1)) {
         *form = PYDL_TRANSFORMED;
         *size = FN(PRODUCTS) * FN(winograd_u_plane)(s->oc, s->c);
+    } else if (FN(batch_pays)(s, FN(TO_Y))) {
+        return PYDL_OK;
     } else if (FN(turned_pays)(s)) {
         *form = PYDL_TURNED;
         *size = FN(round_up)(s->oc, NR) * depth;
@@ -460,6 +462,8 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
     if (form == PYDL_TRANSFORMED ||
         (form == PYDL_AS_GIVEN && FN(winograd_pays)(s, FN(TO_Y), 0)))
         return FN(winograd_forward)(s, x, w, form == PYDL_TRANSFORMED, b, last, y);
+    if (form == PYDL_AS_GIVEN && FN(batch_pays)(s, FN(TO_Y)))
+        return FN(batch_forward)(s, x, w, b, last, y);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)
         return PYDL_NO_MEMORY;
@@ -596,6 +600,8 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
         return FN(depthwise_backward_input)(s, dy, w, dx);
     if (FN(winograd_pays)(s, FN(TO_DX), 0))
         return FN(winograd_backward_input)(s, dy, w, dx);
+    if (FN(batch_pays)(s, FN(TO_DX)))
+        return FN(batch_backward_input)(s, dy, w, dx);
     if (FN(adjoint_is_cheaper)(s))
         return FN(backward_input_adjoint)(s, dy, w, dx);
     idx *lists = pydl_block_alloc((size_t)(3 * taps + 2 * s->kh + 2 * s->kw) * sizeof(idx));
@@ -776,6 +782,8 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
         return FN(depthwise_backward_weight)(s, dy, x, dw);
     if (FN(winograd_pays)(s, FN(TO_DW), 0))
         return FN(winograd_backward_weight)(s, dy, x, dw);
+    if (FN(batch_pays)(s, FN(TO_DW)))
+        return FN(batch_backward_weight)(s, dy, x, dw);
     idx *tap_h = pydl_block_alloc((size_t)(2 * taps) * sizeof(idx)), *tap_w = tap_h + taps;
     if (!tap_h)
         return PYDL_NO_MEMORY;

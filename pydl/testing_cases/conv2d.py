@@ -83,6 +83,15 @@ _CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]
     ("winograd 5x5", (2, 17, 14, 11), (33, 17, 5, 5), {"padding": 2, "algorithm": "winograd"}),
     ("winograd 5x5 inside", (1, 3, 7, 37), (17, 3, 5, 5), {"algorithm": "winograd"}),
     ("winograd 5x5 wide", (1, 5, 4, 6), (1, 5, 5, 5), {"padding": (5, 1), "algorithm": "winograd"}),
+    ("many images", (35, 2, 9, 8), (7, 2, 5, 5), {"padding": 2}),
+    ("many images in parts", (150, 1, 6, 5), (4, 1, 4, 3), {"padding": (1, 0)}),
+    (
+        "many images, stride and dilation",
+        (70, 3, 9, 12),
+        (5, 3, 5, 3),
+        {"stride": (2, 3), "padding": (1, 2), "dilation": (1, 2)},
+    ),
+    ("many images dilated", (40, 2, 9, 11), (10, 2, 3, 5), {"padding": (1, 4), "dilation": 2}),
     ("chosen by auto", (2, 48, 21, 26), (64, 48, 3, 3), {"padding": 1}),
     ("5x5 chosen by auto", (3, 32, 14, 16), (64, 32, 5, 5), {"padding": 2}),
 ]
