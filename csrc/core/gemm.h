@@ -179,35 +179,41 @@ INLINE void FN(keep_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS], 
             FN(store)(part + i * NR + j * VLEN, acc[i][j]);
 }
 
-INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS], const sink *to,
-                           idx i0, idx j0, idx columns)
+/* For every vector (i, j) of a tile, whose sums stay in registers: what all of them need alike is
+ * asked once, outside. */
+#define EACH_OF_TILE                                                                               \
+    _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)                                        \
+        _Pragma("GCC unroll 4") for (int j = 0; j < vectors; j++)
+
+INLINE void FN(store_tile)(int rows, int vectors, vec acc[MR][NR_VECTORS], const sink *to, idx i0,
+                           idx j0, idx columns)
 {
     if (columns < vectors * VLEN ||
         (to->pixels && (to->first + j0) % to->pixels + columns > to->pixels)) {
         REAL part[FN(TILE_SIZE)];
-        FN(keep_tile)(rows, vectors, acc, part);
+        FN(keep_tile)(rows, vectors, (const vec(*)[NR_VECTORS])acc, part);
         FN(store_columns)(rows, part, to, i0, j0, columns);
         return;
     }
-    target at = FN(target_at)(to, i0, j0);
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++, at.c += to->row, at.sums += at.sums_row) {
-        const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
-#pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) {
-            vec base = FN(splat)(bias);
-            if (to->accumulate)
-                base = FN(load)(at.sums + j * VLEN);
-            else if (to->bias_of_column)
-                base += FN(load)(to->bias_of_column + j0 + j * VLEN);
-            const vec sum = FN(finished)(base + acc[i][j], at.last, i * to->row + j * VLEN, VLEN);
-            if (at.last.far)
-                FN(store_far)(at.c + j * VLEN, VLEN, sum);
-            else
-                FN(store)(at.c + j * VLEN, sum);
-        }
+    const target at = FN(target_at)(to, i0, j0);
+    if (to->accumulate) {
+        EACH_OF_TILE acc[i][j] += FN(load)(at.sums + i * at.sums_row + j * VLEN);
+    } else {
+        if (to->bias_of_row)
+            EACH_OF_TILE acc[i][j] += FN(splat)(to->bias_of_row[i0 + i]);
+        if (to->bias_of_column)
+            EACH_OF_TILE acc[i][j] += FN(load)(to->bias_of_column + j0 + j * VLEN);
     }
+    if (at.last.residual)
+        EACH_OF_TILE acc[i][j] += FN(load)(at.last.residual + i * to->row + j * VLEN);
+    if (at.last.relu)
+        EACH_OF_TILE acc[i][j] = FN(larger)((vec){0}, acc[i][j]);
+    if (at.last.far)
+        EACH_OF_TILE FN(store_far)(at.c + i * to->row + j * VLEN, VLEN, acc[i][j]);
+    else
+        EACH_OF_TILE FN(store)(at.c + i * to->row + j * VLEN, acc[i][j]);
 }
+#undef EACH_OF_TILE
 
 /* One tile of C at (i0, j0), of so many rows and vectors: constants where this is inlined. */
 INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
@@ -216,7 +222,7 @@ INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a
 {
     vec acc[MR][NR_VECTORS];
     FN(tile_product)(rows, vectors, k, a, a_row, a_step, next, next_step, b, b_step, b_rows, acc);
-    FN(store_tile)(rows, vectors, (const vec(*)[NR_VECTORS])acc, to, i0, j0, columns);
+    FN(store_tile)(rows, vectors, acc, to, i0, j0, columns);
 }
 
 /* The same for the numbers of rows that are rare, at the lower edge of a panel. */

@@ -192,11 +192,11 @@ INLINE int FN(gate_vectors_for)(idx units) { return units > VLEN ? 2 : 1; }
 /* ---- tiles ---- */
 /* sums[i][j] (+)= sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors`
  * being constants. A tile of few sums makes each of them in several chains, since one
- * multiply-add must wait for the one before it in its chain. One cache line of ahead is fetched
- * per k. */
+ * multiply-add must wait for the one before it in its chain. The cache line at ahead is fetched,
+ * and at each k that ahead_step further on. */
 INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, const REAL *a,
                                idx a_row, const REAL *panel,
-                               const REAL *ahead, int add, REAL *sums)
+                               const REAL *ahead, idx ahead_step, int add, REAL *sums)
 {
     const int size = rows * vectors;
     const int chains = 4 * size <= TILE_VECTORS ? 4 : 2 * size <= TILE_VECTORS ? 2 : 1;
@@ -210,7 +210,7 @@ INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, con
         for (int chain = 0; chain < chains; chain++) {
             vec *sum = acc + chain * size, weights[4], value[FN(TILE_ROWS)];
             __builtin_prefetch(ahead, 0, 2);
-            ahead += 64 / sizeof(REAL);
+            ahead += ahead_step;
             /* the smaller side stays in registers */
             if (rows < vectors) {
 #pragma GCC unroll 8
@@ -260,12 +260,13 @@ INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, con
  * has its own tile. */
 #define TILE_CASE(rows, vectors)                                                              \
     case rows:                                                                                \
-        FN(recurrent_tile)(rows, vectors, depth, a, a_row, panel, ahead, add, sums);          \
+        FN(recurrent_tile)(rows, vectors, depth, a, a_row, panel, ahead, ahead_step, add,     \
+                           sums);                                                             \
         break;
 #define TILE_FUNCTION(vectors, ...)                                                           \
     static __attribute__((noinline)) void FN(recurrent_tile_##vectors)(                       \
         idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel, const REAL *ahead,  \
-        int add, REAL *sums)                                                                  \
+        idx ahead_step, int add, REAL *sums)                                                  \
     {                                                                                         \
         switch (rows) { __VA_ARGS__ }                                                         \
     }
@@ -298,7 +299,7 @@ static int FN(any_lives)(const pydl_recurrent_shape *s, const operand *a, idx ro
 }
 
 typedef void (*FN(tile_function))(idx rows, idx depth, const REAL *a, idx a_row, const REAL *panel,
-                                  const REAL *ahead, int add,
+                                  const REAL *ahead, idx ahead_step, int add,
                                   REAL *sums);
 
 /* The batch is cut into as few tiles as hold it, evened out; how many there are, and the first row
@@ -315,7 +316,8 @@ INLINE idx FN(tile_row)(const recurrence *r, idx tiles, idx number)
 
 /* `depth` rows of a panel times the rows of a of so many tiles, tile i from row start[i] on. The
  * panel passes in blocks of its depth that stay in L1 for all the tiles; meanwhile each of these
- * fetches its part of the next block. */
+ * fetches its part of the next block, as evenly as it can: lines in plenty at a time would keep the
+ * tile from what it reads itself. */
 static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth,
                                const REAL *panel, idx tiles, const idx *start, int add, REAL *sums)
 {
@@ -324,6 +326,7 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
                                        : vectors == 3 ? FN(recurrent_tile_3)
                                                       : FN(recurrent_tile_4);
     const idx width = vectors * VLEN, line = 64 / (idx)sizeof(REAL);
+    const idx ahead_step = FN(min)(line, (width + tiles - 1) / tiles);
     const idx limit = FN(PANEL_BLOCK) / (width * (idx)sizeof(REAL));
     /* the same whoever does how many of the tiles, so that the sums are the same bits */
     const idx block = FN(tile_count)(r, w) > 1 ? FN(even_piece)(depth, limit, 4) : depth;
@@ -333,10 +336,10 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
         REAL *to = sums;
         for (idx i = 0; i < tiles; i++) {
             const idx row = start[i], rows = start[i + 1] - row;
-            const REAL *ahead = i < vectors ? weights + count * (width + i * line) : weights;
+            const REAL *ahead = weights + count * (width + i * ahead_step);
             if (FN(any_lives)(r->shape, a, row, rows))
-                multiply(rows, count, a->data + row * a->row + k, a->row, weights, ahead, add || k,
-                         to);
+                multiply(rows, count, a->data + row * a->row + k, a->row, weights, ahead,
+                         ahead_step, add || k, to);
             else
                 memset(to, 0, (size_t)(rows * width) * sizeof(REAL));
             to += rows * width;

@@ -11,7 +11,8 @@ enum {
     FN(PLAIN_COLUMNS) = 4 *
         NR,        /* rows of a are read where they are if they are used for so few columns */
     FN(TASKS) = 8, /* to share, where each is worth it */
-    FN(SHALLOW) = 64, /* depth at most of a product that waits for c ... */
+    FN(SHALLOW) = 32, /* depth at most of a product that packs nothing */
+    FN(FAR_DEPTH) = 64, /* ... of one that waits for c ... */
     FN(FAR_OF_DEPTH) = 1 << 17, /* ... which has so many elements for each step of it */
     FN(LONG_COLUMNS) = 8192 / sizeof(REAL), /* of long rows: two pages at a time */
     FN(LONG_BYTES) = 1 << 17,               /* of a block of long rows, and of b */
@@ -118,6 +119,30 @@ static void FN(gemm_grid_long)(gemm_job *job)
     job->rows = FN(even_piece)(job->m, FN(max)(size / job->columns, MR), MR);
 }
 
+/* Some rows of c where k is so small that packing would cost as much as the product: rows of b are
+ * read where they are, and so are the columns of a, which lie as in a panel. */
+static void FN(gemm_shallow)(void *context, idx task)
+{
+    const gemm_job *job = context;
+    const idx first = task * job->rows, end = FN(min)(first + job->rows, job->m);
+    const idx whole = job->n / VLEN * VLEN, rest = job->n - whole;
+    const fetch nothing = {job->a.data, 0, 0};
+    REAL edge[FN(SHALLOW) * NR];
+    if (rest)
+        FN(pack_block)(job->k, rest, job->b.data + whole, job->b.row, 1, edge, NR);
+    for (idx i = first; i < end; i += MR) {
+        const idx rows = FN(min)(MR, end - i);
+        for (idx j = 0, columns; j < job->n; j += columns) {
+            const int last = j >= whole;
+            columns = last ? rest : FN(min)(NR, whole - j);
+            FN(multiply_column)(rows, job->k, job->a.data + i, 0, 1, job->a.column, nothing,
+                                last ? edge : job->b.data + j, last ? NR : job->b.row, NULL,
+                                &job->to, i, j, columns);
+        }
+    }
+    FN(finish_far_stores)();
+}
+
 /* Whether MR rows so far apart fall on different sets of an L1 cache: rows of a power of two do
  * not. */
 static int FN(rows_spread)(idx row)
@@ -142,8 +167,8 @@ static int FN(gemm_thin)(thin_job job, matrix a, int dots)
             for (idx p = 0; p < job.k; p++)
                 packed[i * job.k + p] = a.data[i * a.row + p * a.column];
     }
-    job.piece =
-        FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS), dots ? FN(THIN) : FN(THIN_COLUMNS));
+    job.piece = FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS),
+                             dots ? FN(THIN_PASS) : FN(THIN_COLUMNS));
     pydl_parallel_for((job.large + job.piece - 1) / job.piece,
                       2.0 * (double)job.large * (double)job.k * (double)job.thin,
                       dots ? FN(thin_dots_task) : FN(thin_sums_task), &job);
@@ -155,6 +180,12 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
 {
     gemm_job job = {
         .m = m, .n = n, .k = k, .a = a, .b = b, .depth = FN(even_piece)(k, FN(KC), 1), .to = to};
+    if (k <= FN(SHALLOW) && a.row == 1 && b.column == 1 && !to.take) {
+        job.rows = FN(even_piece)(m, FN(max)(m / FN(TASKS), 4 * MR), MR);
+        pydl_parallel_for((m + job.rows - 1) / job.rows, FN(product_work)(m, n, k),
+                          FN(gemm_shallow), &job);
+        return PYDL_OK;
+    }
     const idx fit = (idx)(FN(PACKED_A_BYTES) / sizeof(REAL)) / FN(max)(k, 1);
     const int plain = a.column == 1 && n <= FN(PLAIN_COLUMNS) && FN(rows_spread)(a.row);
     const idx rows = plain ? m : FN(even_piece)(m, FN(max)(fit, MR), MR);
@@ -167,7 +198,7 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
         job.to.c = to.c + i * to.row;
         job.to.bias_of_row = to.bias_of_row ? to.bias_of_row + i : NULL;
         job.to.last = FN(ending_at)(to.last, i * to.row);
-        if (to.take || (k <= FN(SHALLOW) && m * n >= k * FN(FAR_OF_DEPTH)))
+        if (to.take || (k <= FN(FAR_DEPTH) && m * n >= k * FN(FAR_OF_DEPTH)))
             FN(gemm_grid_long)(&job);
         else
             FN(gemm_grid)(&job);
