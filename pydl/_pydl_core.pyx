@@ -4,7 +4,7 @@
 from time import perf_counter
 
 import numpy
-from numpy import ndarray
+from numpy import empty as numpy_empty, ndarray
 
 from cpython.buffer cimport (
     PyBUF_SIMPLE, PyBUF_STRIDED_RO, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
@@ -63,7 +63,7 @@ cdef inline object new_array(tuple shape, object dtype):
         size *= <Py_ssize_t>extent
     if recorder != NULL:
         return (<Program>recorder).new(shape, dtype, size)
-    return ndarray(shape, dtype) if size <= TINY else ndarray(shape, dtype, Block(size))
+    return numpy_empty(shape, dtype) if size <= TINY else ndarray(shape, dtype, Block(size))
 
 
 def empty(shape, dtype=FLOAT32):
@@ -199,6 +199,8 @@ cdef inline void *strided_address(object array) except? NULL:
 
 cdef inline object integers64(object array):
     """Indices as a contiguous int64 array; an unsigned one beyond its range stays out of range."""
+    if array.dtype is INT64:
+        return contiguous(array)
     if array.dtype.kind == "u" and array.dtype.itemsize == 8:
         array = numpy.minimum(array, 0x7fffffffffffffff)
     return contiguous(array.astype(INT64, copy=False))

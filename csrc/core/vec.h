@@ -171,9 +171,38 @@ enum { FN(MASKED) = 1 }; /* such a vector costs no more than a whole one */
 #else
 enum { FN(MASKED) = 0 };
 #endif
+
+/* The same, count from 0 to VLEN, without a branch where lanes are masked. */
+INLINE vec FN(load_masked)(const REAL *p, idx count, REAL fill)
+{
+#ifdef LOAD_PART
+    if (!__builtin_constant_p(count))
+        return (vec)LOAD_PART;
+#endif
+    return FN(load_part)(p, count, fill);
+}
+INLINE void FN(store_masked)(REAL *p, idx count, vec v)
+{
+#ifdef STORE_PART
+    if (!__builtin_constant_p(count)) {
+        STORE_PART;
+        return;
+    }
+#endif
+    FN(store_part)(p, count, v);
+}
 #undef PART
 #undef LOAD_PART
 #undef STORE_PART
+
+/* A value that is used more than once: GCC would read it from memory each time. */
+INLINE vec FN(in_register)(vec v)
+{
+#ifdef X86
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
 
 /* The same for what is not read soon: a whole cache line goes to memory, without being fetched from
  * there first. finish_far_stores comes before another thread may read it. */
