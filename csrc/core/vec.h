@@ -108,6 +108,17 @@ INLINE REAL FN(largest_lane)(vec v)
     return v[0];
 }
 
+/* The largest lane of each of VLEN vectors, as in sum_each. */
+INLINE vec FN(largest_each)(vec v[])
+{
+#pragma GCC unroll 4
+    for (idx half = VLEN / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (idx i = 0; i < half; i++)
+            v[i] = FN(larger)(FN(zip_low)(v[i], v[i + half]), FN(zip_high)(v[i], v[i + half]));
+    return v[0];
+}
+
 /* 0 1 2 ... */
 INLINE lanes FN(lane_numbers)(void)
 {
