@@ -35,6 +35,9 @@
 #undef weight_scratch
 #undef FOR_ROW
 #undef ROW_STEP
+#undef FOR_SHORT_ROW
+#undef FOR_CHANNEL_ROWS
 #undef FOR_BLOCKS
 #undef moments
+#undef statistics
 #undef step_job

@@ -1,52 +1,92 @@
-/* Mean and variance of channels: a channel of x (n,c,size) has n rows of size values, stride
- * elements apart.
+/* Mean and reciprocal standard deviation of channels: a channel of x (n,c,size) has n rows of size
+ * values, stride elements apart.
  *
  * Of every block of a channel, which stays in L1, the sums of d = x - shift and of d^2 are taken,
  * where shift is the mean of a fourth of the block, or at least an eighth: so shift is within
  * sqrt(8 var) of the block's mean, and sum d^2 - (sum d)^2 / count loses at most a factor of 9 of
  * precision however large the mean is. Blocks are joined in double by the formula for the variance
  * of a union (Chan, Golub, LeVeque 1983, who discuss shifts as well). Channels of one block are
- * taken a few at a time, so that the end of one sum does not wait for that of another. */
+ * taken a vector's lanes at a time: their sums end, and what follows from them is computed, as
+ * vectors. */
 enum {
     FN(MOMENT_BLOCK) = 4096, /* values: a third of L1 in float */
     FN(MOMENT_GROUP) = 8192, /* values of the channels that are taken together */
     FN(ALIGNED_ROW) = 64,    /* rows of so many values are worth a partial vector to be aligned */
-    FN(GROUP) = VECTOR_BYTES / sizeof(REAL), /* channels in a group, at most */
+    FN(GROUP) = VECTOR_BYTES / sizeof(REAL), /* channels in a group, at most: a vector's lanes */
 };
 
-/* Runs statements for the vectors of a row of count elements: at is the element's number in the
- * row, rest the elements from there on that count (VLEN, but for the first and the last vector), k
- * one of four accumulators. Vectors are aligned if the array, which the row begins offset elements
- * into, is. */
+/* Runs statements for the vectors of a row of count elements that begins at element offset of its
+ * arrays: at is the vector's first element, rest the elements from there on that count (VLEN, but
+ * for the first and the last vector), k one of four accumulators. Vectors are aligned if the arrays
+ * are. */
 #define FOR_ROW(offset, count, ...)                                                                \
     do {                                                                                           \
-        const idx row_end = (count);                                                               \
-        const idx head = row_end >= FN(ALIGNED_ROW) ? -(offset) & (VLEN - 1) : 0;                  \
-        const idx tail = (row_end - head) % VLEN;                                                  \
-        idx begin = head;                                                                          \
-        for (; begin + 4 * VLEN <= row_end; begin += 4 * VLEN) {                                   \
-            ROW_STEP(0, begin, VLEN, __VA_ARGS__);                                                 \
-            ROW_STEP(1, begin + VLEN, VLEN, __VA_ARGS__);                                          \
-            ROW_STEP(2, begin + 2 * VLEN, VLEN, __VA_ARGS__);                                      \
-            ROW_STEP(3, begin + 3 * VLEN, VLEN, __VA_ARGS__);                                      \
+        idx place = (offset);                                                                      \
+        const idx end = place + (count);                                                           \
+        if ((count) >= FN(ALIGNED_ROW) && place & (VLEN - 1)) {                                    \
+            const idx head = -place & (VLEN - 1);                                                  \
+            ROW_STEP(2, place, head, __VA_ARGS__);                                                 \
+            place += head;                                                                         \
         }                                                                                          \
-        if (begin + VLEN <= row_end)                                                               \
-            ROW_STEP(0, begin, VLEN, __VA_ARGS__);                                                 \
-        if (begin + 2 * VLEN <= row_end)                                                           \
-            ROW_STEP(1, begin + VLEN, VLEN, __VA_ARGS__);                                          \
-        if (begin + 3 * VLEN <= row_end)                                                           \
-            ROW_STEP(2, begin + 2 * VLEN, VLEN, __VA_ARGS__);                                      \
-        if (tail)                                                                                  \
-            ROW_STEP(3, row_end - tail, tail, __VA_ARGS__);                                        \
-        if (head)                                                                                  \
-            ROW_STEP(2, 0, head, __VA_ARGS__);                                                     \
+        for (; place + 4 * VLEN <= end; place += 4 * VLEN) {                                       \
+            ROW_STEP(0, place, VLEN, __VA_ARGS__);                                                 \
+            ROW_STEP(1, place + VLEN, VLEN, __VA_ARGS__);                                          \
+            ROW_STEP(2, place + 2 * VLEN, VLEN, __VA_ARGS__);                                      \
+            ROW_STEP(3, place + 3 * VLEN, VLEN, __VA_ARGS__);                                      \
+        }                                                                                          \
+        const idx over = end - place;                                                              \
+        if (over & 2 * VLEN) {                                                                     \
+            ROW_STEP(0, place, VLEN, __VA_ARGS__);                                                 \
+            ROW_STEP(1, place + VLEN, VLEN, __VA_ARGS__);                                          \
+            place += 2 * VLEN;                                                                     \
+        }                                                                                          \
+        if (over & VLEN) {                                                                         \
+            ROW_STEP(2, place, VLEN, __VA_ARGS__);                                                 \
+            place += VLEN;                                                                         \
+        }                                                                                          \
+        if (over & (VLEN - 1))                                                                     \
+            ROW_STEP(3, place, over & (VLEN - 1), __VA_ARGS__);                                    \
     } while (0)
-#define ROW_STEP(accumulator, place, count, ...)                                                   \
+#define ROW_STEP(accumulator, first, count, ...)                                                   \
     do {                                                                                           \
         enum { k = accumulator };                                                                  \
-        const idx at = place, rest = count;                                                        \
+        const idx at = first, rest = count;                                                        \
         __VA_ARGS__;                                                                               \
     } while (0)
+
+/* The same for a row of at most four vectors, without branches: vector k has part[k] elements. */
+#define FOR_SHORT_ROW(offset, part, ...)                                                           \
+    do {                                                                                           \
+        ROW_STEP(0, offset, part[0], __VA_ARGS__);                                                 \
+        if (part[1])                                                                               \
+            ROW_STEP(1, (offset) + VLEN, part[1], __VA_ARGS__);                                    \
+        if (part[2])                                                                               \
+            ROW_STEP(2, (offset) + 2 * VLEN, part[2], __VA_ARGS__);                                \
+        if (part[3])                                                                               \
+            ROW_STEP(3, (offset) + 3 * VLEN, part[3], __VA_ARGS__);                                \
+    } while (0)
+
+/* Runs statements for rows, the first at element offset, stride elements apart. */
+#define FOR_CHANNEL_ROWS(offset, rows, stride, columns, ...)                                               \
+    do {                                                                                           \
+        idx row = (offset);                                                                        \
+        if (FN(MASKED) && (columns) <= 4 * VLEN) {                                                 \
+            idx part[4];                                                                           \
+            FN(cut_row)(columns, part);                                                            \
+            for (idx left = (rows); left > 0; left--, row += (stride))                             \
+                FOR_SHORT_ROW(row, part, __VA_ARGS__);                                             \
+        } else {                                                                                   \
+            for (idx left = (rows); left > 0; left--, row += (stride))                             \
+                FOR_ROW(row, columns, __VA_ARGS__);                                                \
+        }                                                                                          \
+    } while (0)
+
+INLINE void FN(cut_row)(idx columns, idx part[4])
+{
+#pragma GCC unroll 4
+    for (idx k = 0; k < 4; k++)
+        part[k] = FN(max)(FN(min)(columns - k * VLEN, VLEN), 0);
+}
 
 INLINE vec FN(sum_of_4)(const vec acc[4]) { return (acc[0] + acc[1]) + (acc[2] + acc[3]); }
 
@@ -63,36 +103,61 @@ INLINE FN(extent) FN(shift_part)(idx rows, idx columns)
     return (FN(extent)){1, FN(min)(columns, FN(max)(columns / 2, FN(ALIGNED_ROW)))};
 }
 
-/* The lanes' sums of x over a block of rows, the first of which begins at offset. */
-INLINE vec FN(block_sum)(const REAL *x, idx offset, FN(extent) block, idx stride)
+/* Of blocks of channels, size elements apart, the lanes' sums of x. */
+static void FN(block_sums)(const REAL *x, idx offset, FN(extent) block, idx stride, idx size,
+                           idx channels, vec sum[])
 {
-    vec acc[4] = {{0}};
-    for (idx i = 0; i < block.rows; i++, offset += stride) {
-        const REAL *row = x + offset;
-        FOR_ROW(offset, block.columns, acc[k] += FN(load_part)(row + at, rest, 0));
+    for (idx c = 0; c < channels; c++, offset += size) {
+        vec sums[4] = {{0}};
+        FOR_CHANNEL_ROWS(offset, block.rows, stride, block.columns,
+                 sums[k] += FN(load_masked)(x + at, rest, 0));
+        sum[c] = FN(sum_of_4)(sums);
     }
-    return FN(sum_of_4)(acc);
 }
 
 /* ... and of x - shift and its square */
-INLINE void FN(block_moments)(const REAL *x, idx offset, FN(extent) block, idx stride, REAL shift,
-                              vec *sum, vec *square)
+static void FN(block_moments)(const REAL *x, idx offset, FN(extent) block, idx stride, idx size,
+                              idx channels, const REAL *shift, vec sum[], vec square[])
 {
-    vec sums[4] = {{0}}, squares[4] = {{0}};
-    for (idx i = 0; i < block.rows; i++, offset += stride) {
-        const REAL *row = x + offset;
-        FOR_ROW(offset, block.columns, {
-            const vec d = FN(load_part)(row + at, rest, shift) - shift;
+    for (idx c = 0; c < channels; c++, offset += size) {
+        vec sums[4] = {{0}}, squares[4] = {{0}};
+        const vec from = FN(splat)(shift[c]);
+        FOR_CHANNEL_ROWS(offset, block.rows, stride, block.columns, {
+            const vec d = FN(load_masked)(x + at, rest, shift[c]) - from;
             sums[k] += d;
             squares[k] += d * d;
         });
+        sum[c] = FN(sum_of_4)(sums);
+        square[c] = FN(sum_of_4)(squares);
     }
-    *sum = FN(sum_of_4)(sums);
-    *square = FN(sum_of_4)(squares);
 }
 
-/* An infinite value or a NaN must reach the sum, not the shift. */
-INLINE REAL FN(finite_or_0)(REAL value) { return value - value == 0 ? value : 0; }
+/* The lanes' sum of each of so many vectors. */
+INLINE vec FN(sum_group)(idx count, vec sums[FN(GROUP)])
+{
+    vec total = {0};
+    if (count < 4) {
+        for (idx k = 0; k < count; k++)
+            total[k] = FN(sum_lanes)(sums[k]);
+        return total;
+    }
+    for (idx k = count; k < FN(GROUP); k++)
+        sums[k] = (vec){0};
+    return FN(sum_each)(sums);
+}
+
+/* How many channels of so many values each are taken together. */
+INLINE idx FN(group_of)(idx values)
+{
+    return FN(max)(FN(min)(FN(MOMENT_GROUP) / values, FN(GROUP)), 1);
+}
+
+/* For the blocks of a channel: rows and columns, the size of the one at row i, column j. */
+#define FOR_BLOCKS(n, size)                                                                        \
+    for (idx i = 0, rows; rows = FN(min)(FN(max)(FN(MOMENT_BLOCK) / (size), 1), (n) - i), i < (n); \
+         i += rows)                                                                                \
+        for (idx j = 0, columns; columns = FN(min)(FN(MOMENT_BLOCK), (size) - j), j < (size);      \
+             j += columns)
 
 /* Mean and sum of squared deviations from it of count values. */
 typedef struct {
@@ -115,80 +180,61 @@ INLINE moments FN(moments_of_both)(moments a, moments b)
                      a.squares + b.squares + d * d * (a.count * b.count / count)};
 }
 
-/* The lanes' sum of each of so many vectors. */
-INLINE void FN(sum_group)(idx count, vec sums[FN(GROUP)], REAL total[FN(GROUP)])
+/* An infinite value or a NaN must reach the sum, not the shift. */
+INLINE vec FN(finite_or_0)(vec v) { return FN(select)((lanes)(v - v == 0), v, (vec){0}); }
+
+/* 1 / sqrt(var + eps) */
+INLINE vec FN(rstd_of)(vec var, double eps) { return 1 / FN(sqrt)(var + (REAL)eps); }
+
+/* Of a group of channels, or of one of more than one block. */
+typedef struct {
+    vec mean, rstd;
+} FN(statistics);
+#define statistics FN(statistics)
+
+/* Of count values each: sum and square are those of x - shift and of its square. */
+INLINE statistics FN(statistics_about)(REAL count, vec shift, vec sum, vec square, double eps)
 {
-    if (count < 4) {
-        for (idx k = 0; k < count; k++)
-            total[k] = FN(sum_lanes)(sums[k]);
-        return;
-    }
-    for (idx k = count; k < FN(GROUP); k++)
-        sums[k] = (vec){0};
-    FN(store)(total, FN(sum_each)(sums));
+    const vec past = sum / count, var = FN(at_least)((square - sum * past) / count, 0);
+    return (statistics){shift + past, FN(rstd_of)(var, eps)};
 }
 
-/* How many channels of so many values each are taken together. */
-INLINE idx FN(group_of)(idx values)
-{
-    return FN(max)(FN(min)(FN(MOMENT_GROUP) / values, FN(GROUP)), 1);
-}
-
-/* For the blocks of a channel: rows and columns, the size of the one at row i, column j. */
-#define FOR_BLOCKS(n, size)                                                                        \
-    for (idx i = 0, rows; rows = FN(min)(FN(max)(FN(MOMENT_BLOCK) / (size), 1), (n) - i), i < (n); \
-         i += rows)                                                                                \
-        for (idx j = 0, columns; columns = FN(min)(FN(MOMENT_BLOCK), (size) - j), j < (size);      \
-             j += columns)
-
-static moments FN(moments_by_blocks)(const REAL *x, idx offset, idx n, idx size, idx stride)
+static statistics FN(statistics_by_blocks)(const REAL *x, idx offset, idx n, idx size, idx stride,
+                                           double eps)
 {
     moments all = {0};
     FOR_BLOCKS(n, size) {
         const idx at = offset + i * stride + j;
         const FN(extent) block = {rows, columns}, part = FN(shift_part)(rows, columns);
-        const REAL sum = FN(sum_lanes)(FN(block_sum)(x, at, part, stride));
-        const REAL shift = FN(finite_or_0)(sum / (REAL)(part.rows * part.columns));
-        vec sums, squares;
-        FN(block_moments)(x, at, block, stride, shift, &sums, &squares);
-        all = FN(moments_of_both)(all, FN(moments_about)((double)(rows * columns), shift,
-                                                         FN(sum_lanes)(sums),
-                                                         FN(sum_lanes)(squares)));
+        vec sum, square;
+        FN(block_sums)(x, at, part, stride, size, 1, &sum);
+        const vec shift = FN(finite_or_0)(
+            FN(splat)(FN(sum_lanes)(sum) / (REAL)(part.rows * part.columns)));
+        const REAL from = shift[0];
+        FN(block_moments)(x, at, block, stride, size, 1, &from, &sum, &square);
+        all = FN(moments_of_both)(all, FN(moments_about)((double)(rows * columns), from,
+                                                         FN(sum_lanes)(sum),
+                                                         FN(sum_lanes)(square)));
     }
-    return all;
+    return (statistics){FN(splat)((REAL)all.mean),
+                        FN(rstd_of)(FN(splat)((REAL)(all.squares / all.count)), eps)};
 }
 
 /* Of a group of channels, the first at offset. */
-static void FN(moments_of_group)(const REAL *x, idx offset, idx n, idx size, idx stride,
-                                 idx channels, moments result[FN(GROUP)])
+static statistics FN(statistics_of_group)(const REAL *x, idx offset, idx n, idx size, idx stride,
+                                          idx channels, double eps)
 {
-    if (n * size > FN(MOMENT_BLOCK)) {
-        for (idx k = 0; k < channels; k++)
-            result[k] = FN(moments_by_blocks)(x, offset + k * size, n, size, stride);
-        return;
-    }
+    if (n * size > FN(MOMENT_BLOCK))
+        return FN(statistics_by_blocks)(x, offset, n, size, stride, eps);
     const FN(extent) block = {n, size}, part = FN(shift_part)(n, size);
+    const REAL count = (REAL)(n * size);
     vec sums[FN(GROUP)], squares[FN(GROUP)];
-    REAL shift[FN(GROUP)], sum[FN(GROUP)], square[FN(GROUP)];
-    for (idx k = 0; k < channels; k++)
-        sums[k] = FN(block_sum)(x, offset + k * size, part, stride);
-    FN(sum_group)(channels, sums, shift);
-    for (idx k = 0; k < channels; k++) {
-        shift[k] = FN(finite_or_0)(shift[k] / (REAL)(part.rows * part.columns));
-        FN(block_moments)(x, offset + k * size, block, stride, shift[k], sums + k, squares + k);
-    }
-    FN(sum_group)(channels, sums, sum);
-    FN(sum_group)(channels, squares, square);
-    for (idx k = 0; k < channels; k++)
-        result[k] = FN(moments_about)((double)(n * size), shift[k], sum[k], square[k]);
-}
-
-/* 1 / sqrt(var + eps) */
-INLINE REAL FN(rstd_of)(double var, double eps)
-{
-#if REAL_IS_FLOAT
-    return 1 / sqrtf((float)(var + eps));
-#else
-    return 1 / sqrt(var + eps);
-#endif
+    REAL shifts[FN(GROUP)];
+    FN(block_sums)(x, offset, part, stride, size, channels, sums);
+    const vec shift = FN(finite_or_0)(FN(sum_group)(channels, sums) /
+                                      (REAL)(part.rows * part.columns));
+    FN(store)(shifts, shift);
+    FN(block_moments)(x, offset, block, stride, size, channels, shifts, sums, squares);
+    return FN(statistics_about)(count, shift, FN(sum_group)(channels, sums),
+                                FN(sum_group)(channels, squares), eps);
 }

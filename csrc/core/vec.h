@@ -108,6 +108,17 @@ INLINE REAL FN(largest_lane)(vec v)
     return v[0];
 }
 
+/* The largest lane of each of VLEN vectors, as in sum_each. */
+INLINE vec FN(largest_each)(vec v[])
+{
+#pragma GCC unroll 4
+    for (idx half = VLEN / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (idx i = 0; i < half; i++)
+            v[i] = FN(larger)(FN(zip_low)(v[i], v[i + half]), FN(zip_high)(v[i], v[i + half]));
+    return v[0];
+}
+
 /* 0 1 2 ... */
 INLINE lanes FN(lane_numbers)(void)
 {
@@ -171,9 +182,38 @@ enum { FN(MASKED) = 1 }; /* such a vector costs no more than a whole one */
 #else
 enum { FN(MASKED) = 0 };
 #endif
+
+/* The same, count from 0 to VLEN, without a branch where lanes are masked. */
+INLINE vec FN(load_masked)(const REAL *p, idx count, REAL fill)
+{
+#ifdef LOAD_PART
+    if (!__builtin_constant_p(count))
+        return (vec)LOAD_PART;
+#endif
+    return FN(load_part)(p, count, fill);
+}
+INLINE void FN(store_masked)(REAL *p, idx count, vec v)
+{
+#ifdef STORE_PART
+    if (!__builtin_constant_p(count)) {
+        STORE_PART;
+        return;
+    }
+#endif
+    FN(store_part)(p, count, v);
+}
 #undef PART
 #undef LOAD_PART
 #undef STORE_PART
+
+/* A value that is used more than once: GCC would read it from memory each time. */
+INLINE vec FN(in_register)(vec v)
+{
+#ifdef X86
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
 
 /* The same for what is not read soon: a whole cache line goes to memory, without being fetched from
  * there first. finish_far_stores comes before another thread may read it. */

@@ -78,11 +78,11 @@ INLINE vec FN(reciprocal)(vec d)
 #define TAIL_SCALE 0x1.41a41a41a41a4p+0
 #endif
 
-/* x = n ln 2 + r with |r| <= ln(2) / 2: returns r, and n as integers. */
-INLINE vec FN(exp_remainder)(vec x, lanes *n)
+/* x = n ln 2 + r with |r| <= ln(2) / 2: returns r, and n + ROUND. */
+INLINE vec FN(exp_remainder)(vec x, vec *n)
 {
-    const vec shifted = x * LOG2_E + ROUND, count = shifted - ROUND;
-    *n = (lanes)shifted - ROUND_BITS;
+    *n = x * LOG2_E + ROUND;
+    const vec count = *n - ROUND;
     return x - count * LN2_HIGH - count * LN2_LOW;
 }
 
@@ -103,41 +103,47 @@ INLINE vec FN(exp_polynomial)(vec r)
     return r * r * p + r;
 }
 
-/* exp(r) - 1 and n of x = n ln 2 + r */
-INLINE vec FN(exp_reduced)(vec x, lanes *n)
+/* exp(r) - 1 and n + ROUND of x = n ln 2 + r */
+INLINE vec FN(exp_reduced)(vec x, vec *n)
 {
     return FN(exp_polynomial)(FN(exp_remainder)(x, n));
 }
 
-/* 2^n for n in the exponent's range; 0 for the least n - 1 */
-INLINE vec FN(power_of_2)(lanes n) { return (vec)((n + EXPONENT_BIAS) << MANTISSA_BITS); }
+/* 2^n for n in the exponent's range; 0 for the least n - 1. n comes with ROUND added. */
+INLINE vec FN(power_of_2)(vec n)
+{
+    return (vec)(((lanes)n - ROUND_BITS + EXPONENT_BIAS) << MANTISSA_BITS);
+}
 
 /* v 2^n for n in twice the exponent's range */
-INLINE vec FN(times_power_of_2)(vec v, lanes n)
+INLINE vec FN(times_power_of_2)(vec v, vec n)
 {
 #if defined(X86) && VECTOR_BYTES == 64
-    return (vec)X86(scalef)(v, __builtin_convertvector(n, vec));
+    return (vec)X86(scalef)(v, n - ROUND);
 #else
     /* 2^n in two factors, since n may leave the exponent's range */
-    const lanes biased = n + 2 * EXPONENT_BIAS;
+    const lanes biased = (lanes)n - ROUND_BITS + 2 * EXPONENT_BIAS;
     const lanes half = (biased << (MANTISSA_BITS - 1)) & EXPONENT_MASK;
     const FN(wrapping_lanes) both = (FN(wrapping_lanes))(biased << MANTISSA_BITS);
     return v * (vec)half * (vec)(both - (FN(wrapping_lanes))half);
 #endif
 }
 
-/* exp(x), within 1.2 ulp; 0 where the result is subnormal and the CPU flushes those. */
-INLINE vec FN(exp)(vec x)
+/* exp(x) for x that is at most EXP_MOST, or NaN, as below. */
+INLINE vec FN(exp_within)(vec x)
 {
-    lanes n;
-    const vec p = FN(exp_reduced)(FN(at_least)(FN(at_most)(x, EXP_MOST), EXP_LEAST), &n);
+    vec n;
+    const vec p = FN(exp_reduced)(FN(at_least)(x, EXP_LEAST), &n);
     return FN(times_power_of_2)(p + 1, n);
 }
+
+/* exp(x), within 1.2 ulp; 0 where the result is subnormal and the CPU flushes those. */
+INLINE vec FN(exp)(vec x) { return FN(exp_within)(FN(at_most)(x, EXP_MOST)); }
 
 /* 1 / (1 + exp(-x)), within 2.5 ulp; 0 where that is subnormal. */
 INLINE vec FN(sigmoid)(vec x)
 {
-    lanes n;
+    vec n;
     const vec p = FN(exp_reduced)(-FN(at_least)(FN(at_most)(x, SIGMOID_MOST), -SIGMOID_MOST), &n);
     const vec power = FN(power_of_2)(n);
     return FN(reciprocal)(p * power + power + 1);
@@ -146,7 +152,7 @@ INLINE vec FN(sigmoid)(vec x)
 /* exp(x) - 1 for |x| <= SIGMOID_MOST */
 INLINE vec FN(expm1_within)(vec x)
 {
-    lanes n;
+    vec n;
     const vec p = FN(exp_reduced)(x, &n), power = FN(power_of_2)(n);
     return p * power + (power - 1);
 }
@@ -234,7 +240,7 @@ INLINE vec FN(normal_tail)(vec x, vec *bell)
 #endif
     const vec u = FN(at_most)((vec)((lanes)x & ~SIGN_BIT), TAIL_MOST);
     const vec high = (vec)((lanes)u & ~((lanes){0} + LOWER_HALF)), low = u - high;
-    lanes n;
+    vec n;
     const vec r = FN(exp_remainder)(high * high * (REAL)-0.5, &n) - low * (u + high) / 2;
     *bell = FN(times_power_of_2)(FN(exp_polynomial)(r) + 1, n);
     const vec t = FN(reciprocal)(u + TAIL_OFFSET), v = (TAIL_OFFSET - TAIL_SCALE * u) * t;

@@ -23,60 +23,73 @@ typedef struct {
 
 enum {
     FN(BATCH_NORM_TASK) = 16384, /* elements per task */
-    FN(STRIP_VECTORS) = 8,
+    FN(STRIP_VECTORS) = 4,
     FN(STRIP_ROWS) = 64, /* partial sums of so many rows are added up */
 };
 
-/* Of one channel. y = (x - mean) scale + shift;  dx = scale (g - shift - (x - mean) slope) */
+/* Of a group of channels, a lane each; k is the first.
+ *   forward   y = (x - mean) scale + shift
+ *   backward  dx = g scale - shift - (x - mean) slope */
 typedef struct {
-    REAL mean, scale, shift, slope;
-} FN(channel);
-#define channel FN(channel)
+    vec mean, scale, shift, slope;
+} FN(line);
+#define line FN(line)
 
-INLINE channel FN(forward_channel)(const batch_norm_job *job, idx k, REAL mean, REAL rstd)
+/* The values p[k] of the group's channels; fill where p is NULL. */
+INLINE vec FN(of_channels)(const REAL *p, idx k, idx channels, REAL fill)
 {
-    const REAL w = job->w ? job->w[k] : 1;
-    return (channel){mean, rstd * w, job->b ? job->b[k] : 0, 0};
+    return p ? FN(load_masked)(p + k, channels, fill) : FN(splat)(fill);
+}
+
+INLINE line FN(forward_line)(const batch_norm_job *job, idx k, idx channels, vec mean, vec rstd)
+{
+    return (line){mean, rstd * FN(of_channels)(job->w, k, channels, 1),
+                  FN(of_channels)(job->b, k, channels, 0), {0}};
 }
 
 /* sum: of g; dot: of g (x - mean) */
-INLINE channel FN(backward_channel)(const batch_norm_job *job, idx k, double sum, double dot)
+INLINE line FN(backward_line)(const batch_norm_job *job, idx k, idx channels, vec sum, vec dot)
 {
-    const double rstd = (double)job->rstd[k], m = (double)(job->n * job->size);
-    job->db[k] = (REAL)sum;
-    job->dw[k] = (REAL)(dot * rstd);
-    const REAL scale = job->rstd[k] * (job->w ? job->w[k] : 1);
-    return (channel){job->mean[k], scale, (REAL)(sum / m), (REAL)(dot * rstd * rstd / m)};
+    const vec rstd = FN(of_channels)(job->rstd, k, channels, 0), dw = dot * rstd;
+    const vec scale = rstd * FN(of_channels)(job->w, k, channels, 1);
+    const REAL m = (REAL)(job->n * job->size);
+    FN(store_masked)(job->db + k, channels, sum);
+    FN(store_masked)(job->dw + k, channels, dw);
+    return (line){FN(of_channels)(job->mean, k, channels, 0), scale, sum / m * scale,
+                  dw / m * rstd * scale};
 }
 
-/* Rows of one channel, stride elements apart. */
+/* y of channels; rows of each, stride elements apart. The last rows come first. */
 INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, idx stride,
-                               channel of, int add, int relu)
+                               idx channels, const line *of, int add, int relu)
 {
-    const vec mean = FN(splat)(of.mean), scale = FN(splat)(of.scale), shift = FN(splat)(of.shift);
-    for (idx row = offset + (rows - 1) * stride; row >= offset; row -= stride) {
-        const REAL *x = job->x + row, *residual = add ? job->residual + row : NULL;
-        REAL *y = job->y + row;
-        FOR_ROW(row, job->size, {
-            vec v = (FN(load_part)(x + at, rest, 0) - mean) * scale + shift;
+    const REAL *x = job->x, *residual = job->residual;
+    REAL *y = job->y;
+    const idx size = job->size;
+    offset += (rows - 1) * stride;
+    for (idx c = 0; c < channels; c++, offset += size) {
+        const vec mean = FN(splat)(of->mean[c]), scale = FN(splat)(of->scale[c]);
+        const vec shift = FN(splat)(of->shift[c]);
+        FOR_CHANNEL_ROWS(offset, rows, -stride, size, {
+            vec v = (FN(load_masked)(x + at, rest, 0) - mean) * scale + shift;
             if (add)
-                v += FN(load_part)(residual + at, rest, 0);
-            FN(store_part)(y + at, rest, relu ? FN(at_least)(v, 0) : v);
+                v += FN(load_masked)(residual + at, rest, 0);
+            FN(store_masked)(y + at, rest, relu ? FN(at_least)(v, 0) : v);
         });
     }
 }
 
-static void FN(normalise_channel)(const batch_norm_job *job, idx offset, idx rows, idx stride,
-                                  channel of)
+static void FN(normalise_channels)(const batch_norm_job *job, idx offset, idx rows, idx stride,
+                                   idx channels, line of)
 {
     if (job->residual && job->relu)
-        FN(normalise_rows)(job, offset, rows, stride, of, 1, 1);
+        FN(normalise_rows)(job, offset, rows, stride, channels, &of, 1, 1);
     else if (job->residual)
-        FN(normalise_rows)(job, offset, rows, stride, of, 1, 0);
+        FN(normalise_rows)(job, offset, rows, stride, channels, &of, 1, 0);
     else if (job->relu)
-        FN(normalise_rows)(job, offset, rows, stride, of, 0, 1);
+        FN(normalise_rows)(job, offset, rows, stride, channels, &of, 0, 1);
     else
-        FN(normalise_rows)(job, offset, rows, stride, of, 0, 0);
+        FN(normalise_rows)(job, offset, rows, stride, channels, &of, 0, 0);
 }
 
 static void FN(batch_norm_forward_body)(void *context, idx task)
@@ -85,17 +98,14 @@ static void FN(batch_norm_forward_body)(void *context, idx task)
     const idx n = job->n, size = job->size, stride = job->c * size;
     const idx end = FN(min)(job->c, (task + 1) * job->task_channels);
     const idx group = FN(group_of)(n * size);
-    moments found[FN(GROUP)];
-    for (idx first = task * job->task_channels; first < end; first += group) {
-        const idx channels = FN(min)(group, end - first);
-        FN(moments_of_group)(job->x, first * size, n, size, stride, channels, found);
-        for (idx k = 0; k < channels; k++) {
-            job->new_mean[first + k] = (REAL)found[k].mean;
-            job->new_rstd[first + k] = FN(rstd_of)(found[k].squares / found[k].count, job->eps);
-        }
-        for (idx k = first; k < first + channels; k++)
-            FN(normalise_channel)(job, k * size, n, stride,
-                                  FN(forward_channel)(job, k, job->new_mean[k], job->new_rstd[k]));
+    for (idx k = task * job->task_channels; k < end; k += group) {
+        const idx channels = FN(min)(group, end - k);
+        const statistics found =
+            FN(statistics_of_group)(job->x, k * size, n, size, stride, channels, job->eps);
+        FN(store_masked)(job->new_mean + k, channels, found.mean);
+        FN(store_masked)(job->new_rstd + k, channels, found.rstd);
+        FN(normalise_channels)(job, k * size, n, stride, channels,
+                               FN(forward_line)(job, k, channels, found.mean, found.rstd));
     }
 }
 
@@ -103,269 +113,334 @@ static void FN(batch_norm_inference_body)(void *context, idx task)
 {
     const batch_norm_job *job = context;
     const idx planes = job->n * job->c, end = FN(min)(planes, (task + 1) * job->task_channels);
-    for (idx plane = task * job->task_channels; plane < end; plane++) {
+    for (idx plane = task * job->task_channels, channels; plane < end; plane += channels) {
         const idx k = plane % job->c;
-        const REAL rstd = FN(rstd_of)((double)job->var[k], job->eps);
-        FN(normalise_channel)(job, plane * job->size, 1, 1,
-                              FN(forward_channel)(job, k, job->mean[k], rstd));
+        channels = FN(min)(FN(min)(FN(GROUP), job->c - k), end - plane);
+        const vec rstd = FN(rstd_of)(FN(of_channels)(job->var, k, channels, 0), job->eps);
+        const vec mean = FN(of_channels)(job->mean, k, channels, 0);
+        FN(normalise_channels)(job, plane * job->size, 1, 0, channels,
+                               FN(forward_line)(job, k, channels, mean, rstd));
     }
 }
 
 /* g of the elements at offset at: dy, masked or not */
-INLINE vec FN(gradient_at)(const batch_norm_job *job, idx at, idx rest, int mask)
+INLINE vec FN(gradient_at)(const REAL *dy, const REAL *y, idx rest, int mask)
 {
-    const vec dy = FN(load_part)(job->dy + at, rest, 0);
+    const vec g = FN(load_masked)(dy, rest, 0);
     if (!mask)
-        return dy;
-    return FN(select)((lanes)(FN(load_part)(job->mask + at, rest, 0) <= 0), (vec){0}, dy);
+        return FN(in_register)(g);
+    return FN(select)((lanes)(FN(load_masked)(y, rest, 0) <= 0), (vec){0}, g);
 }
 
-/* The lanes' sums over a block of g, and of g (x - mean); dresidual is stored. */
-INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, idx rows, idx columns,
-                                idx stride, REAL mean, int mask, int keep, vec *sum, vec *dot)
+/* Of blocks of channels the lanes' sums of g, and of g (x - mean); dresidual is stored. */
+INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent) block,
+                                idx channels, const REAL *mean, int mask, int keep,
+                                vec sum[FN(GROUP)], vec dot[FN(GROUP)])
 {
-    vec sums[4] = {{0}}, dots[4] = {{0}};
-    for (idx i = 0; i < rows; i++, offset += stride) {
-        const REAL *x = job->x + offset;
-        FOR_ROW(offset, columns, {
-            const vec g = FN(gradient_at)(job, offset + at, rest, mask);
+    const REAL *x = job->x, *dy = job->dy, *y = job->mask;
+    REAL *kept = job->dresidual;
+    const idx size = job->size, stride = job->c * size;
+    for (idx c = 0; c < channels; c++, offset += size) {
+        vec sums[4] = {{0}}, dots[4] = {{0}};
+        const vec from = FN(splat)(mean[c]);
+        FOR_CHANNEL_ROWS(offset, block.rows, stride, block.columns, {
+            const vec g = FN(gradient_at)(dy + at, y + at, rest, mask);
             if (keep)
-                FN(store_part)(job->dresidual + offset + at, rest, g);
+                FN(store_masked)(kept + at, rest, g);
             sums[k] += g;
-            dots[k] += g * (FN(load_part)(x + at, rest, mean) - mean);
+            dots[k] += g * (FN(load_masked)(x + at, rest, 0) - from);
         });
-    }
-    *sum = FN(sum_of_4)(sums);
-    *dot = FN(sum_of_4)(dots);
-}
-
-/* dx of a channel; where dresidual is kept it is g. */
-INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, channel v, int mask, int keep,
-                              int training)
-{
-    const idx stride = job->c * job->size;
-    const vec mean = FN(splat)(v.mean), scale = FN(splat)(v.scale);
-    const vec shift = FN(splat)(v.shift), slope = FN(splat)(v.slope);
-    for (idx row = offset + (job->n - 1) * stride; row >= offset; row -= stride) {
-        const REAL *x = job->x + row, *kept = keep ? job->dresidual + row : NULL;
-        REAL *dx = job->dx + row;
-        FOR_ROW(row, job->size, {
-            vec g = keep ? FN(load_part)(kept + at, rest, 0)
-                         : FN(gradient_at)(job, row + at, rest, mask);
-            if (training)
-                g -= shift + (FN(load_part)(x + at, rest, 0) - mean) * slope;
-            FN(store_part)(dx + at, rest, g * scale);
-        });
+        sum[c] = FN(sum_of_4)(sums);
+        dot[c] = FN(sum_of_4)(dots);
     }
 }
 
-INLINE void FN(backward_of_group)(const batch_norm_job *job, idx first, idx channels, int mask,
-                                  int keep)
+/* dx of channels; where dresidual is kept it is g. The last rows come first. */
+INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx channels, const line *of,
+                              int mask, int keep, int training)
 {
     const idx n = job->n, size = job->size, stride = job->c * size;
-    double sum[FN(GROUP)] = {0}, dot[FN(GROUP)] = {0};
-    if (n * size > FN(MOMENT_BLOCK)) {
-        FOR_BLOCKS(n, size) {
-            vec sums, dots;
-            FN(block_gradients)(job, first * size + i * stride + j, rows, columns, stride,
-                                job->mean[first], mask, keep, &sums, &dots);
-            sum[0] += (double)FN(sum_lanes)(sums);
-            dot[0] += (double)FN(sum_lanes)(dots);
-        }
-    } else {
-        vec sums[FN(GROUP)], dots[FN(GROUP)];
-        REAL total[2][FN(GROUP)];
-        for (idx k = 0; k < channels; k++)
-            FN(block_gradients)(job, (first + k) * size, n, size, stride, job->mean[first + k],
-                                mask, keep, sums + k, dots + k);
-        FN(sum_group)(channels, sums, total[0]);
-        FN(sum_group)(channels, dots, total[1]);
-        for (idx k = 0; k < channels; k++) {
-            sum[k] = (double)total[0][k];
-            dot[k] = (double)total[1][k];
-        }
-    }
-    for (idx k = 0; k < channels; k++) {
-        const channel v = FN(backward_channel)(job, first + k, sum[k], dot[k]);
-        const idx offset = (first + k) * size;
-        if (job->training)
-            FN(gradient_rows)(job, offset, v, mask, keep, 1);
-        else
-            FN(gradient_rows)(job, offset, v, mask, keep, 0);
+    const REAL *x = job->x, *dy = keep ? job->dresidual : job->dy, *y = job->mask;
+    REAL *dx = job->dx;
+    offset += (n - 1) * stride;
+    for (idx c = 0; c < channels; c++, offset += size) {
+        const vec mean = FN(splat)(of->mean[c]), scale = FN(splat)(of->scale[c]);
+        const vec shift = FN(splat)(of->shift[c]), slope = FN(splat)(of->slope[c]);
+        FOR_CHANNEL_ROWS(offset, n, -stride, size, {
+            vec v = FN(gradient_at)(dy + at, y + at, rest, mask && !keep) * scale;
+            if (training)
+                v = v - shift - (FN(load_masked)(x + at, rest, 0) - mean) * slope;
+            FN(store_masked)(dx + at, rest, v);
+        });
     }
 }
+
+/* The two passes over channels, for a mask or none, and with dresidual or without. */
+typedef struct {
+    void (*sums)(const batch_norm_job *job, idx offset, FN(extent) block, idx channels,
+                 const REAL *mean, vec sum[FN(GROUP)], vec dot[FN(GROUP)]);
+    void (*dx)(const batch_norm_job *job, idx offset, idx channels, const line *of);
+} FN(backward_passes);
+
+#define PASSES(name, mask, keep)                                                                   \
+    static void FN(name##_sums)(const batch_norm_job *job, idx offset, FN(extent) block,           \
+                                idx channels, const REAL *mean, vec sum[FN(GROUP)],                \
+                                vec dot[FN(GROUP)])                                                \
+    {                                                                                              \
+        FN(block_gradients)(job, offset, block, channels, mean, mask, keep, sum, dot);             \
+    }                                                                                              \
+    static void FN(name##_dx)(const batch_norm_job *job, idx offset, idx channels, const line *of) \
+    {                                                                                              \
+        if (job->training)                                                                         \
+            FN(gradient_rows)(job, offset, channels, of, mask, keep, 1);                           \
+        else                                                                                       \
+            FN(gradient_rows)(job, offset, channels, of, mask, keep, 0);                           \
+    }
+PASSES(plain, 0, 0)
+PASSES(kept, 0, 1)
+PASSES(masked, 1, 0)
+PASSES(masked_kept, 1, 1)
+#undef PASSES
+
+static const FN(backward_passes) FN(backward_passes_of)[2][2] = {
+    {{FN(plain_sums), FN(plain_dx)}, {FN(kept_sums), FN(kept_dx)}},
+    {{FN(masked_sums), FN(masked_dx)}, {FN(masked_kept_sums), FN(masked_kept_dx)}},
+};
 
 static void FN(batch_norm_backward_body)(void *context, idx task)
 {
     const batch_norm_job *job = context;
+    const FN(backward_passes) *passes =
+        &FN(backward_passes_of)[job->mask != NULL][job->dresidual != NULL];
+    const idx n = job->n, size = job->size, stride = job->c * size;
     const idx end = FN(min)(job->c, (task + 1) * job->task_channels);
-    const idx group = FN(group_of)(job->n * job->size);
-    for (idx first = task * job->task_channels; first < end; first += group) {
-        const idx channels = FN(min)(group, end - first);
-        if (job->mask && job->dresidual)
-            FN(backward_of_group)(job, first, channels, 1, 1);
-        else if (job->mask)
-            FN(backward_of_group)(job, first, channels, 1, 0);
-        else if (job->dresidual)
-            FN(backward_of_group)(job, first, channels, 0, 1);
-        else
-            FN(backward_of_group)(job, first, channels, 0, 0);
+    const idx group = FN(group_of)(n * size);
+    for (idx k = task * job->task_channels; k < end; k += group) {
+        const idx channels = FN(min)(group, end - k);
+        vec sums[FN(GROUP)], dots[FN(GROUP)], sum, dot;
+        if (n * size <= FN(MOMENT_BLOCK)) {
+            passes->sums(job, k * size, (FN(extent)){n, size}, channels, job->mean + k, sums, dots);
+            sum = FN(sum_group)(channels, sums);
+            dot = FN(sum_group)(channels, dots);
+        } else {
+            double total[2] = {0};
+            FOR_BLOCKS(n, size) {
+                passes->sums(job, k * size + i * stride + j, (FN(extent)){rows, columns}, 1,
+                             job->mean + k, sums, dots);
+                total[0] += (double)FN(sum_lanes)(sums[0]);
+                total[1] += (double)FN(sum_lanes)(dots[0]);
+            }
+            sum = FN(splat)((REAL)total[0]);
+            dot = FN(splat)((REAL)total[1]);
+        }
+        const line of = FN(backward_line)(job, k, channels, sum, dot);
+        passes->dx(job, k * size, channels, &of);
     }
 }
 
+/* ---- narrow rows ---- */
 /* A strip of columns of the matrix (n, c size): whole channels, the values of each column side by
- * side. */
+ * side. Its vectors have part[k] columns each. */
+enum { FN(STRIP_COLUMNS) = FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL) };
 typedef struct {
-    idx first, channels, width; /* width = channels size columns */
-    REAL mean[FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL)];
-    REAL scale[FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL)];
-    REAL shift[FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL)];
-    REAL slope[FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL)];
+    idx first, channels;
+    idx part[FN(STRIP_VECTORS)];
+    REAL mean[FN(STRIP_COLUMNS)], scale[FN(STRIP_COLUMNS)], shift[FN(STRIP_COLUMNS)], slope[FN(STRIP_COLUMNS)];
 } FN(strip);
 #define strip FN(strip)
 
-#define FOR_STRIP for (idx j = 0, v = 0; j < s->width; j += VLEN, v++)
-
-INLINE strip FN(strip_of)(const batch_norm_job *job, idx task)
+INLINE void FN(find_strip)(const batch_norm_job *job, idx task, strip *s)
 {
-    strip s = {.first = task * job->task_channels};
-    s.channels = FN(min)(job->task_channels, job->c - s.first);
-    s.width = s.channels * job->size;
-    return s;
+    s->first = task * job->task_channels;
+    s->channels = FN(min)(job->task_channels, job->c - s->first);
+    FN(cut_row)(s->channels * job->size, s->part);
 }
 
-INLINE void FN(spread_channel)(strip *s, idx k, idx size, channel value)
+/* values, of channels that begin with the strip's channel k, to all of their columns */
+INLINE void FN(spread)(idx k, idx channels, idx size, vec values, REAL *columns)
 {
-    for (idx j = k * size; j < (k + 1) * size; j++) {
-        s->mean[j] = value.mean;
-        s->scale[j] = value.scale;
-        s->shift[j] = value.shift;
-        s->slope[j] = value.slope;
-    }
+    columns += k * size;
+    if (size == 1)
+        FN(store)(columns, values);
+    else
+        for (idx c = 0; c < channels; c++)
+            for (idx j = 0; j < size; j++)
+                *columns++ = values[c];
 }
 
-/* The sum over channel k's columns. */
-INLINE double FN(channel_sum)(const vec sums[], idx k, idx size)
+INLINE void FN(spread_line)(strip *s, idx k, idx channels, idx size, line of)
 {
-    const REAL *columns = (const REAL *)sums + k * size;
-    double sum = 0;
-    for (idx j = 0; j < size; j++)
-        sum += (double)columns[j];
-    return sum;
+    FN(spread)(k, channels, size, of.mean, s->mean);
+    FN(spread)(k, channels, size, of.scale, s->scale);
+    FN(spread)(k, channels, size, of.shift, s->shift);
+    FN(spread)(k, channels, size, of.slope, s->slope);
+}
+
+/* For groups of the strip's channels: channels that begin with its channel k. */
+#define FOR_GROUPS                                                                                 \
+    for (idx k = 0, channels; channels = FN(min)(FN(GROUP), s->channels - k), channels > 0;        \
+         k += channels)
+
+/* The sums over the columns of each channel of such a group. */
+INLINE vec FN(channel_sums)(const vec columns[], idx k, idx channels, idx size)
+{
+    const REAL *from = (const REAL *)columns + k * size;
+    vec sums = {0};
+    if (size == 1)
+        return FN(load)(from);
+    for (idx c = 0; c < channels; c++)
+        for (idx j = 0; j < size; j++)
+            sums[c] += *from++;
+    return sums;
 }
 
 /* The columns' sums over some rows of x - mean, the strip's, and of its square. */
-INLINE void FN(strip_moments)(const batch_norm_job *job, const strip *s, idx rows,
+static void FN(strip_moments)(const batch_norm_job *job, const strip *s, idx rows,
                               vec sums[FN(STRIP_VECTORS)], vec squares[FN(STRIP_VECTORS)])
 {
     const idx stride = job->c * job->size;
-    const REAL *from = job->x + s->first * job->size;
+    const REAL *x = job->x;
     for (idx first = 0; first < rows; first += FN(STRIP_ROWS)) {
         vec sum[FN(STRIP_VECTORS)] = {{0}}, square[FN(STRIP_VECTORS)] = {{0}};
         for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), rows); i++)
-            FOR_STRIP {
-                const vec d = FN(load_part)(from + i * stride + j, s->width - j, 0) -
-                              FN(load)(s->mean + j);
-                sum[v] += d;
-                square[v] += d * d;
-            }
-        FOR_STRIP {
-            sums[v] += sum[v];
-            squares[v] += square[v];
+            FOR_SHORT_ROW(i * stride + s->first * job->size, s->part, {
+                const vec d = FN(load_masked)(x + at, rest, 0) - FN(load)(s->mean + k * VLEN);
+                sum[k] += d;
+                square[k] += d * d;
+            });
+        for (int k = 0; k < FN(STRIP_VECTORS); k++) {
+            sums[k] += sum[k];
+            squares[k] += square[k];
         }
     }
 }
 
 static void FN(normalise_strip)(const batch_norm_job *job, const strip *s)
 {
+    const REAL *x = job->x, *residual = job->residual;
+    REAL *y = job->y;
+    const int relu = job->relu;
     for (idx i = 0; i < job->n; i++)
-        FOR_STRIP {
-            const idx at = (i * job->c + s->first) * job->size + j, rest = s->width - j;
-            vec y = (FN(load_part)(job->x + at, rest, 0) - FN(load)(s->mean + j)) *
-                        FN(load)(s->scale + j) +
-                    FN(load)(s->shift + j);
-            if (job->residual)
-                y += FN(load_part)(job->residual + at, rest, 0);
-            FN(store_part)(job->y + at, rest, job->relu ? FN(at_least)(y, 0) : y);
-        }
+        FOR_SHORT_ROW((i * job->c + s->first) * job->size, s->part, {
+            vec v = (FN(load_masked)(x + at, rest, 0) - FN(load)(s->mean + k * VLEN)) *
+                        FN(load)(s->scale + k * VLEN) +
+                    FN(load)(s->shift + k * VLEN);
+            if (residual)
+                v += FN(load_masked)(residual + at, rest, 0);
+            FN(store_masked)(y + at, rest, relu ? FN(at_least)(v, 0) : v);
+        });
 }
 
-/* As in moments.h, every column being a block. */
+/* As in moments.h: all rows of a channel are a block, its columns' sums added up. */
 static void FN(batch_norm_forward_strip)(void *context, idx task)
 {
     const batch_norm_job *job = context;
     const idx size = job->size, part = FN(shift_part)(job->n, 1).rows;
-    strip s = FN(strip_of)(job, task);
+    strip whole, *const s = &whole;
     vec shifts[FN(STRIP_VECTORS)] = {{0}}, unused[FN(STRIP_VECTORS)] = {{0}};
     vec sums[FN(STRIP_VECTORS)] = {{0}}, squares[FN(STRIP_VECTORS)] = {{0}};
-    FN(strip_moments)(job, &s, part, shifts, unused);
-    for (idx j = 0; j < s.width; j++)
-        s.mean[j] = FN(finite_or_0)(((REAL *)shifts)[j] / (REAL)part);
-    FN(strip_moments)(job, &s, job->n, sums, squares);
-    for (idx k = 0; k < s.channels; k++) {
-        moments all = {0};
-        for (idx j = k * size; j < (k + 1) * size; j++)
-            all = FN(moments_of_both)(all, FN(moments_about)((double)job->n, s.mean[j],
-                                                             ((REAL *)sums)[j],
-                                                             ((REAL *)squares)[j]));
-        const REAL mean = (REAL)all.mean, rstd = FN(rstd_of)(all.squares / all.count, job->eps);
-        job->new_mean[s.first + k] = mean;
-        job->new_rstd[s.first + k] = rstd;
-        FN(spread_channel)(&s, k, size, FN(forward_channel)(job, s.first + k, mean, rstd));
+    FN(find_strip)(job, task, s);
+    memset(s->mean, 0, sizeof s->mean);
+    FN(strip_moments)(job, s, part, shifts, unused);
+    FOR_GROUPS {
+        const vec shift = FN(channel_sums)(shifts, k, channels, size) / (REAL)(part * size);
+        FN(spread)(k, channels, size, FN(finite_or_0)(shift), s->mean);
     }
-    FN(normalise_strip)(job, &s);
+    FN(strip_moments)(job, s, job->n, sums, squares);
+    FOR_GROUPS {
+        vec shift = {0};
+        for (idx c = 0; c < channels; c++)
+            shift[c] = s->mean[(k + c) * size];
+        const statistics found = FN(statistics_about)(
+            (REAL)(job->n * size), shift, FN(channel_sums)(sums, k, channels, size),
+            FN(channel_sums)(squares, k, channels, size), job->eps);
+        const idx first = s->first + k;
+        FN(store_part)(job->new_mean + first, channels, found.mean);
+        FN(store_part)(job->new_rstd + first, channels, found.rstd);
+        FN(spread_line)(s, k, channels, size,
+                        FN(forward_line)(job, first, channels, found.mean, found.rstd));
+    }
+    FN(normalise_strip)(job, s);
 }
 
 static void FN(batch_norm_inference_strip)(void *context, idx task)
 {
     const batch_norm_job *job = context;
-    strip s = FN(strip_of)(job, task);
-    for (idx k = 0; k < s.channels; k++) {
-        const idx at = s.first + k;
-        const REAL rstd = FN(rstd_of)((double)job->var[at], job->eps);
-        FN(spread_channel)(&s, k, job->size, FN(forward_channel)(job, at, job->mean[at], rstd));
+    strip whole, *const s = &whole;
+    FN(find_strip)(job, task, s);
+    FOR_GROUPS {
+        const idx first = s->first + k;
+        const vec mean = FN(of_channels)(job->mean, first, channels, 0);
+        const vec rstd = FN(rstd_of)(FN(of_channels)(job->var, first, channels, 0), job->eps);
+        FN(spread_line)(s, k, channels, job->size,
+                        FN(forward_line)(job, first, channels, mean, rstd));
     }
-    FN(normalise_strip)(job, &s);
+    FN(normalise_strip)(job, s);
+}
+
+/* The columns' sums of g, and of g (x - mean); dresidual is stored. */
+INLINE void FN(strip_gradients)(const batch_norm_job *job, const strip *s, int mask,
+                                vec sums[FN(STRIP_VECTORS)], vec dots[FN(STRIP_VECTORS)])
+{
+    const idx stride = job->c * job->size, n = job->n;
+    const REAL *x = job->x, *dy = job->dy, *y = job->mask;
+    REAL *kept = job->dresidual;
+    for (idx first = 0; first < n; first += FN(STRIP_ROWS)) {
+        vec sum[FN(STRIP_VECTORS)] = {{0}}, dot[FN(STRIP_VECTORS)] = {{0}};
+        for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), n); i++)
+            FOR_SHORT_ROW(i * stride + s->first * job->size, s->part, {
+                const vec g = FN(gradient_at)(dy + at, y + at, rest, mask);
+                if (kept)
+                    FN(store_masked)(kept + at, rest, g);
+                sum[k] += g;
+                dot[k] += g * (FN(load_masked)(x + at, rest, 0) - FN(load)(s->mean + k * VLEN));
+            });
+        for (int k = 0; k < FN(STRIP_VECTORS); k++) {
+            sums[k] += sum[k];
+            dots[k] += dot[k];
+        }
+    }
+}
+
+INLINE void FN(gradient_strip)(const batch_norm_job *job, const strip *s, int mask)
+{
+    const REAL *x = job->x, *dy = job->dy, *y = job->mask;
+    REAL *dx = job->dx;
+    const int training = job->training;
+    for (idx i = 0; i < job->n; i++)
+        FOR_SHORT_ROW((i * job->c + s->first) * job->size, s->part, {
+            const idx j = k * VLEN;
+            vec v = FN(gradient_at)(dy + at, y + at, rest, mask) * FN(load)(s->scale + j);
+            if (training)
+                v = v - FN(load)(s->shift + j) - (FN(load_masked)(x + at, rest, 0) -
+                                                  FN(load)(s->mean + j)) * FN(load)(s->slope + j);
+            FN(store_masked)(dx + at, rest, v);
+        });
 }
 
 static void FN(batch_norm_backward_strip)(void *context, idx task)
 {
     const batch_norm_job *job = context;
-    strip whole = FN(strip_of)(job, task), *const s = &whole;
-    const idx from = s->first * job->size, stride = job->c * job->size;
+    const idx size = job->size;
+    strip whole, *const s = &whole;
     vec sums[FN(STRIP_VECTORS)] = {{0}}, dots[FN(STRIP_VECTORS)] = {{0}};
-    for (idx k = 0; k < s->channels; k++)
-        FN(spread_channel)(s, k, job->size, (channel){.mean = job->mean[s->first + k]});
-    for (idx first = 0; first < job->n; first += FN(STRIP_ROWS)) {
-        vec sum[FN(STRIP_VECTORS)] = {{0}}, dot[FN(STRIP_VECTORS)] = {{0}};
-        for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), job->n); i++)
-            FOR_STRIP {
-                const idx at = i * stride + from + j, rest = s->width - j;
-                const vec g = FN(gradient_at)(job, at, rest, job->mask != NULL);
-                if (job->dresidual)
-                    FN(store_part)(job->dresidual + at, rest, g);
-                sum[v] += g;
-                dot[v] += g * (FN(load_part)(job->x + at, rest, 0) - FN(load)(s->mean + j));
-            }
-        FOR_STRIP {
-            sums[v] += sum[v];
-            dots[v] += dot[v];
-        }
-    }
-    for (idx k = 0; k < s->channels; k++)
-        FN(spread_channel)(s, k, job->size,
-                           FN(backward_channel)(job, s->first + k,
-                                                FN(channel_sum)(sums, k, job->size),
-                                                FN(channel_sum)(dots, k, job->size)));
-    for (idx i = 0; i < job->n; i++)
-        FOR_STRIP {
-            const idx at = i * stride + from + j, rest = s->width - j;
-            vec g = FN(gradient_at)(job, at, rest, job->mask != NULL);
-            const vec x = FN(load_part)(job->x + at, rest, 0) - FN(load)(s->mean + j);
-            if (job->training)
-                g -= FN(load)(s->shift + j) + x * FN(load)(s->slope + j);
-            FN(store_part)(job->dx + at, rest, g * FN(load)(s->scale + j));
-        }
+    FN(find_strip)(job, task, s);
+    FOR_GROUPS
+        FN(spread)(k, channels, size, FN(of_channels)(job->mean, s->first + k, channels, 0),
+                   s->mean);
+    if (job->mask)
+        FN(strip_gradients)(job, s, 1, sums, dots);
+    else
+        FN(strip_gradients)(job, s, 0, sums, dots);
+    FOR_GROUPS
+        FN(spread_line)(s, k, channels, size,
+                        FN(backward_line)(job, s->first + k, channels,
+                                          FN(channel_sums)(sums, k, channels, size),
+                                          FN(channel_sums)(dots, k, channels, size)));
+    if (job->mask)
+        FN(gradient_strip)(job, s, 1);
+    else
+        FN(gradient_strip)(job, s, 0);
 }
 
 /* parts: channels, or planes in inference */
@@ -397,7 +472,7 @@ static int FN(batch_norm_forward)(idx n, idx c, idx size, double eps, int relu, 
     else
         for (idx k = 0; k < c; k++) {
             mean[k] = 0;
-            rstd[k] = FN(rstd_of)(0, eps);
+            rstd[k] = FN(rstd_of)((vec){0}, eps)[0];
         }
     return PYDL_OK;
 }
@@ -429,6 +504,6 @@ static int FN(batch_norm_backward)(idx n, idx c, idx size, int training, const R
     return PYDL_OK;
 }
 #undef batch_norm_job
-#undef channel
+#undef line
 #undef strip
-#undef FOR_STRIP
+#undef FOR_GROUPS

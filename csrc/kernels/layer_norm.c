@@ -23,13 +23,12 @@ static void FN(layer_norm_forward_body)(void *context, idx task)
     const layer_norm_job *job = context;
     const idx size = job->size, end = FN(min)(job->rows, (task + 1) * job->task_rows);
     const idx group = FN(group_of)(size);
-    moments found[FN(GROUP)];
     for (idx first = task * job->task_rows; first < end; first += group) {
         const idx rows = FN(min)(group, end - first);
-        FN(moments_of_group)(job->x, first * size, 1, size, 0, rows, found);
+        const statistics found =
+            FN(statistics_of_group)(job->x, first * size, 1, size, 0, rows, job->eps);
         for (idx k = 0; k < rows; k++) {
-            const REAL m = (REAL)found[k].mean;
-            const REAL rstd = FN(rstd_of)(found[k].squares / found[k].count, job->eps);
+            const REAL m = found.mean[k], rstd = found.rstd[k];
             const REAL *x = job->x + (first + k) * size;
             REAL *y = job->y + (first + k) * size;
             job->new_mean[first + k] = m;

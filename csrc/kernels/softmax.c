@@ -40,10 +40,23 @@ static void FN(run_rows)(row_job *job, double cost, pydl_body body)
     for (idx r = task * job->chunk, x = r * c; r < FN(min)(job->rows, (task + 1) * job->chunk);    \
          r++, x += c)
 
-/* for the vectors of a row of count elements: j the offset, rest the elements from there on */
-#define FOR_VECTORS(count) for (idx j = 0, rest = (count); rest > 0; j += VLEN, rest -= VLEN)
+/* Runs statements for the vectors of a row of count elements: j the offset, rest the elements of the
+ * vector that count. */
+#define FOR_VECTORS(count, ...)                                                                    \
+    do {                                                                                           \
+        idx j = 0;                                                                                 \
+        for (; j + VLEN <= (count); j += VLEN) {                                                   \
+            const idx rest = VLEN;                                                                 \
+            __VA_ARGS__;                                                                           \
+        }                                                                                          \
+        if (j < (count)) {                                                                         \
+            const idx rest = (count) - j;                                                          \
+            __VA_ARGS__;                                                                           \
+        }                                                                                          \
+    } while (0)
 
-INLINE REAL FN(row_max)(idx c, const REAL *x)
+/* Each lane's largest value of a row. */
+INLINE vec FN(row_max)(idx c, const REAL *x)
 {
     vec best[4];
 #pragma GCC unroll 4
@@ -56,22 +69,48 @@ INLINE REAL FN(row_max)(idx c, const REAL *x)
             best[k] = FN(larger)(FN(load)(x + j + k * VLEN), best[k]);
     for (; j < c; j += VLEN)
         best[0] = FN(larger)(FN(load_part)(x + j, c - j, -INFINITY), best[0]);
-    return FN(largest_lane)(
-        FN(larger)(FN(larger)(best[0], best[1]), FN(larger)(best[2], best[3])));
+    return FN(larger)(FN(larger)(best[0], best[1]), FN(larger)(best[2], best[3]));
 }
 
 enum { FN(STORE_EXP), FN(STORE_DIFFERENCE) };
 
-/* The sum of exp(x - m); y = exp(x - m) or x - m. */
-INLINE REAL FN(row_exp)(idx c, const REAL *x, REAL m, int what, REAL *y)
+/* Each lane's sum of exp(x - m) over a row; y = exp(x - m) or x - m. */
+INLINE vec FN(row_exp)(idx c, const REAL *x, REAL m, int what, REAL *y)
 {
     vec sum = {0};
-    FOR_VECTORS(c) {
-        const vec difference = FN(load_part)(x + j, rest, -INFINITY) - m, e = FN(exp)(difference);
+    FOR_VECTORS(c, {
+        const vec difference = FN(load_part)(x + j, rest, -INFINITY) - m;
+        const vec e = FN(exp_within)(difference);
         FN(store_part)(y + j, rest, what == FN(STORE_EXP) ? e : difference);
         sum += e;
+    });
+    return sum;
+}
+
+/* The same for a few rows, of which the lanes stand: their maxima m and their sums. */
+INLINE vec FN(rows_exp)(idx rows, idx c, const REAL *x, int what, REAL *y, REAL m[])
+{
+    vec each[VECTOR_BYTES / sizeof(REAL)];
+    for (idx k = 0; k < rows; k++)
+        each[k] = FN(row_max)(c, x + k * c);
+    if (rows < 4)
+        for (idx k = 0; k < rows; k++)
+            m[k] = FN(largest_lane)(each[k]);
+    else {
+        for (idx k = rows; k < VLEN; k++)
+            each[k] = (vec){0};
+        FN(store)(m, FN(largest_each)(each));
     }
-    return FN(sum_lanes)(sum);
+    for (idx k = 0; k < rows; k++)
+        each[k] = FN(row_exp)(c, x + k * c, m[k], what, y + k * c);
+    const vec sum = FN(sum_group)(rows, each);
+    return FN(select)(FN(first_lanes)(rows), sum, FN(splat)(1));
+}
+
+/* How many rows are taken together: those of so many bytes. */
+INLINE idx FN(rows_of)(idx c)
+{
+    return FN(max)(FN(min)(FN(SOFTMAX_BYTES) / (idx)sizeof(REAL) / c, VLEN), 1);
 }
 
 /* The sum of a b, or of a if b is NULL. */
@@ -91,10 +130,9 @@ INLINE REAL FN(row_dot)(idx c, const REAL *a, const REAL *b)
     return FN(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-INLINE void FN(row_scale)(idx c, REAL *y, REAL scale)
+INLINE void FN(row_scale)(idx c, const REAL *x, REAL scale, REAL *y)
 {
-    FOR_VECTORS(c)
-        FN(store_part)(y + j, rest, FN(load_part)(y + j, rest, 0) * scale);
+    FOR_VECTORS(c, FN(store_part)(y + j, rest, FN(load_part)(x + j, rest, 0) * scale));
 }
 
 INLINE vec FN(log_softmax_dx)(vec dy, vec y, vec sum) { return dy - FN(exp)(y) * sum; }
@@ -148,25 +186,18 @@ static int FN(run_softmax)(row_job *job, idx outer, double cost, pydl_body rows,
 /* The reciprocals or logarithms of a few rows' sums are computed as one vector. */
 INLINE void FN(softmax_rows)(const row_job *job, idx task, int what)
 {
-    const idx c = job->c, end = FN(min)(job->rows, (task + 1) * job->chunk);
-    const idx batch = FN(max)(FN(min)(FN(SOFTMAX_BYTES) / (idx)sizeof(REAL) / c, VLEN), 1);
-    REAL sums[VECTOR_BYTES / sizeof(REAL)];
-    for (idx r = task * job->chunk; r < end; r += batch) {
-        const idx count = FN(min)(batch, end - r);
-        for (idx k = 0; k < count; k++) {
-            const REAL *x = job->a + (r + k) * c;
-            sums[k] = FN(row_exp)(c, x, FN(row_max)(c, x), what, job->result + (r + k) * c);
-        }
-        const vec sum = FN(load_part)(sums, count, 1);
-        FN(store)(sums, what == FN(STORE_EXP) ? 1 / sum : FN(log)(sum));
-        for (idx k = 0; k < count; k++) {
-            REAL *y = job->result + (r + k) * c;
-            const vec s = FN(splat)(sums[k]);
-            FOR_VECTORS(c) {
-                const vec v = FN(load_part)(y + j, rest, 0);
-                FN(store_part)(y + j, rest, what == FN(STORE_EXP) ? v * s : v - s);
-            }
-        }
+    const idx c = job->c, end = FN(min)(job->rows, (task + 1) * job->chunk), some = FN(rows_of)(c);
+    REAL m[VECTOR_BYTES / sizeof(REAL)], s[VECTOR_BYTES / sizeof(REAL)];
+    for (idx r = task * job->chunk, rows; r < end; r += rows) {
+        rows = FN(min)(some, end - r);
+        REAL *y = job->result + r * c;
+        const vec sum = FN(rows_exp)(rows, c, job->a + r * c, what, y, m);
+        FN(store)(s, what == FN(STORE_EXP) ? 1 / sum : FN(log)(sum));
+        for (idx k = 0; k < rows; k++, y += c)
+            if (what == FN(STORE_EXP))
+                FN(row_scale)(c, y, s[k], y);
+            else
+                FOR_VECTORS(c, FN(store_part)(y + j, rest, FN(load_part)(y + j, rest, 0) - s[k]));
     }
 }
 
@@ -204,12 +235,12 @@ INLINE void FN(softmax_rows_backward)(const row_job *job, idx task, int what)
     FOR_ROWS {
         const REAL *dy = job->a + x, *y = job->b + x;
         const vec sum = FN(splat)(FN(row_dot)(c, dy, what == FN(STORE_EXP) ? y : NULL));
-        FOR_VECTORS(c) {
+        FOR_VECTORS(c, {
             const vec a = FN(load_part)(dy + j, rest, 0), b = FN(load_part)(y + j, rest, 0);
             FN(store_part)(job->result + x + j, rest,
                            what == FN(STORE_EXP) ? FN(softmax_dx)(a, b, sum)
                                                  : FN(log_softmax_dx)(a, b, sum));
-        }
+        });
     }
 }
 
@@ -283,28 +314,39 @@ INLINE int FN(label_counts)(row_job *job, idx r)
     return 0;
 }
 
+/* -sum t log p of a row of logits x */
+INLINE REAL FN(row_loss)(idx c, const REAL *t, const REAL *x, REAL m, REAL log_sum)
+{
+    vec total = {0};
+    FOR_VECTORS(c, {
+        const vec p = log_sum - (FN(load_part)(x + j, rest, m) - m);
+        total += FN(load_part)(t + j, rest, 0) * p;
+    });
+    return FN(sum_lanes)(total);
+}
+
 static void FN(softmax_cross_entropy_forward_body)(void *context, idx task)
 {
     row_job *job = context;
-    const idx c = job->c;
-    FOR_ROWS {
-        const REAL *row = job->a + x, m = FN(row_max)(c, row);
-        REAL *probs = job->result + x, loss = 0;
-        const REAL sum = FN(row_exp)(c, row, m, FN(STORE_EXP), probs);
-        const REAL log_sum = FN(log)(FN(splat)(sum))[0];
-        FN(row_scale)(c, probs, 1 / sum);
-        if (job->labels) {
-            if (FN(label_counts)(job, r))
-                loss = log_sum - (row[job->labels[r]] - m);
-        } else {
-            vec total = {0};
-            FOR_VECTORS(c) {
-                const vec t = FN(load_part)(job->targets + x + j, rest, 0);
-                total += t * (log_sum - (FN(load_part)(row + j, rest, m) - m));
-            }
-            loss = FN(sum_lanes)(total);
+    const idx c = job->c, end = FN(min)(job->rows, (task + 1) * job->chunk), some = FN(rows_of)(c);
+    REAL m[VECTOR_BYTES / sizeof(REAL)], scale[VECTOR_BYTES / sizeof(REAL)];
+    REAL log_sum[VECTOR_BYTES / sizeof(REAL)];
+    for (idx first = task * job->chunk, rows; first < end; first += rows) {
+        rows = FN(min)(some, end - first);
+        const REAL *x = job->a + first * c;
+        REAL *probs = job->result + first * c;
+        const vec sum = FN(rows_exp)(rows, c, x, FN(STORE_EXP), probs, m);
+        FN(store)(scale, 1 / sum);
+        FN(store)(log_sum, FN(log)(sum));
+        for (idx k = 0; k < rows; k++, x += c, probs += c) {
+            const idx r = first + k;
+            FN(row_scale)(c, probs, scale[k], probs);
+            if (!job->labels)
+                job->loss[r] = FN(row_loss)(c, job->targets + r * c, x, m[k], log_sum[k]);
+            else
+                job->loss[r] =
+                    FN(label_counts)(job, r) ? log_sum[k] - (x[job->labels[r]] - m[k]) : 0;
         }
-        job->loss[r] = loss;
     }
 }
 
@@ -325,14 +367,16 @@ static void FN(softmax_cross_entropy_backward_body)(void *context, idx task)
     const idx c = job->c;
     FOR_ROWS {
         const REAL *probs = job->a + x, dloss = job->dloss[r];
-        REAL *restrict dlogits = job->result + x;
+        REAL *dlogits = job->result + x;
         if (!job->labels) {
             const REAL *t = job->targets + x, sum = FN(row_dot)(c, t, NULL);
-            for (idx j = 0; j < c; j++)
-                dlogits[j] = dloss * (probs[j] * sum - t[j]);
+            FOR_VECTORS(c, {
+                const vec p = FN(load_part)(probs + j, rest, 0);
+                FN(store_part)(dlogits + j, rest,
+                               dloss * (p * sum - FN(load_part)(t + j, rest, 0)));
+            });
         } else if (FN(label_counts)(job, r)) {
-            for (idx j = 0; j < c; j++)
-                dlogits[j] = dloss * probs[j];
+            FN(row_scale)(c, probs, dloss, dlogits);
             dlogits[job->labels[r]] = dloss * (probs[job->labels[r]] - 1);
         } else {
             FN(zero_run)(dlogits, c);

@@ -5,30 +5,32 @@ ctypedef int (*backward_by)(dtype_code, idx, double, const void *, const void *,
 
 
 cdef object elementwise_forward(forward_of function, str kernel, x, out):
-    x = contiguous(x)
+    cdef list copies = []
+    cdef object dtype = x.dtype
     if out is None:
-        out = new_array(x.shape, x.dtype)
-    cdef int dtype = code_of(x), status
+        out = new_array(x.shape, dtype)
+    cdef int code = code_of_dtype(dtype), status
     cdef idx n = x.size
-    cdef void *px = address(x)
+    cdef void *px = flat_address(x, copies)
     cdef void *py = address(out)
     with nogil:
-        status = function(dtype, n, px, py)
+        status = function(code, n, px, py)
     check(status, kernel)
     return out
 
 
 cdef object elementwise_backward(backward_of function, str kernel, dy, y, out):
-    dy, y = contiguous(dy), contiguous(y)
+    cdef list copies = []
+    cdef object dtype = dy.dtype
     if out is None:
-        out = new_array(dy.shape, dy.dtype)
-    cdef int dtype = code_of(dy), status
+        out = new_array(dy.shape, dtype)
+    cdef int code = code_of_dtype(dtype), status
     cdef idx n = dy.size
-    cdef void *pdy = address(dy)
-    cdef void *py = address(y)
+    cdef void *pdy = flat_address(dy, copies)
+    cdef void *py = flat_address(y, copies)
     cdef void *pdx = address(out)
     with nogil:
-        status = function(dtype, n, pdy, py, pdx)
+        status = function(code, n, pdy, py, pdx)
     check(status, kernel)
     return out
 

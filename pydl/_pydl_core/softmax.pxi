@@ -53,41 +53,45 @@ def log_softmax_backward(dy, y, *, int axis):
 
 
 def softmax_cross_entropy_forward(logits, labels, *, ignore_index):
-    logits = contiguous(logits)
-    classes = integers64(labels) if labels.ndim == 1 else None
-    targets = contiguous(labels) if labels.ndim == 2 else None
-    cdef idx rows = logits.shape[0], c = logits.shape[1]
-    loss = new_array((rows,), logits.dtype)
-    probs = new_array((rows, c), logits.dtype)
-    cdef int dtype = code_of(logits), has_ignore = ignore_index is not None, status
+    cdef tuple shape = logits.shape
+    cdef object dtype = logits.dtype
+    cdef list copies = []
+    cdef idx rows = shape[0], c = shape[1]
+    cdef bint of_classes = labels.ndim == 1
+    classes = integers64(labels) if of_classes else None
+    loss = new_array((rows,), dtype)
+    probs = new_array(shape, dtype)
+    cdef int code = code_of_dtype(dtype), has_ignore = ignore_index is not None, status
     cdef int64_t ignore = ignore_index if has_ignore else 0
-    cdef void *plogits = address(logits)
+    cdef void *plogits = flat_address(logits, copies)
     cdef int64_t *pclasses = <int64_t *>address(classes)
-    cdef void *ptargets = address(targets)
+    cdef void *ptargets = NULL if of_classes else flat_address(labels, copies)
     cdef void *ploss = address(loss)
     cdef void *pprobs = address(probs)
     with nogil:
-        status = pydl_softmax_cross_entropy_forward(dtype, rows, c, plogits, pclasses, ptargets, has_ignore, ignore,
+        status = pydl_softmax_cross_entropy_forward(code, rows, c, plogits, pclasses, ptargets, has_ignore, ignore,
                                                     ploss, pprobs)
     check(status, "softmax_cross_entropy_forward")
     return loss, probs
 
 
 def softmax_cross_entropy_backward(dloss, probs, labels, *, ignore_index):
-    dloss, probs = contiguous(dloss), contiguous(probs)
-    classes = integers64(labels) if labels.ndim == 1 else None
-    targets = contiguous(labels) if labels.ndim == 2 else None
-    cdef idx rows = probs.shape[0], c = probs.shape[1]
-    dlogits = new_array((rows, c), probs.dtype)
-    cdef int dtype = code_of(probs), has_ignore = ignore_index is not None, status
+    cdef tuple shape = probs.shape
+    cdef object dtype = probs.dtype
+    cdef list copies = []
+    cdef idx rows = shape[0], c = shape[1]
+    cdef bint of_classes = labels.ndim == 1
+    classes = integers64(labels) if of_classes else None
+    dlogits = new_array(shape, dtype)
+    cdef int code = code_of_dtype(dtype), has_ignore = ignore_index is not None, status
     cdef int64_t ignore = ignore_index if has_ignore else 0
-    cdef void *pdloss = address(dloss)
-    cdef void *pprobs = address(probs)
+    cdef void *pdloss = flat_address(dloss, copies)
+    cdef void *pprobs = flat_address(probs, copies)
     cdef int64_t *pclasses = <int64_t *>address(classes)
-    cdef void *ptargets = address(targets)
+    cdef void *ptargets = NULL if of_classes else flat_address(labels, copies)
     cdef void *pdlogits = address(dlogits)
     with nogil:
-        status = pydl_softmax_cross_entropy_backward(dtype, rows, c, pdloss, pprobs, pclasses, ptargets, has_ignore,
+        status = pydl_softmax_cross_entropy_backward(code, rows, c, pdloss, pprobs, pclasses, ptargets, has_ignore,
                                                      ignore, pdlogits)
     check(status, "softmax_cross_entropy_backward")
     return dlogits

@@ -45,6 +45,7 @@ _Array = np.ndarray
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
 _INT32 = np.dtype(np.int32)
+_INT64 = np.dtype(np.int64)
 _BOOL = np.dtype(np.bool_)
 _LARGEST_STEP = 2**31 - 1
 _LARGEST_COUNT = sys.maxsize // 8
@@ -76,6 +77,13 @@ def real(
 
 def sized(name: str, value: Any, shape: Shape, like: np.ndarray) -> np.ndarray:
     """`value` as a float32 or float64 array of a given shape, with the dtype of `like`."""
+    if (
+        type(value) is _Array
+        and value.dtype is like.dtype
+        and value.shape == shape
+        and value.flags.aligned
+    ):
+        return value
     value = real(name, value, None, like)
     same_shape(name, value, shape)
     return value
@@ -93,6 +101,13 @@ def indices(name: str, value: Any) -> np.ndarray:
 
 def targets(name: str, value: Any, rows: np.ndarray) -> np.ndarray:
     """`value` as classes (B,) of any integer dtype, or probabilities like `rows` (B, C)."""
+    if (
+        type(value) is _Array
+        and value.dtype is _INT64
+        and value.shape == rows.shape[:1]
+        and value.flags.aligned
+    ):
+        return value
     array = _as_array(name, value)
     if isinstance(value, (list, tuple)) and not array.size:
         array = array.astype(np.int64)
