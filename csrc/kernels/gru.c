@@ -61,24 +61,34 @@ INLINE void FN(gru_store)(const gru_cell *c, idx step, idx t, idx b, idx at, idx
     }
 }
 
-/* reset_after: all gates at once */
-INLINE void FN(gru_finish_rows)(void *cell, const tile *of, idx count)
+/* n and the new state; reset_after: r and z as well, which otherwise are where their input was */
+INLINE void FN(gru_finish_step)(const gru_cell *c, const tile *of, idx count, int reset_after)
 {
-    const gru_cell *c = cell;
     const idx h = c->s->h, t = FN(time_of)(c->s, of->step);
+    const idx of_n = reset_after ? 2 * of->gate_stride : 0;
     FOR_VECTORS_OF_TILE {
         const REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
         vec r = {0}, z = {0}, n = {0}, hidden = {0};
         const int alive = FN(lives)(c->s, t, b);
         if (alive) {
-            r = FN(sigmoid)(FN(load_part)(gates, count, 0) + FN(load)(sums));
-            z = FN(sigmoid)(FN(load_part)(gates + h, count, 0) + FN(load)(sums + of->gate_stride));
-            hidden = FN(load)(sums + 2 * of->gate_stride) +
-                FN(load_or_zero)(c->bias, unit, count);
-            n = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + r * hidden);
+            r = FN(load_part)(gates, count, 0);
+            z = FN(load_part)(gates + h, count, 0);
+            if (reset_after) {
+                r = FN(sigmoid)(r + FN(load)(sums));
+                z = FN(sigmoid)(z + FN(load)(sums + of->gate_stride));
+            }
+            hidden = FN(load)(sums + of_n) + FN(load_or_zero)(c->bias, unit, count);
+            n = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) +
+                         (reset_after ? r * hidden : hidden));
         }
         FN(gru_store)(c, of->step, t, b, unit, count, alive, r, z, n, hidden);
     }
+}
+
+/* reset_after: all gates at once */
+INLINE void FN(gru_finish_rows)(void *cell, const tile *of, idx count)
+{
+    FN(gru_finish_step)(cell, of, count, 1);
 }
 FINISH(gru_finish)
 
@@ -105,20 +115,7 @@ FINISH(gru_finish_resets)
 /* not reset_after: n and the new state */
 INLINE void FN(gru_finish_state_rows)(void *cell, const tile *of, idx count)
 {
-    const gru_cell *c = cell;
-    const idx h = c->s->h, t = FN(time_of)(c->s, of->step);
-    FOR_VECTORS_OF_TILE {
-        const REAL *gates = FN(input_row)(&c->input, c->s, t, b) + unit;
-        vec r = {0}, z = {0}, n = {0}, hidden = {0};
-        const int alive = FN(lives)(c->s, t, b);
-        if (alive) {
-            r = FN(load_part)(gates, count, 0);
-            z = FN(load_part)(gates + h, count, 0);
-            hidden = FN(load)(sums) + FN(load_or_zero)(c->bias, unit, count);
-            n = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) + hidden);
-        }
-        FN(gru_store)(c, of->step, t, b, unit, count, alive, r, z, n, hidden);
-    }
+    FN(gru_finish_step)(cell, of, count, 0);
 }
 FINISH(gru_finish_state)
 

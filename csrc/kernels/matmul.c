@@ -158,14 +158,14 @@ static int FN(gemm_thin)(thin_job job, matrix a, int dots)
     REAL *packed = NULL;
     job.a = a.data;
     job.a_row = a.row;
-    if (a.column != 1) {
-        job.a = packed = pydl_block_alloc((size_t)(job.thin * job.k) * sizeof(REAL));
-        job.a_row = job.k;
+    if (a.column != 1 || (job.thin > FN(THIN_PASS) && !FN(rows_spread)(a.row))) {
+        job.a_row = FN(block_stride)(job.k);
+        job.a = packed = pydl_block_alloc((size_t)(job.thin * job.a_row) * sizeof(REAL));
         if (!packed)
             return PYDL_NO_MEMORY;
         for (idx i = 0; i < job.thin; i++)
             for (idx p = 0; p < job.k; p++)
-                packed[i * job.k + p] = a.data[i * a.row + p * a.column];
+                packed[i * job.a_row + p] = a.data[i * a.row + p * a.column];
     }
     job.piece = FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS),
                              dots ? FN(THIN_PASS) : FN(THIN_COLUMNS));
@@ -217,7 +217,8 @@ static int FN(gemm)(idx m, idx n, idx k, matrix a, matrix b, sink to)
     if (!m || !n)
         return PYDL_OK;
     const int large_enough = k >= VLEN && !to.accumulate && !to.last.residual && !to.take;
-    if (m <= FN(THIN) && large_enough && (b.row == 1 || b.column == 1))
+    /* dots of more rows than a pass takes are no faster than packing b; sums are */
+    if (large_enough && (b.row == 1 ? m <= FN(THIN_PASS) : b.column == 1 && m <= FN(THIN)))
         return FN(gemm_thin)((thin_job){.thin = m,
                                         .large = n,
                                         .k = k,

@@ -4,7 +4,7 @@
 enum {
     /* of an input product, so that its results are still in cache when their step comes */
     FN(INPUT_ROWS) = 1024,
-    FN(INPUT_BATCH) = 24,   /* samples that are worth reading the input's weights at every step */
+    FN(INPUT_BATCH) = 16,   /* samples that are worth reading the input's weights at every step */
 };
 
 /* Where the input's share of the gates lies: (t,b,width) from time origin on; or the bias alone,

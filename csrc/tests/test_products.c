@@ -4,6 +4,7 @@
 static const idx product_sizes[][3] = {
     {1, 1, 1}, {1, 17, 5},  {3, 1, 9},    {2, 3, 1},     {5, 7, 0},    {0, 3, 4},
     {13, 31, 7}, {33, 65, 9}, {70, 50, 40}, {17, 35, 300}, {150, 49, 3},
+    {11, 70, 35}, {70, 12, 40},
 };
 enum { PRODUCTS = sizeof product_sizes / sizeof product_sizes[0] };
 
