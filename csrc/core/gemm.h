@@ -105,6 +105,7 @@ typedef struct {
     idx row;                                  /* stride of C's rows; its columns are adjacent */
     idx pixels, image, first; /* unless pixels is 0: only so many are, the next ones image further
                                  on; column 0 is that of number first */
+    idx gap;                  /* the last of the pixels, which are dropped */
     int accumulate;                           /* add to what is there rather than overwrite it */
     const REAL *sums;                         /* what is there, where it is not C itself; or NULL */
     idx sums_row;
@@ -144,20 +145,26 @@ INLINE target FN(target_at)(const sink *to, idx i, idx j)
 static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *part, const sink *to,
                                                         idx i0, idx j0, idx columns)
 {
+    const sink all = *to; /* which no store may change */
     while (columns) {
-        idx here = columns;
-        if (to->pixels)
-            here = FN(min)(here, to->pixels - (to->first + j0) % to->pixels);
-        const target at = FN(target_at)(to, i0, j0);
-        for (idx i = 0; i < rows; i++) {
-            const REAL bias = !to->accumulate && to->bias_of_row ? to->bias_of_row[i0 + i] : 0;
-            for (idx j = 0; j < here; j += VLEN) {
-                const idx count = here - j, place = i * to->row + j;
-                vec base = FN(splat)(bias);
-                if (to->accumulate)
+        idx here = columns, kept = columns;
+        if (all.pixels) {
+            const idx left = all.pixels - (all.first + j0) % all.pixels;
+            here = FN(min)(here, left);
+            kept = FN(min)(here, left - all.gap);
+        }
+        const target at = FN(target_at)(&all, i0, j0);
+        const REAL *const bias = all.accumulate || !all.bias_of_row ? NULL : all.bias_of_row + i0;
+        for (idx j = 0; j < kept; j += VLEN) {
+            const idx count = kept - j;
+            vec column = {0};
+            if (!all.accumulate && all.bias_of_column)
+                column = FN(load_part)(all.bias_of_column + j0 + j, count, 0);
+            for (idx i = 0; i < rows; i++) {
+                const idx place = i * all.row + j;
+                vec base = bias ? FN(splat)(bias[i]) + column : column;
+                if (all.accumulate)
                     base = FN(load_part)(at.sums + i * at.sums_row + j, count, 0);
-                else if (to->bias_of_column)
-                    base += FN(load_part)(to->bias_of_column + j0 + j, count, 0);
                 const vec sum = base + FN(load_part)(part + i * NR + j, count, 0);
                 FN(store_part)(at.c + place, count, FN(finished)(sum, at.last, place, count));
             }
@@ -183,7 +190,7 @@ INLINE void FN(store_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS],
                            idx i0, idx j0, idx columns)
 {
     if (columns < vectors * VLEN ||
-        (to->pixels && (to->first + j0) % to->pixels + columns > to->pixels)) {
+        (to->pixels && (to->first + j0) % to->pixels + columns > to->pixels - to->gap)) {
         REAL part[FN(TILE_SIZE)];
         FN(keep_tile)(rows, vectors, acc, part);
         FN(store_columns)(rows, part, to, i0, j0, columns);

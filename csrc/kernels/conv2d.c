@@ -127,6 +127,22 @@ static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride,
     }
 }
 
+/* Whether the grid's rows are those of the result, so that tiles are stored to their pixels. */
+INLINE int FN(stores_whole_rows)(const conv_job *job)
+{
+    return job->step_h == 1 && job->step_w == 1 && job->from.grid_w == job->dst_w &&
+           job->from.grid_h == job->dst_h;
+}
+
+/* Channels whose padded rows conv_lines reads at a time. */
+INLINE idx FN(lines_channels)(const conv_job *job)
+{
+    const idx taps = job->from.taps, most = FN(KC) / taps;
+    return job->group_channels * taps <= 2 * FN(KC)
+               ? job->group_channels
+               : FN(even_piece)(job->group_channels, FN(max)(most, 1), 1);
+}
+
 /* A block of whole grid rows without packed patches: with the padded rows of a channel behind one
  * another, the pixels of the block read a tap at one shift, so that row (channel, tap) of the patch
  * matrix is a place in the padded rows. The columns between one grid row's end and the next one's
@@ -145,21 +161,31 @@ static void FN(conv_lines)(void *context, idx task)
     const idx stride = FN(block_stride)(columns),
               channel_row = job->group * job->group_rows + job->row + row;
     const idx plane = FN(padded_plane)(&around, lines);
-    const idx channels = FN(even_piece)(job->group_channels, FN(max)(FN(KC) / taps, 1), 1);
-    REAL *out =
-        pydl_block_alloc((size_t)(rows * stride + channels * plane + 2 * NR) * sizeof(REAL) +
-                         (size_t)(channels * taps) * sizeof(idx) + 64);
+    const idx channels = FN(lines_channels)(job);
+    const int direct = FN(stores_whole_rows)(job);
+    const idx out_size = direct ? 0 : rows * stride;
+    REAL *out = pydl_block_alloc((size_t)(out_size + channels * plane + 2 * NR) * sizeof(REAL) +
+                                 (size_t)(channels * taps) * sizeof(idx) + 64);
     if (!out) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *source = out + rows * stride;
-    idx *place = (idx *)(out + FN(round_up)(rows * stride + channels * plane + 2 * NR,
-                                            64 / (idx)sizeof(REAL)));
+    REAL *source = out + out_size;
+    idx *place =
+        (idx *)(source + FN(round_up)(channels * plane + 2 * NR, 64 / (idx)sizeof(REAL)));
     for (idx c = 0; c < channels; c++)
         for (idx tap = 0; tap < taps; tap++)
             place[c * taps + tap] = c * plane + FN(padded_tap)(all, &around, lines, tap);
     sink to = {.c = out, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
+    const idx first_pixel = image * job->dst_image + channel_row * job->dst_h * job->dst_w +
+                            line * job->dst_w;
+    if (direct) {
+        to.c = job->dst + first_pixel;
+        to.row = job->dst_h * job->dst_w;
+        to.pixels = around.length;
+        to.gap = around.length - all->grid_w;
+        to.image = all->grid_w;
+    }
     const REAL *src =
         all->src + image * all->image + job->group * job->group_channels * all->h * all->w;
     for (idx first = 0; first < job->group_channels; first += channels) {
@@ -167,12 +193,14 @@ static void FN(conv_lines)(void *context, idx task)
         for (idx c = 0; c < count; c++)
             FN(pad_plane)(all, &around, src + (first + c) * all->h * all->w, line, lines,
                           source + c * plane);
+        if (direct && first + count == job->group_channels)
+            to.last = FN(ending_at)(job->last, first_pixel);
         FN(multiply_panels)(rows, columns, count * taps,
                             job->packed + row * job->depth + first * taps * MR, job->depth, source,
                             0, place, &to);
         to.accumulate = 1;
     }
-    for (idx i = 0; i < lines; i++)
+    for (idx i = 0; i < (direct ? 0 : lines); i++)
         FN(conv_scatter)(job, out + i * around.length, stride, rows, channel_row,
                          (image * all->grid_h + line + i) * all->grid_w, all->grid_w);
     pydl_block_free(out);
