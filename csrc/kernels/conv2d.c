@@ -447,7 +447,7 @@ static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *
     if (FN(winograd_pays)(s, FN(TO_Y), 1)) {
         *form = PYDL_TRANSFORMED;
         *size = FN(PRODUCTS) * FN(winograd_u_plane)(s->oc, s->c);
-    } else if (FN(turned_pays)(s)) {
+    } else if (FN(turned_pays)(s, 1)) {
         *form = PYDL_TURNED;
         *size = FN(round_up)(s->oc, NR) * depth;
     } else {
@@ -513,8 +513,12 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         .step_h = 1,
         .step_w = 1,
     };
-    const int status = form == PYDL_TURNED ? FN(turned_forward)(s, &job.from, w, b, last, y)
-                                           : FN(conv_product)(&job);
+    const int few = s->n * s->oh * s->ow <= FN(PACK_COLUMNS);
+    const int turned =
+        form == PYDL_TURNED || (form == PYDL_AS_GIVEN && few && FN(turned_pays)(s, 0));
+    const int status =
+        turned ? FN(turned_forward)(s, &job.from, w, form == PYDL_TURNED, b, last, y)
+               : FN(conv_product)(&job);
     pydl_block_free(tap_h);
     return status;
 }
