@@ -437,6 +437,47 @@ static int FN(conv_product)(conv_job *job)
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
+/* Whether the product is turned round for weights that are packed once. */
+static int FN(turned_pays_packed)(const pydl_conv2d_shape *s)
+{
+    const patches from = {.step_h = s->stride_h, .step_w = s->stride_w, .grid_h = s->oh,
+                          .grid_w = s->ow, .taps = s->kh * s->kw};
+    return s->groups == 1 && FN(turned_pays)(&from, s->n, s->oc, s->c * s->kh * s->kw,
+                                                PYDL_TURNED);
+}
+
+/* The product turned round, of packed or given weights. */
+static int FN(conv_turned)(const conv_job *job, int given)
+{
+    return FN(turned_product)((turned_job){
+        .from = job->from,
+        .images = job->images,
+        .rows = job->group_rows,
+        .depth = job->group_channels * job->from.taps,
+        .weight = job->weight,
+        .given = given,
+        .row_step = job->row_step,
+        .channel_step = job->channel_step,
+        .tap_offset = job->tap_offset,
+        .bias = job->bias,
+        .last = job->last,
+        .dst = job->dst,
+    });
+}
+
+/* conv_product, or the product turned round where that is estimated to be faster. */
+static int FN(conv_either)(conv_job *job)
+{
+    const idx columns = job->images * job->from.grid_h * job->from.grid_w;
+    const int turned = job->groups == 1 && !job->panels && FN(stores_whole_rows)(job) &&
+                       columns <= FN(PACK_COLUMNS) &&
+                       (!job->tap_offset || job->row_step <= VLEN) &&
+                       FN(turned_pays)(&job->from, job->images, job->group_rows,
+                                       job->group_channels * job->from.taps,
+                                       job->tap_offset ? PYDL_PANELS : PYDL_AS_GIVEN);
+    return turned ? FN(conv_turned)(job, 1) : FN(conv_product)(job);
+}
+
 static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *form, idx *size)
 {
     *form = PYDL_AS_GIVEN;
@@ -447,7 +488,7 @@ static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *
     if (FN(winograd_pays)(s, FN(TO_Y), 1)) {
         *form = PYDL_TRANSFORMED;
         *size = FN(PRODUCTS) * FN(winograd_u_plane)(s->oc, s->c);
-    } else if (FN(turned_pays)(s, 1)) {
+    } else if (FN(turned_pays_packed)(s)) {
         *form = PYDL_TURNED;
         *size = FN(round_up)(s->oc, NR) * depth;
     } else {
@@ -513,12 +554,8 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         .step_h = 1,
         .step_w = 1,
     };
-    const int few = s->n * s->oh * s->ow <= FN(PACK_COLUMNS);
-    const int turned =
-        form == PYDL_TURNED || (form == PYDL_AS_GIVEN && few && FN(turned_pays)(s, 0));
     const int status =
-        turned ? FN(turned_forward)(s, &job.from, w, form == PYDL_TURNED, b, last, y)
-               : FN(conv_product)(&job);
+        form == PYDL_TURNED ? FN(conv_turned)(&job, 0) : FN(conv_either)(&job);
     pydl_block_free(tap_h);
     return status;
 }
@@ -676,7 +713,7 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
                 .first_w = first_w,
                 .clear = alone,
             };
-            status = FN(conv_product)(&job);
+            status = FN(conv_either)(&job);
         }
     pydl_block_free(lists);
     return status;

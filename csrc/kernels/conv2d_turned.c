@@ -1,4 +1,4 @@
-/* Convolution forward by the product turned round, for few pixels:
+/* Convolution by the product turned round, for few pixels; forward, and dx the same of dy:
  *
  *   y^T (n*oh*ow, oc) = patches^T (n*oh*ow, c*kh*kw) . W^T (c*kh*kw, oc) + b
  *
@@ -18,7 +18,9 @@ typedef struct {
     patches from;
     idx images, rows, depth;
     const REAL *weight; /* panels of NR rows: element (row, p) at [p*NR + row], depth*NR apart */
-    int given;          /* they are (rows, depth) instead */
+    int given; /* they are as in conv_job (conv2d.c) instead, taps at most VLEN */
+    idx row_step, channel_step;
+    const idx *tap_offset;
     const REAL *bias;
     ending last;
     REAL *dst;                   /* (images, rows, pixels) */
@@ -128,6 +130,38 @@ static void FN(turned_store)(const turned_job *job, const REAL *sums, idx stride
     }
 }
 
+/* A panel of given weights: rows from row on, some depth from k on. */
+static void FN(turned_given)(const turned_job *job, idx row, idx rows, idx k, idx depth, REAL *dst)
+{
+    const idx taps = job->from.taps, step = job->row_step;
+    const REAL *w = job->weight + row * step;
+    if (!job->tap_offset) {
+        FN(pack_block)(depth, rows, w + k, 1, step, dst, NR);
+        return;
+    }
+    if (taps == 1 && step == 1) {
+        FN(pack_block)(depth, rows, w + k * job->channel_step, job->channel_step, 1, dst, NR);
+        return;
+    }
+    for (const idx end = k + depth; k < end;) {
+        const REAL *from = w + k / taps * job->channel_step;
+        const idx tap = k % taps, stop = FN(min)(tap + end - k, taps);
+        for (idx first = 0; first < NR; first += VLEN) {
+            vec lines[VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+            for (idx i = 0; i < VLEN; i++)
+                lines[i] = first + i < rows
+                               ? FN(load_part)(from + (first + i) * step, FN(min)(step, VLEN), 0)
+                               : (vec){0};
+            FN(transpose_vectors)(lines);
+            for (idx t = tap; t < stop; t++)
+                FN(store)(dst + (t - tap) * NR + first, lines[job->tap_offset[t]]);
+        }
+        dst += (stop - tap) * NR;
+        k += stop - tap;
+    }
+}
+
 /* The depth for which all weights of a task are read, before that of the next ones. Packed weights
  * are one piece of memory in that order. Given ones are read on and on along their rows, as far as
  * the patches stay in L2. */
@@ -155,7 +189,8 @@ static void FN(turned_block)(void *context, idx task)
         return;
     }
     REAL *const turned = sums + sums_size;
-    const REAL *a = job->panels + column * depth, *b = job->weight + row * depth;
+    const REAL *a = job->panels + column * depth;
+    const REAL *b = job->given ? NULL : job->weight + row * depth;
     sink to = {.c = sums, .row = stride, .bias_of_column = job->bias ? job->bias + row : NULL};
     for (idx from = 0; from < depth; from += span)
         for (idx j = 0; j < rows; j += NR) {
@@ -165,7 +200,7 @@ static void FN(turned_block)(void *context, idx task)
                 const int last = k + count == depth;
                 const REAL *panel = turned, *next = turned;
                 if (job->given) {
-                    FN(pack_block)(count, width, b + j * depth + k, 1, depth, turned, NR);
+                    FN(turned_given)(job, row + j, width, k, count, turned);
                 } else {
                     panel = b + j * depth + k * NR;
                     next = j + NR < rows ? panel + NR * depth : b + (k + count) * NR;
@@ -187,19 +222,10 @@ static void FN(turned_block)(void *context, idx task)
     pydl_block_free(sums);
 }
 
-static int FN(turned_forward)(const pydl_conv2d_shape *s, const patches *from, const REAL *w,
-                              int packed, const REAL *b, ending last, REAL *y)
+/* All of it; from, images, rows, depth, the weights, bias, last and dst are set. */
+static int FN(turned_product)(turned_job job)
 {
-    turned_job job = {.from = *from,
-                      .images = s->n,
-                      .rows = s->oc,
-                      .depth = s->c * s->kh * s->kw,
-                      .weight = w,
-                      .given = !packed,
-                      .bias = b,
-                      .last = last,
-                      .dst = y,
-                      .all = s->n * s->oh * s->ow};
+    job.all = job.images * job.from.grid_h * job.from.grid_w;
     FN(merge_rows)(&job.from);
     job.columns = FN(even_piece)(job.all, FN(TURNED_COLUMNS), MR);
     const idx blocks = (job.all + job.columns - 1) / job.columns, wanted = (3 + blocks) / blocks;
@@ -233,23 +259,27 @@ INLINE double FN(vectors_of_tiles)(idx columns)
                                                                 : 0.65 * NR_VECTORS);
 }
 
-/* Whether to compute it so, with weights packed for this or as they are given. Estimated cycles of a
- * core, fitted to measurements: tiles at 90 % of the peak; here also a second copy of patches, the
- * sums' way back, and turning the weights round; there the weights' way from memory, for which
- * tiles wait in part, the more so where their rows are not packed. */
-static int FN(turned_pays)(const pydl_conv2d_shape *s, int packed)
+/* Whether to compute so many rows and pixels so, with weights packed for this, or given and used
+ * there as rows (PYDL_AS_GIVEN) or packed there (PYDL_PANELS). Estimated cycles of a core, fitted
+ * to measurements: tiles at 90 % of the peak; here also a second copy of patches, the sums' way
+ * back, and turning the weights round; there the weights' way from memory, for which tiles wait in
+ * part, the more so where their rows are not packed. */
+static int FN(turned_pays)(const patches *from, idx images, idx row_count, idx depth,
+                           pydl_weight_form form)
 {
-    const idx all = s->n * s->oh * s->ow, depth = s->c * s->kh * s->kw;
+    const idx plane = from->grid_h * from->grid_w, all = images * plane;
+    const int packed = form == PYDL_TURNED;
     const idx most = (packed ? 1 : 2) * FN(TURNED_PATCHES);
-    if (s->groups > 1 || (double)all * (double)depth * sizeof(REAL) > (double)most)
+    if ((double)all * (double)depth * sizeof(REAL) > (double)most)
         return 0;
-    const idx plane = s->oh * s->ow, whole = s->n * FN(round_up)(plane, VLEN);
-    const int copied = s->kh * s->kw * s->stride_h * s->stride_w > 1 || (s->n > 1 && plane % MR);
-    const double rows = (double)s->oc, deep = (double)depth;
-    const double here = 0.55 * deep * FN(rows_of_tiles)(all) * FN(vectors_of_tiles)(s->oc) +
+    const idx whole = images * FN(round_up)(plane, VLEN);
+    const int copied = from->taps * from->step_h * from->step_w > 1 || (images > 1 && plane % MR);
+    const double rows = (double)row_count, deep = (double)depth;
+    const double here = 0.55 * deep * FN(rows_of_tiles)(all) * FN(vectors_of_tiles)(row_count) +
                         (copied ? 1.0 : 0.35) * (double)all * deep + 0.75 * (double)whole * rows +
                         (packed ? 0 : 0.3) * rows * deep;
-    const double there = (packed ? 0.55 : 0.63) * deep * FN(rows_of_tiles)(s->oc) *
+    const double tile = packed ? 0.55 : form == PYDL_AS_GIVEN ? 0.63 : 0.57;
+    const double there = tile * deep * FN(rows_of_tiles)(row_count) *
                              FN(vectors_of_tiles)(all) +
                          (packed ? 0.5 : 0.35) * rows * deep;
     return here < there;
