@@ -173,9 +173,11 @@ static void FN(conv_lines)(void *context, idx task)
     REAL *source = out + out_size;
     idx *place =
         (idx *)(source + FN(round_up)(channels * plane + 2 * NR, 64 / (idx)sizeof(REAL)));
-    for (idx c = 0; c < channels; c++)
-        for (idx tap = 0; tap < taps; tap++)
-            place[c * taps + tap] = c * plane + FN(padded_tap)(all, &around, lines, tap);
+    for (idx tap = 0; tap < taps; tap++) {
+        const idx first = FN(padded_tap)(all, &around, lines, tap);
+        for (idx c = 0; c < channels; c++)
+            place[c * taps + tap] = c * plane + first;
+    }
     sink to = {.c = out, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
     const idx first_pixel = image * job->dst_image + channel_row * job->dst_h * job->dst_w +
                             line * job->dst_w;
