@@ -127,6 +127,22 @@ static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride,
     }
 }
 
+/* Whether the grid's rows are those of the result, so that tiles are stored to their pixels. */
+INLINE int FN(stores_whole_rows)(const conv_job *job)
+{
+    return job->step_h == 1 && job->step_w == 1 && job->from.grid_w == job->dst_w &&
+           job->from.grid_h == job->dst_h;
+}
+
+/* Channels whose padded rows conv_lines reads at a time. */
+INLINE idx FN(lines_channels)(const conv_job *job)
+{
+    const idx taps = job->from.taps, most = FN(KC) / taps;
+    return job->group_channels * taps <= 2 * FN(KC)
+               ? job->group_channels
+               : FN(even_piece)(job->group_channels, FN(max)(most, 1), 1);
+}
+
 /* A block of whole grid rows without packed patches: with the padded rows of a channel behind one
  * another, the pixels of the block read a tap at one shift, so that row (channel, tap) of the patch
  * matrix is a place in the padded rows. The columns between one grid row's end and the next one's
@@ -145,21 +161,33 @@ static void FN(conv_lines)(void *context, idx task)
     const idx stride = FN(block_stride)(columns),
               channel_row = job->group * job->group_rows + job->row + row;
     const idx plane = FN(padded_plane)(&around, lines);
-    const idx channels = FN(even_piece)(job->group_channels, FN(max)(FN(KC) / taps, 1), 1);
-    REAL *out =
-        pydl_block_alloc((size_t)(rows * stride + channels * plane + 2 * NR) * sizeof(REAL) +
-                         (size_t)(channels * taps) * sizeof(idx) + 64);
+    const idx channels = FN(lines_channels)(job);
+    const int direct = FN(stores_whole_rows)(job);
+    const idx out_size = direct ? 0 : rows * stride;
+    REAL *out = pydl_block_alloc((size_t)(out_size + channels * plane + 2 * NR) * sizeof(REAL) +
+                                 (size_t)(channels * taps) * sizeof(idx) + 64);
     if (!out) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *source = out + rows * stride;
-    idx *place = (idx *)(out + FN(round_up)(rows * stride + channels * plane + 2 * NR,
-                                            64 / (idx)sizeof(REAL)));
-    for (idx c = 0; c < channels; c++)
-        for (idx tap = 0; tap < taps; tap++)
-            place[c * taps + tap] = c * plane + FN(padded_tap)(all, &around, lines, tap);
+    REAL *source = out + out_size;
+    idx *place =
+        (idx *)(source + FN(round_up)(channels * plane + 2 * NR, 64 / (idx)sizeof(REAL)));
+    for (idx tap = 0; tap < taps; tap++) {
+        const idx first = FN(padded_tap)(all, &around, lines, tap);
+        for (idx c = 0; c < channels; c++)
+            place[c * taps + tap] = c * plane + first;
+    }
     sink to = {.c = out, .row = stride, .bias_of_row = job->bias ? job->bias + channel_row : NULL};
+    const idx first_pixel = image * job->dst_image + channel_row * job->dst_h * job->dst_w +
+                            line * job->dst_w;
+    if (direct) {
+        to.c = job->dst + first_pixel;
+        to.row = job->dst_h * job->dst_w;
+        to.pixels = around.length;
+        to.gap = around.length - all->grid_w;
+        to.image = all->grid_w;
+    }
     const REAL *src =
         all->src + image * all->image + job->group * job->group_channels * all->h * all->w;
     for (idx first = 0; first < job->group_channels; first += channels) {
@@ -167,12 +195,14 @@ static void FN(conv_lines)(void *context, idx task)
         for (idx c = 0; c < count; c++)
             FN(pad_plane)(all, &around, src + (first + c) * all->h * all->w, line, lines,
                           source + c * plane);
+        if (direct && first + count == job->group_channels)
+            to.last = FN(ending_at)(job->last, first_pixel);
         FN(multiply_panels)(rows, columns, count * taps,
                             job->packed + row * job->depth + first * taps * MR, job->depth, source,
                             0, place, &to);
         to.accumulate = 1;
     }
-    for (idx i = 0; i < lines; i++)
+    for (idx i = 0; i < (direct ? 0 : lines); i++)
         FN(conv_scatter)(job, out + i * around.length, stride, rows, channel_row,
                          (image * all->grid_h + line + i) * all->grid_w, all->grid_w);
     pydl_block_free(out);
@@ -409,6 +439,47 @@ static int FN(conv_product)(conv_job *job)
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
+/* Whether the product is turned round for weights that are packed once. */
+static int FN(turned_pays_packed)(const pydl_conv2d_shape *s)
+{
+    const patches from = {.step_h = s->stride_h, .step_w = s->stride_w, .grid_h = s->oh,
+                          .grid_w = s->ow, .taps = s->kh * s->kw};
+    return s->groups == 1 && FN(turned_pays)(&from, s->n, s->oc, s->c * s->kh * s->kw,
+                                                PYDL_TURNED);
+}
+
+/* The product turned round, of packed or given weights. */
+static int FN(conv_turned)(const conv_job *job, int given)
+{
+    return FN(turned_product)((turned_job){
+        .from = job->from,
+        .images = job->images,
+        .rows = job->group_rows,
+        .depth = job->group_channels * job->from.taps,
+        .weight = job->weight,
+        .given = given,
+        .row_step = job->row_step,
+        .channel_step = job->channel_step,
+        .tap_offset = job->tap_offset,
+        .bias = job->bias,
+        .last = job->last,
+        .dst = job->dst,
+    });
+}
+
+/* conv_product, or the product turned round where that is estimated to be faster. */
+static int FN(conv_either)(conv_job *job)
+{
+    const idx columns = job->images * job->from.grid_h * job->from.grid_w;
+    const int turned = job->groups == 1 && !job->panels && FN(stores_whole_rows)(job) &&
+                       columns <= FN(PACK_COLUMNS) &&
+                       (!job->tap_offset || job->row_step <= VLEN) &&
+                       FN(turned_pays)(&job->from, job->images, job->group_rows,
+                                       job->group_channels * job->from.taps,
+                                       job->tap_offset ? PYDL_PANELS : PYDL_AS_GIVEN);
+    return turned ? FN(conv_turned)(job, 1) : FN(conv_product)(job);
+}
+
 static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *form, idx *size)
 {
     *form = PYDL_AS_GIVEN;
@@ -421,7 +492,7 @@ static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *
         *size = FN(PRODUCTS) * FN(winograd_u_plane)(s->oc, s->c);
     } else if (FN(batch_pays)(s, FN(TO_Y))) {
         return PYDL_OK;
-    } else if (FN(turned_pays)(s)) {
+    } else if (FN(turned_pays_packed)(s)) {
         *form = PYDL_TURNED;
         *size = FN(round_up)(s->oc, NR) * depth;
     } else {
@@ -489,8 +560,8 @@ static int FN(conv2d_forward)(const pydl_conv2d_shape *s, const REAL *x, const R
         .step_h = 1,
         .step_w = 1,
     };
-    const int status = form == PYDL_TURNED ? FN(turned_forward)(s, &job.from, w, b, last, y)
-                                           : FN(conv_product)(&job);
+    const int status =
+        form == PYDL_TURNED ? FN(conv_turned)(&job, 0) : FN(conv_either)(&job);
     pydl_block_free(tap_h);
     return status;
 }
@@ -650,7 +721,7 @@ static int FN(conv2d_backward_input)(const pydl_conv2d_shape *s, const REAL *dy,
                 .first_w = first_w,
                 .clear = alone,
             };
-            status = FN(conv_product)(&job);
+            status = FN(conv_either)(&job);
         }
     pydl_block_free(lists);
     return status;

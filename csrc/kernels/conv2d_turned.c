@@ -1,20 +1,26 @@
-/* Convolution forward by the product turned round, for few pixels and weights packed once:
+/* Convolution by the product turned round, for few pixels; forward, and dx the same of dy:
  *
  *   y^T (n*oh*ow, oc) = patches^T (n*oh*ow, c*kh*kw) . W^T (c*kh*kw, oc) + b
  *
  * Images of 7x7 and 14x14 make whole tiles when pixels are the tile's rows, MR at a time, and
  * output channels its vectors; and every weight is read once, a panel of NR channels for all
- * pixels, while the next panel is fetched. The sums are those of conv2d.c, in the same order. */
+ * pixels. Weights that are packed once are such panels, of which the next is fetched meanwhile;
+ * those that are given are turned round piece by piece. The sums are those of conv2d.c, in the same
+ * order. */
 enum {
     FN(TURNED_COLUMNS) = 1024 / sizeof(REAL),   /* pixels of a block: with KC rows it stays in L2 */
     FN(TURNED_SUMS) = (1 << 18) / sizeof(REAL), /* of a task */
     FN(TURNED_PATCHES) = 1 << 21,               /* bytes at most */
+    FN(TURNED_SPAN) = 5 << 17,                  /* bytes of them at most, for given weights */
 };
 
 typedef struct {
     patches from;
     idx images, rows, depth;
     const REAL *weight; /* panels of NR rows: element (row, p) at [p*NR + row], depth*NR apart */
+    int given; /* they are as in conv_job (conv2d.c) instead, taps at most VLEN */
+    idx row_step, channel_step;
+    const idx *tap_offset;
     const REAL *bias;
     ending last;
     REAL *dst;                   /* (images, rows, pixels) */
@@ -124,6 +130,47 @@ static void FN(turned_store)(const turned_job *job, const REAL *sums, idx stride
     }
 }
 
+/* A panel of given weights: rows from row on, some depth from k on. */
+static void FN(turned_given)(const turned_job *job, idx row, idx rows, idx k, idx depth, REAL *dst)
+{
+    const idx taps = job->from.taps, step = job->row_step;
+    const REAL *w = job->weight + row * step;
+    if (!job->tap_offset) {
+        FN(pack_block)(depth, rows, w + k, 1, step, dst, NR);
+        return;
+    }
+    if (taps == 1 && step == 1) {
+        FN(pack_block)(depth, rows, w + k * job->channel_step, job->channel_step, 1, dst, NR);
+        return;
+    }
+    for (const idx end = k + depth; k < end;) {
+        const REAL *from = w + k / taps * job->channel_step;
+        const idx tap = k % taps, stop = FN(min)(tap + end - k, taps);
+        for (idx first = 0; first < NR; first += VLEN) {
+            vec lines[VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+            for (idx i = 0; i < VLEN; i++)
+                lines[i] = first + i < rows
+                               ? FN(load_part)(from + (first + i) * step, FN(min)(step, VLEN), 0)
+                               : (vec){0};
+            FN(transpose_vectors)(lines);
+            for (idx t = tap; t < stop; t++)
+                FN(store)(dst + (t - tap) * NR + first, lines[job->tap_offset[t]]);
+        }
+        dst += (stop - tap) * NR;
+        k += stop - tap;
+    }
+}
+
+/* The depth for which all weights of a task are read, before that of the next ones. Packed weights
+ * are one piece of memory in that order. Given ones are read on and on along their rows, as far as
+ * the patches stay in L2. */
+INLINE idx FN(turned_span)(const turned_job *job, idx most)
+{
+    const idx fit = FN(TURNED_SPAN) / (idx)sizeof(REAL) / job->columns / most;
+    return job->given ? FN(max)(fit, 1) * most : most;
+}
+
 static void FN(turned_block)(void *context, idx task)
 {
     turned_job *job = context;
@@ -132,47 +179,53 @@ static void FN(turned_block)(void *context, idx task)
     const idx columns = FN(min)(job->columns, job->all - column);
     const idx rows = FN(min)(job->task_rows, job->rows - row), depth = job->depth;
     const idx stride = FN(block_stride)(rows), most = FN(even_piece)(depth, FN(KC), 1);
-    const idx tiles = FN(max)(columns / MR, 1), share = (NR + tiles - 1) / tiles;
-    REAL *sums = pydl_block_alloc((size_t)((columns + VLEN) * stride) * sizeof(REAL));
+    const idx span = FN(turned_span)(job, most);
+    const idx tiles = FN(max)(columns / MR, 1), share = job->given ? 0 : (NR + tiles - 1) / tiles;
+    const idx sums_size = (columns + VLEN) * stride;
+    REAL *sums = pydl_block_alloc((size_t)(sums_size + (job->given ? most * NR : 0)) *
+                                  sizeof(REAL));
     if (!sums) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    const REAL *a = job->panels + column * depth, *b = job->weight + row * depth;
+    REAL *const turned = sums + sums_size;
+    const REAL *a = job->panels + column * depth;
+    const REAL *b = job->given ? NULL : job->weight + row * depth;
     sink to = {.c = sums, .row = stride, .bias_of_column = job->bias ? job->bias + row : NULL};
-    for (idx k = 0; k < depth; k += most, to.accumulate = 1) {
-        const idx count = FN(min)(most, depth - k);
-        const int last = k + count == depth;
+    for (idx from = 0; from < depth; from += span)
         for (idx j = 0; j < rows; j += NR) {
-            const idx width = FN(min)(NR, rows - j);
-            const REAL *next = j + NR < rows ? b + (j + NR) * depth + k * NR : b + (k + count) * NR;
-            for (idx i = 0, r = 0; i < columns; i += MR, next += count * share) {
-                const idx until = FN(min)(width, (i / MR + 1) * ((width + tiles - 1) / tiles));
-                if (last)
-                    FN(turned_expect)(job, row + j + r, until - r, column, columns);
-                r = until;
-                FN(multiply_packed_tile)(FN(min)(MR, columns - i), count, a + i * depth + k * MR,
-                                         next, share, b + j * depth + k * NR, &to, i, j, width);
+            const idx width = FN(min)(NR, rows - j), until = FN(min)(from + span, depth);
+            for (idx k = from; k < until; k += most) {
+                const idx count = FN(min)(most, depth - k);
+                const int last = k + count == depth;
+                const REAL *panel = turned, *next = turned;
+                if (job->given) {
+                    FN(turned_given)(job, row + j, width, k, count, turned);
+                } else {
+                    panel = b + j * depth + k * NR;
+                    next = j + NR < rows ? panel + NR * depth : b + (k + count) * NR;
+                }
+                to.accumulate = k > 0;
+                for (idx i = 0, r = 0; i < columns; i += MR, next += count * share) {
+                    const idx done = FN(min)(width, (i / MR + 1) * ((width + tiles - 1) / tiles));
+                    if (last)
+                        FN(turned_expect)(job, row + j + r, done - r, column, columns);
+                    r = done;
+                    FN(multiply_packed_tile)(FN(min)(MR, columns - i), count,
+                                             a + i * depth + k * MR, next, share, panel, &to, i, j,
+                                             width);
+                }
             }
-            if (last)
+            if (until == depth)
                 FN(turned_store)(job, sums + j, stride, row + j, width, column, columns);
         }
-    }
     pydl_block_free(sums);
 }
 
-static int FN(turned_forward)(const pydl_conv2d_shape *s, const patches *from, const REAL *w,
-                              const REAL *b, ending last, REAL *y)
+/* All of it; from, images, rows, depth, the weights, bias, last and dst are set. */
+static int FN(turned_product)(turned_job job)
 {
-    turned_job job = {.from = *from,
-                      .images = s->n,
-                      .rows = s->oc,
-                      .depth = s->c * s->kh * s->kw,
-                      .weight = w,
-                      .bias = b,
-                      .last = last,
-                      .dst = y,
-                      .all = s->n * s->oh * s->ow};
+    job.all = job.images * job.from.grid_h * job.from.grid_w;
     FN(merge_rows)(&job.from);
     job.columns = FN(even_piece)(job.all, FN(TURNED_COLUMNS), MR);
     const idx blocks = (job.all + job.columns - 1) / job.columns, wanted = (3 + blocks) / blocks;
@@ -206,20 +259,28 @@ INLINE double FN(vectors_of_tiles)(idx columns)
                                                                 : 0.65 * NR_VECTORS);
 }
 
-/* Whether weights had better be packed for this. Estimated cycles of a core, fitted to
- * measurements: tiles at 90 % of the peak; here also a second copy of patches and the sums' way
- * back; there the weights' way from memory, for which tiles wait in part. */
-static int FN(turned_pays)(const pydl_conv2d_shape *s)
+/* Whether to compute so many rows and pixels so, with weights packed for this, or given and used
+ * there as rows (PYDL_AS_GIVEN) or packed there (PYDL_PANELS). Estimated cycles of a core, fitted
+ * to measurements: tiles at 90 % of the peak; here also a second copy of patches, the sums' way
+ * back, and turning the weights round; there the weights' way from memory, for which tiles wait in
+ * part, the more so where their rows are not packed. */
+static int FN(turned_pays)(const patches *from, idx images, idx row_count, idx depth,
+                           pydl_weight_form form)
 {
-    const idx all = s->n * s->oh * s->ow, depth = s->c * s->kh * s->kw;
-    if (s->groups > 1 || (double)all * (double)depth * sizeof(REAL) > FN(TURNED_PATCHES))
+    const idx plane = from->grid_h * from->grid_w, all = images * plane;
+    const int packed = form == PYDL_TURNED;
+    const idx most = (packed ? 1 : 2) * FN(TURNED_PATCHES);
+    if ((double)all * (double)depth * sizeof(REAL) > (double)most)
         return 0;
-    const idx plane = s->oh * s->ow, whole = s->n * FN(round_up)(plane, VLEN);
-    const int copied = s->kh * s->kw * s->stride_h * s->stride_w > 1 || (s->n > 1 && plane % MR);
-    const double rows = (double)s->oc, deep = (double)depth;
-    const double here = 0.55 * deep * FN(rows_of_tiles)(all) * FN(vectors_of_tiles)(s->oc) +
-                        (copied ? 1.0 : 0.35) * (double)all * deep + 0.75 * (double)whole * rows;
-    const double there = 0.55 * deep * FN(rows_of_tiles)(s->oc) * FN(vectors_of_tiles)(all) +
-                         0.5 * rows * deep;
+    const idx whole = images * FN(round_up)(plane, VLEN);
+    const int copied = from->taps * from->step_h * from->step_w > 1 || (images > 1 && plane % MR);
+    const double rows = (double)row_count, deep = (double)depth;
+    const double here = 0.55 * deep * FN(rows_of_tiles)(all) * FN(vectors_of_tiles)(row_count) +
+                        (copied ? 1.0 : 0.35) * (double)all * deep + 0.75 * (double)whole * rows +
+                        (packed ? 0 : 0.3) * rows * deep;
+    const double tile = packed ? 0.55 : form == PYDL_AS_GIVEN ? 0.63 : 0.57;
+    const double there = tile * deep * FN(rows_of_tiles)(row_count) *
+                             FN(vectors_of_tiles)(all) +
+                         (packed ? 0.5 : 0.35) * rows * deep;
     return here < there;
 }
