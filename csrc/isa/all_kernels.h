@@ -4,6 +4,7 @@
 #include "../core/gemm.h"
 #include "../core/thin.h"
 #include "../core/patches.h"
+#include "../core/planes.h"
 #include "../core/recurrence.h"
 #include "../core/winograd.h"
 #include "../core/moments.h"
