@@ -20,6 +20,7 @@
 #include "../kernels/conv2d.c"
 #include "../kernels/activation.c"
 #include "../kernels/softmax.c"
+#include "../kernels/pool2d_strip.c"
 #include "../kernels/pool2d.c"
 #include "../kernels/pool2d_avg.c"
 #include "../kernels/batch_norm.c"

@@ -74,7 +74,7 @@ typedef struct {
     const pydl_pool2d_shape *s;
     const REAL *dy;
     REAL *dx;
-    REAL *count_w;
+    REAL *count_w, *share; /* (ow,): places of a window along w; 1 / those of one not cut along h */
     int include_pad, failed;
     idx left, width, ring; /* rows of shares: zeros before, length with zeros, rows kept */
     idx task_rows;
@@ -129,11 +129,13 @@ INLINE void FN(share_row)(const share_job *job, idx plane, idx i, REAL *share)
 {
     const pydl_pool2d_shape *s = job->s;
     const REAL *dy = job->dy + (plane * s->oh + i) * s->ow;
-    const REAL count_h = (REAL)FN(window_count)(i * s->stride_h - s->pad_h, s->kh, s->h, s->pad_h,
-                                                job->include_pad);
-    for (idx j = 0; j < s->ow; j += VLEN)
-        FN(store)(share + j,
-                  FN(load_part)(dy + j, s->ow - j, 0) / (count_h * FN(load)(job->count_w + j)));
+    const idx count_h =
+        FN(window_count)(i * s->stride_h - s->pad_h, s->kh, s->h, s->pad_h, job->include_pad);
+    for (idx j = 0; j < s->ow; j += VLEN) {
+        const vec each = count_h == s->kh ? FN(load)(job->share + j)
+                                          : 1 / ((REAL)count_h * FN(load)(job->count_w + j));
+        FN(store)(share + j, FN(load_part)(dy + j, s->ow - j, 0) * each);
+    }
 }
 
 static void FN(avg_pool2d_backward_body)(void *context, idx task)
@@ -190,12 +192,14 @@ static int FN(avg_pool2d_backward)(const pydl_pool2d_shape *s, int include_pad, 
     job.width = job.left + FN(max)(s->ow, places) + VLEN;
     job.ring = FN(min)(POOL_CEIL_DIV(s->kh, s->stride_h), s->oh);
     const idx counts = FN(round_up)(s->ow, VLEN);
-    job.count_w = pydl_block_alloc((size_t)counts * sizeof(REAL));
+    job.count_w = pydl_block_alloc((size_t)(2 * counts) * sizeof(REAL));
     if (!job.count_w)
         return PYDL_NO_MEMORY;
+    job.share = job.count_w + counts;
     for (idx j = 0; j < counts; j++) {
         const idx start = FN(min)(j, s->ow - 1) * s->stride_w - s->pad_w;
         job.count_w[j] = (REAL)FN(window_count)(start, s->kw, s->w, s->pad_w, include_pad);
+        job.share[j] = 1 / ((REAL)s->kh * job.count_w[j]);
     }
     const idx rows = s->planes * s->h;
     job.task_rows = FN(max)(FN(PLANES_TASK) / s->w, 1);
