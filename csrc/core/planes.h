@@ -1,6 +1,6 @@
 /* Planes whose rows are read where they lie, a vector at a time: strips of columns are walked down,
  * so that each row is loaded once for all results that it belongs to. */
-enum { FN(LEAST_AHEAD) = 4096 / (int)sizeof(REAL) };
+enum { FN(LEAST_AHEAD) = 4096 / (int)sizeof(REAL), FN(READ_AHEAD) = 1024 / (int)sizeof(REAL) };
 
 /* The place of vector v in a row of so many: the last one reaches back rather than over the end. */
 INLINE idx FN(vector_at)(idx count, idx v)
@@ -36,4 +36,25 @@ INLINE void FN(copy_far)(REAL *to, const REAL *from, idx count)
     FN(store_part)(to, head, FN(load_part)(from, head, 0));
     for (idx i = head; i < count; i += VLEN)
         FN(store_far)(to + i, count - i, FN(load_part)(from + i, count - i, 0));
+}
+
+/* The lanes' sums of one plane of at least a vector; rest has the bits of the lanes of its last
+ * vector that a whole number of vectors leaves over. Planes are read at the speed of memory, for
+ * which the hardware alone does not fetch far enough ahead across small pages. */
+INLINE vec FN(plane_sums)(const REAL *x, idx size, lanes rest)
+{
+    vec sum[4] = {{0}};
+    idx i = 0;
+    for (; i + 4 * VLEN <= size; i += 4 * VLEN)
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            __builtin_prefetch(x + i + k * VLEN + FN(READ_AHEAD));
+            sum[k] += FN(load)(x + i + k * VLEN);
+        }
+    for (; i + VLEN <= size; i += VLEN) {
+        __builtin_prefetch(x + i + FN(READ_AHEAD));
+        sum[0] += FN(load)(x + i);
+    }
+    sum[1] += (vec)((lanes)FN(load)(x + size - VLEN) & rest);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }

@@ -638,7 +638,7 @@ INLINE void FN(store_taps)(idx taps, const vec acc[], lanes of, REAL *dw)
 #pragma GCC unroll 16
         for (idx i = 0; i < VLEN; i++)
             part[i] = tap + i < taps ? (vec)((lanes)acc[tap + i] & of) : (vec){0};
-        FN(store_part)(dw + tap, taps - tap, FN(sum_each)(part));
+        FN(store_part)(dw + tap, FN(min)(taps - tap, VLEN), FN(sum_each)(part));
     }
 }
 
