@@ -12,6 +12,15 @@ INLINE vec FN(load)(const REAL *p) { return *(const loose_vec *)p; }
 INLINE void FN(store)(REAL *p, vec v) { *(loose_vec *)p = v; }
 INLINE vec FN(splat)(REAL value) { return value - (vec){0}; }
 
+/* v, loaded once: gcc may otherwise load it again for each use, across two cache lines each time. */
+INLINE vec FN(kept)(vec v)
+{
+#if defined(X86_WIDTH)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
+
 /* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ...,
  * odd_lanes a1 a3 ... b1 b3 ... */
 #ifdef __clang__
@@ -140,6 +149,44 @@ INLINE lanes FN(first_lanes)(idx count)
     return (lanes)(FN(lane_numbers)() < (lanes){0} + (int)count);
 }
 
+/* Some lanes: a register of bits where the ISA has such. */
+#if defined(X86) && VECTOR_BYTES == 64
+typedef __mmask16 FN(chosen);
+#if REAL_IS_FLOAT
+INLINE FN(chosen) FN(choose)(lanes of) { return _mm512_movepi32_mask((__m512i)of); }
+#else
+INLINE FN(chosen) FN(choose)(lanes of) { return _mm512_movepi64_mask((__m512i)of); }
+#endif
+/* sum + a * b in the chosen lanes, sum in the others, whatever b holds there. */
+INLINE vec FN(add_product)(vec sum, vec a, vec b, FN(chosen) which)
+{
+    return (vec)X86(mask3_fmadd)(a, b, sum, which);
+}
+/* a in the chosen lanes, b in the others. */
+INLINE vec FN(blend)(FN(chosen) which, vec a, vec b) { return (vec)X86(mask_blend)(which, b, a); }
+/* Where a is neither above b nor NaN. */
+INLINE FN(chosen) FN(not_above)(vec a, vec b)
+{
+#if REAL_IS_FLOAT
+    return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b, _CMP_NGT_UQ);
+#else
+    return _mm512_mask_cmp_pd_mask(_mm512_cmp_pd_mask(a, a, _CMP_ORD_Q), a, b, _CMP_NGT_UQ);
+#endif
+}
+#else
+typedef lanes FN(chosen);
+INLINE FN(chosen) FN(choose)(lanes of) { return of; }
+INLINE vec FN(add_product)(vec sum, vec a, vec b, FN(chosen) which)
+{
+    return sum + a * (vec)((lanes)b & which);
+}
+INLINE vec FN(blend)(FN(chosen) which, vec a, vec b) { return FN(select)(which, a, b); }
+INLINE FN(chosen) FN(not_above)(vec a, vec b)
+{
+    return ~((lanes)(a > b) | (lanes)(a != a));
+}
+#endif
+
 /* The first count elements; fill, or nothing stored, in further lanes. AVX leaves out lanes by a
  * mask. */
 #if defined(X86) && VECTOR_BYTES == 64
@@ -214,6 +261,50 @@ INLINE vec FN(in_register)(vec v)
 #endif
     return v;
 }
+
+/* Two runs of elements in the halves of a vector, where the ISA joins such at little cost: whole
+ * halves, or the first count of each. */
+#if defined(X86) && VECTOR_BYTES == 64
+enum { FN(HALVES) = 1 };
+INLINE vec FN(load_halves)(const REAL *low, const REAL *high)
+{
+    return (vec)_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd((const double *)low)),
+                                   _mm256_loadu_pd((const double *)high), 1);
+}
+INLINE vec FN(load_part_halves)(const REAL *low, const REAL *high, idx count)
+{
+    const unsigned part = (1u << count) - 1;
+    const vec first = (vec)X86(maskz_loadu)((__mmask16)part, low);
+    return (vec)X86(mask_loadu)(first, (__mmask16)(part << VLEN / 2), high - VLEN / 2);
+}
+INLINE void FN(store_halves)(REAL *low, REAL *high, idx count, vec v)
+{
+    const unsigned part = (1u << count) - 1;
+    X86(mask_storeu)(low, (__mmask16)part, v);
+    X86(mask_storeu)(high - VLEN / 2, (__mmask16)(part << VLEN / 2), v);
+}
+#else
+enum { FN(HALVES) = 0 };
+INLINE vec FN(load_halves)(const REAL *low, const REAL *high)
+{
+    vec v;
+    for (idx i = 0; i < VLEN / 2; i++)
+        v[i] = low[i], v[VLEN / 2 + i] = high[i];
+    return v;
+}
+INLINE vec FN(load_part_halves)(const REAL *low, const REAL *high, idx count)
+{
+    vec v = {0};
+    for (idx i = 0; i < count; i++)
+        v[i] = low[i], v[VLEN / 2 + i] = high[i];
+    return v;
+}
+INLINE void FN(store_halves)(REAL *low, REAL *high, idx count, vec v)
+{
+    for (idx i = 0; i < count; i++)
+        low[i] = v[i], high[i] = v[VLEN / 2 + i];
+}
+#endif
 
 /* The same for what is not read soon: a whole cache line goes to memory, without being fetched from
  * there first. finish_far_stores comes before another thread may read it. */

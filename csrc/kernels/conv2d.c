@@ -912,33 +912,35 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
 }
 
 /* ---- backward_bias: db (oc,) = sum of dy (n,oc,pixels) ---- */
+enum { FN(BIAS_TASK) = 16384 };
+
 typedef struct {
-    idx n, oc, pixels;
+    idx n, oc, pixels, channels; /* of a task, at most VLEN */
     const REAL *dy;
     REAL *db;
 } FN(bias_job);
 
-static void FN(bias_channel)(void *context, idx channel)
+/* Small planes are read as one run over some channels of an image. */
+static void FN(bias_channels)(void *context, idx task)
 {
     const FN(bias_job) *job = context;
-    vec sum[4] = {{0}};
+    const idx first = task * job->channels, size = job->pixels;
+    const idx count = FN(min)(job->channels, job->oc - first);
+    const lanes rest = FN(last_lanes)(size % VLEN);
+    vec sums[VECTOR_BYTES / sizeof(REAL)] = {{0}};
     for (idx n = 0; n < job->n; n++) {
-        const REAL *p = job->dy + (n * job->oc + channel) * job->pixels;
-        idx i = 0;
-        for (; i + 4 * VLEN <= job->pixels; i += 4 * VLEN)
-            for (int j = 0; j < 4; j++)
-                sum[j] += FN(load)(p + i + j * VLEN);
-        for (; i + VLEN <= job->pixels; i += VLEN)
-            sum[0] += FN(load)(p + i);
-        if (i < job->pixels)
-            sum[1] += FN(load_part)(p + i, job->pixels - i, 0);
+        const REAL *dy = job->dy + (n * job->oc + first) * size;
+        for (idx k = 0; k < count; k++, dy += size)
+            sums[k] += size < VLEN ? FN(load_part)(dy, size, 0) : FN(plane_sums)(dy, size, rest);
     }
-    job->db[channel] = FN(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    FN(store_part)(job->db + first, count, FN(sum_each)(sums));
 }
 
 static int FN(conv2d_backward_bias)(idx n, idx oc, idx pixels, const REAL *dy, REAL *db)
 {
-    FN(bias_job) job = {n, oc, pixels, dy, db};
-    pydl_parallel_for(oc, (double)n * (double)oc * (double)pixels, FN(bias_channel), &job);
+    const idx channels = FN(max)(FN(min)(FN(BIAS_TASK) / FN(max)(n * pixels, 1), VLEN), 1);
+    FN(bias_job) job = {n, oc, pixels, channels, dy, db};
+    pydl_parallel_for((oc + channels - 1) / channels, (double)n * (double)oc * (double)pixels,
+                      FN(bias_channels), &job);
     return PYDL_OK;
 }

@@ -2,8 +2,9 @@
  * product to speak of and loads are the limit. x (n,c,h,w), w (oc,1,kh,kw) with oc a multiple of c,
  * y (n,oc,oh,ow).
  * Planes are read where they lie, a vector of a row at each tap's shift; lanes that fall outside
- * the row are cleared by a mask. A few rows are computed together, so that a row is loaded once for
- * all of its taps. Rows above and below the plane are a row of zeros. */
+ * the row are left out by a mask. For common filters a strip of columns is walked down, so that a
+ * row is loaded once for all outputs that it belongs to; of narrow planes two are computed at once,
+ * in the halves of a vector. For others a few rows of outputs are computed together. */
 enum { FN(MOST_TAPS) = 64, FN(DEPTHWISE_TASK) = 16384 };
 
 typedef struct {
@@ -21,6 +22,8 @@ typedef struct {
     lanes *mask;                /* (vectors, kw + 1): a tap's lanes in the row, and new outputs */
     REAL *zeros;
     idx planes, task_planes;
+    int common, pair, far;      /* a common filter; two planes at once; results are far */
+    FN(walk) ahead, ahead_to;   /* of planes that are read, and of outputs */
     int failed;
 } FN(depthwise_job);
 #define depthwise_job FN(depthwise_job)
@@ -30,10 +33,18 @@ static int FN(is_depthwise)(const pydl_conv2d_shape *s)
     return s->groups == s->c && s->c > 1 && s->kh * s->kw <= FN(MOST_TAPS);
 }
 
-/* Vector v's first output: the last vector reaches back rather than over the end of the row. */
 INLINE idx FN(first_output)(const depthwise_job *job, idx v)
 {
-    return FN(max)(FN(min)(v * VLEN, job->outputs - VLEN), 0);
+    return FN(vector_at)(job->outputs, v);
+}
+
+/* Whether there is a function for just this filter. */
+INLINE int FN(is_common)(const depthwise_job *job)
+{
+    const pydl_conv2d_shape *s = job->s;
+    return s->kh == s->kw && (s->kh == 3 || s->kh == 5) && job->depth == 1 &&
+           s->dilation_h == 1 && s->dilation_w == 1 && job->step <= 2 &&
+           s->stride_h == job->step && s->stride_w == job->step;
 }
 
 /* Fills in what follows from the planes, the shifts and the number of outputs in a row. */
@@ -46,6 +57,11 @@ static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body
         most = FN(max)(most, job->shift[k]);
     }
     job->vectors = (job->outputs + VLEN - 1) / VLEN;
+    job->common = FN(is_common)(job);
+    job->pair = FN(HALVES) && job->common && job->outputs <= VLEN / 2 && !job->last.residual;
+    job->ahead = FN(walk_of)((1 + job->pair) * job->h * job->w, job->vectors);
+    job->ahead_to = FN(walk_of)((1 + job->pair) * s->oh * s->ow, job->vectors);
+    const idx period = job->pair ? VLEN / 2 : VLEN;
     const idx last = FN(first_output)(job, job->vectors - 1);
     job->before = -least;
     job->after = FN(max)((last + VLEN) * job->step + most - job->w, 0);
@@ -61,14 +77,15 @@ static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body
         lanes *mask = job->mask + v * (s->kw + 1);
         for (idx k = 0; k <= s->kw; k++)
             for (idx i = 0; i < VLEN; i++) {
-                const idx column = k < s->kw ? (first + i) * job->step + job->shift[k] : 0;
+                const idx output = first + i % period;
+                const idx column = k < s->kw ? output * job->step + job->shift[k] : 0;
                 const int within = k < s->kw ? column >= 0 && column < job->w
-                                             : first + i >= v * VLEN && first + i < job->outputs;
+                                             : output >= v * VLEN && output < job->outputs;
                 mask[k][i] = -within;
             }
     }
     job->planes = planes;
-    job->task_planes = FN(max)(FN(DEPTHWISE_TASK) / size, 1);
+    job->task_planes = FN(round_up)(FN(max)(FN(DEPTHWISE_TASK) / size, 1), 1 + job->pair);
     pydl_parallel_for((planes + job->task_planes - 1) / job->task_planes,
                       2.0 * (double)(s->n * s->oc) * (double)(s->oh * s->ow * s->kh * s->kw), body,
                       job);
@@ -92,24 +109,26 @@ static void FN(depthwise_windows)(depthwise_job *job)
     job->tap_step = s->stride_h / a;
 }
 
-/* Room for a copy of a group, for a task's use. */
-static REAL *FN(copy_alloc)(depthwise_job *job)
+/* Room for copies of the groups that are read at once, and for more elements after it, for a task's
+ * use. */
+INLINE idx FN(copy_size)(const depthwise_job *job)
 {
-    const idx size = job->before + job->depth * job->h * job->w + job->after;
+    return job->before + job->depth * job->h * job->w + job->after;
+}
+
+static REAL *FN(copy_alloc)(depthwise_job *job, idx more)
+{
+    const idx size = (1 + job->pair) * FN(copy_size)(job) + more;
     REAL *copy = pydl_block_alloc((size_t)size * sizeof(REAL));
     if (!copy)
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
     return copy;
 }
 
-/* A group of planes with readable elements around it: itself, or a copy where the array ends. */
 INLINE const REAL *FN(readable_group)(const depthwise_job *job, idx group, REAL *copy)
 {
-    const idx size = job->depth * job->h * job->w;
-    const REAL *planes = job->from + group * size;
-    if (group * size >= job->before && (job->groups - group - 1) * size >= job->after)
-        return planes;
-    return memcpy(copy + job->before, planes, (size_t)size * sizeof(REAL));
+    return FN(readable_plane)(job->from, job->groups, job->depth * job->h * job->w, group,
+                              job->before, job->after, copy);
 }
 
 INLINE const REAL *FN(plane_row)(const depthwise_job *job, const REAL *plane, idx row)
@@ -122,14 +141,14 @@ INLINE const REAL *FN(plane_row)(const depthwise_job *job, const REAL *plane, id
  * w[m * kh * kw + (i * kw + k) * w_step]. */
 INLINE void FN(convolve_rows)(const depthwise_job *job, idx rows, idx kh, idx kw, idx step,
                               idx tap_step, idx depth, const REAL *x, const REAL *w, idx w_step,
-                              REAL bias, idx first, idx v, vec acc[])
+                              vec bias, idx first, idx v, vec acc[])
 {
     const pydl_conv2d_shape *s = job->s;
     const idx at = FN(first_output)(job, v), top = first * s->stride_h - s->pad_h;
     const lanes *mask = job->mask + v * (s->kw + 1);
 #pragma GCC unroll 8
     for (idx r = 0; r < rows; r++)
-        acc[r] = FN(splat)(bias);
+        acc[r] = bias;
     for (idx m = 0; m < depth; m++, x += job->h * job->w, w += kh * kw)
 #pragma GCC unroll 16
         for (idx i = 0; i < (rows - 1) * tap_step + kh; i++) {
@@ -148,14 +167,13 @@ INLINE void FN(convolve_rows)(const depthwise_job *job, idx rows, idx kh, idx kw
         }
 }
 
-/* The plane of results that begins at the place. */
+/* The plane of results at the place of all of them. */
 INLINE void FN(convolve_plane)(const depthwise_job *job, idx rows, idx kh, idx kw, idx step,
                                idx tap_step, idx depth, const REAL *x, const REAL *w, idx w_step,
-                               REAL bias, idx place)
+                               vec bias, idx place, REAL *y)
 {
     const idx oh = job->s->oh, ow = job->s->ow, row_step = job->row_step;
     const ending last = FN(ending_at)(job->last, place);
-    REAL *y = job->to + place;
     for (idx phase = 0; phase < FN(min)(row_step, oh); phase++)
         for (idx first = phase; first < oh; first += rows * row_step)
             for (idx v = 0; v < job->vectors; v++) {
@@ -176,60 +194,210 @@ INLINE void FN(convolve_plane)(const depthwise_job *job, idx rows, idx kh, idx k
             }
 }
 
-/* The same for a square filter of constant size, step both ways, whose taps stay in registers. */
-INLINE void FN(convolve_constant)(const depthwise_job *job, idx rows, idx size, idx step,
-                                  const REAL *x, const REAL *w, idx w_step, REAL bias, idx place)
+/* Two planes that are computed at once, or one twice. */
+typedef struct {
+    const REAL *x[2], *w[2];
+    REAL *y[2];
+} FN(plane_pair);
+#define plane_pair FN(plane_pair)
+
+/* Every step-th column of the two from there on, or of the first. */
+INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx step, idx count)
 {
-    REAL taps[FN(MOST_TAPS)];
-#pragma GCC unroll 32
-    for (idx i = 0; i < size * size; i++)
-        taps[i] = w[i * w_step];
-    FN(convolve_plane)(job, rows, size, size, step, step, 1, x, taps, 1, bias, place);
+    if (!pair)
+        return FN(load_strided)(x[0] + at, step, count);
+    if (step == 2)
+        return FN(even_lanes)(FN(load)(x[0] + at), FN(load)(x[1] + at));
+    return FN(load_halves)(x[0] + at, x[1] + at);
 }
 
-/* Calls a function of (job, rows, size, step, ...) with constants, and returns, if the filter is a
- * common one. */
-#define FOR_CONSTANT(function, ...)                                                                \
-    const pydl_conv2d_shape *filter = job->s;                                                      \
-    const int square = filter->kh == filter->kw && job->step == job->tap_step && job->depth == 1;  \
-    CONSTANT(function, 7, 3, 1, __VA_ARGS__)                                                       \
-    CONSTANT(function, 7, 3, 2, __VA_ARGS__)                                                       \
-    CONSTANT(function, 4, 5, 1, __VA_ARGS__)                                                       \
-    CONSTANT(function, 4, 5, 2, __VA_ARGS__)
-#define CONSTANT(function, rows, size, stride, ...)                                                \
-    if (square && filter->kh == size && job->step == stride) {                                     \
-        FN(function)(job, rows, size, stride, __VA_ARGS__);                                        \
+INLINE vec FN(splat_pair)(const REAL *const value[2], int pair, idx i)
+{
+    const vec first = FN(splat)(value[0][i]);
+    return pair ? FN(select)(FN(first_lanes)(VLEN / 2), first, FN(splat)(value[1][i])) : first;
+}
+
+/* A strip of columns that is walked down: at most `live` rows of outputs are begun and not finished.
+ * The outputs of row q begin with row q * step + top of the image, which x points to; y points to
+ * row q - live + 1 of the outputs. */
+typedef struct {
+    const REAL *x[2], *next_x, *next_y;
+    REAL *y[2];
+    idx w, ow, count; /* outputs of a row from the vector on */
+    idx top, h, oh, next_step;
+    int finish;
+    ending last;
+    FN(chosen) mask[8];
+} FN(column_strip);
+#define column_strip FN(column_strip)
+
+INLINE column_strip FN(column_strip_of)(const depthwise_job *job, idx size, idx step, const plane_pair *p,
+                          idx place, idx v)
+{
+    const pydl_conv2d_shape *s = job->s;
+    const idx live = (size + step - 1) / step, at = FN(first_output)(job, v);
+    const lanes *mask = job->mask + v * (size + 1);
+    column_strip of = {.next_x = p->x[0] + job->ahead.by + job->ahead.share * v,
+                .next_y = p->y[0] + job->ahead_to.by + job->ahead_to.share * v,
+                .w = job->w, .ow = s->ow, .count = s->ow - at, .top = -s->pad_h, .h = job->h,
+                .oh = s->oh, .next_step = job->far ? 0 : VLEN,
+                .finish = job->last.residual || job->last.relu,
+                .last = FN(ending_at)(job->last, place + at)};
+    for (int i = 0; i < 2; i++) {
+        of.x[i] = p->x[i] + at * step + job->shift[0] + of.top * of.w;
+        of.y[i] = p->y[i] + at + (1 - live) * of.ow;
+    }
+#pragma GCC unroll 8
+    for (idx k = 0; k < size; k++)
+        of.mask[k] = FN(choose)(mask[k]);
+    return of;
+}
+
+/* Begins the outputs of row q, and finishes those of row q - live + 1. */
+INLINE void FN(slide_on)(column_strip *of, int pair, int inside, idx size, idx step, const vec taps[],
+                         vec bias, idx q, vec acc[])
+{
+    const idx live = (size + step - 1) / step;
+#pragma GCC unroll 2
+    for (idx e = 0; e < step; e++, of->x[0] += of->w, of->x[1] += of->w) {
+        const idx row = of->top + q * step + e;
+#pragma GCC unroll 2
+        for (idx i = 0; i < step; i++, of->next_x += VLEN)
+            __builtin_prefetch(of->next_x, 0, 2);
+        if (!inside && (row < 0 || row >= of->h))
+            continue;
+#pragma GCC unroll 8
+        for (idx k = 0; k < size; k++) {
+            const vec pixels = FN(kept)(FN(load_columns)(of->x, pair, k, step, of->count));
+#pragma GCC unroll 8
+            for (idx d = 0; d < live; d++)
+                if (e + d * step < size)
+                    acc[live - 1 - d] = FN(add_product)(acc[live - 1 - d],
+                                                        taps[(e + d * step) * size + k], pixels,
+                                                        of->mask[k]);
+        }
+    }
+    if (inside || q >= live - 1) {
+        if (of->finish)
+            acc[0] = FN(finished)(acc[0], of->last, (q - live + 1) * of->ow, of->count);
+        if (pair)
+            FN(store_halves)(of->y[0], of->y[1], of->ow, acc[0]);
+        else
+            FN(store_part)(of->y[0], of->count, acc[0]);
+    }
+    __builtin_prefetch(of->next_y, 1, 2);
+    of->next_y += of->next_step;
+    of->y[0] += of->ow, of->y[1] += of->ow;
+#pragma GCC unroll 8
+    for (idx d = 0; d + 1 < live; d++)
+        acc[d] = acc[d + 1];
+    acc[live - 1] = bias;
+}
+
+INLINE void FN(slide)(const depthwise_job *job, int pair, idx size, idx step, const plane_pair *p,
+                      const vec taps[], vec bias, idx place, idx v)
+{
+    const idx live = (size + step - 1) / step;
+    column_strip of = FN(column_strip_of)(job, size, step, p, place, v);
+    /* rows of the image are read without a look at where they lie from `first` to `within` */
+    const idx end = of.oh + live - 1, within = FN(min)((of.h - of.top) / step, end);
+    const idx first = FN(max)(live - 1, (step - 1 - of.top) / step);
+    vec acc[8];
+#pragma GCC unroll 8
+    for (idx d = 0; d < live; d++)
+        acc[d] = bias;
+    for (idx q = 0; q < end; q++) {
+        if (q == first)
+            for (; q < within; q++)
+                FN(slide_on)(&of, pair, 1, size, step, taps, bias, q, acc);
+        if (q < end)
+            FN(slide_on)(&of, pair, 0, size, step, taps, bias, q, acc);
+    }
+}
+
+/* The results of a filter of constant size and stride, whose taps stay in registers. */
+INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, idx step,
+                                  const plane_pair *p, idx w_step, vec bias, idx place)
+{
+    vec taps[FN(MOST_TAPS)];
+#pragma GCC unroll 32
+    for (idx i = 0; i < size * size; i++)
+        taps[i] = FN(splat_pair)(p->w, pair, i * w_step);
+    for (idx v = 0; v < job->vectors; v++)
+        FN(slide)(job, pair, size, step, p, taps, bias, place, v);
+}
+
+/* The common filters; a function for each, as the compiler runs short of registers where it makes
+ * one of all. */
+#define FOR_COMMON(define) define(3, 1) define(3, 2) define(5, 1) define(5, 2)
+#define IF_COMMON(function, size, stride, ...)                                                     \
+    if (job->common && job->s->kh == size && job->step == stride) {                                \
+        FN(function##_##size##_##stride)(job, __VA_ARGS__);                                        \
         return;                                                                                    \
     }
+#define CONVOLVE(size, stride)                                                                     \
+    static __attribute__((noinline)) void FN(convolve_##size##_##stride)(                          \
+        const depthwise_job *job, const plane_pair *p, idx w_step, vec bias, idx place)            \
+    {                                                                                              \
+        if (FN(HALVES) && job->pair)                                                               \
+            FN(convolve_constant)(job, 1, size, stride, p, w_step, bias, place);                   \
+        else                                                                                       \
+            FN(convolve_constant)(job, 0, size, stride, p, w_step, bias, place);                   \
+    }
+FOR_COMMON(CONVOLVE)
+#undef CONVOLVE
 
-static void FN(convolve_any)(const depthwise_job *job, const REAL *x, const REAL *w, idx w_step,
-                             REAL bias, idx place)
+static void FN(convolve_any)(const depthwise_job *job, const plane_pair *p, idx w_step, vec bias,
+                             idx place)
 {
-    FOR_CONSTANT(convolve_constant, x, w, w_step, bias, place)
+#define CALL(size, stride) IF_COMMON(convolve, size, stride, p, w_step, bias, place)
+    FOR_COMMON(CALL)
+#undef CALL
+    const pydl_conv2d_shape *s = job->s;
     if (job->step == 1)
-        FN(convolve_plane)(job, 4, filter->kh, filter->kw, 1, job->tap_step, job->depth, x, w,
-                           w_step, bias, place);
+        FN(convolve_plane)(job, 4, s->kh, s->kw, 1, job->tap_step, job->depth, p->x[0], p->w[0],
+                           w_step, bias, place, p->y[0]);
     else
-        FN(convolve_plane)(job, 4, filter->kh, filter->kw, job->step, job->tap_step, job->depth, x,
-                           w, w_step, bias, place);
+        FN(convolve_plane)(job, 4, s->kh, s->kw, job->step, job->tap_step, job->depth, p->x[0],
+                           p->w[0], w_step, bias, place, p->y[0]);
 }
 
 static void FN(convolve_task)(void *context, idx task)
 {
     depthwise_job *job = context;
     const pydl_conv2d_shape *s = job->s;
-    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes);
+    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), size = s->oh * s->ow;
     const idx share = job->planes / job->groups, taps = job->depth * s->kh * s->kw;
-    REAL *copy = FN(copy_alloc)(job);
-    if (!copy)
+    REAL *copies = FN(copy_alloc)(job, job->far ? 2 * size : 0);
+    if (!copies)
         return;
-    for (idx plane = task * job->task_planes; plane < end; plane++) {
-        const idx channel = plane % s->oc;
-        FN(convolve_any)(job, FN(readable_group)(job, plane / share, copy),
-                         job->weight + channel * taps + job->w_first, job->w_step,
-                         job->bias ? job->bias[channel] : 0, plane * s->oh * s->ow);
+    REAL *results = copies + (1 + job->pair) * FN(copy_size)(job);
+    idx plane = task * job->task_planes, channel = plane % s->oc;
+    idx group = plane / share, of_group = plane % share;
+    while (plane < end) {
+        const idx first = plane;
+        plane_pair p;
+        REAL bias[2] = {0};
+        for (idx i = 0; i <= job->pair && plane < end; i++, plane++) {
+            p.x[i] = FN(readable_group)(job, group, copies + i * FN(copy_size)(job));
+            p.w[i] = job->weight + channel * taps + job->w_first;
+            p.y[i] = job->far ? results + i * size : job->to + plane * size;
+            if (job->bias)
+                bias[i] = job->bias[channel];
+            channel = channel + 1 < s->oc ? channel + 1 : 0;
+            of_group = of_group + 1 < share ? of_group + 1 : 0;
+            group += !of_group;
+        }
+        if (plane - first == 1)
+            p.x[1] = p.x[0], p.w[1] = p.w[0], p.y[1] = p.y[0], bias[1] = bias[0];
+        const REAL *both[2] = {bias, bias + 1};
+        FN(convolve_any)(job, &p, job->w_step, FN(splat_pair)(both, job->pair, 0), first * size);
+        if (job->far)
+            FN(copy_far)(job->to + first * size, results, (plane - first) * size);
     }
-    pydl_block_free(copy);
+    if (job->far)
+        FN(finish_far_stores)();
+    pydl_block_free(copies);
 }
 
 static int FN(depthwise_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
@@ -238,6 +406,7 @@ static int FN(depthwise_forward)(const pydl_conv2d_shape *s, const REAL *x, cons
     depthwise_job job = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1, .weight = w,
                          .bias = b, .last = last, .to = y, .w_step = 1};
     FN(depthwise_windows)(&job);
+    job.far = FN(is_far)(s->n * s->oc * s->oh * s->ow);
     return FN(depthwise_run)(&job, s->n * s->oc, s->oh * s->ow, FN(convolve_task));
 }
 
@@ -248,50 +417,75 @@ typedef struct {
     const REAL *dy[FN(MOST_TAPS)], *w[FN(MOST_TAPS)]; /* rows of the first of the depth planes */
 } FN(reaching_rows);
 
-INLINE vec FN(gather_taps)(const depthwise_job *job, idx kw, idx stride, idx depth,
-                           const FN(reaching_rows) *at, idx v, idx e, vec *other)
+INLINE vec FN(gather_taps)(const depthwise_job *job, idx kw, idx stride, idx pad, idx dilation,
+                           idx depth, const FN(reaching_rows) *at, idx v, idx e, vec *other)
 {
-    const pydl_conv2d_shape *s = job->s;
-    const lanes *mask = job->mask + v * (s->kw + 1);
+    const lanes *masks = job->mask + v * (kw + 1);
     const idx j = FN(first_output)(job, v);
+    FN(chosen) mask[FN(MOST_TAPS)];
     vec sum = {0}, odd = {0};
+#pragma GCC unroll 8
+    for (idx k = 0; k < kw; k++)
+        mask[k] = FN(choose)(masks[k]);
     for (idx m = 0; m < depth; m++)
         for (idx i = 0; i < at->count; i++) {
             const REAL *row = at->dy[i] + m * job->h * job->w + j;
-            const REAL *w = at->w[i] + m * s->kh * s->kw;
+            const REAL *w = at->w[i] + m * job->s->kh * kw;
 #pragma GCC unroll 8
             for (idx k = 0; k < kw; k++) {
-                const idx place = k * s->dilation_w - s->pad_w + job->shift[k] * stride;
-                const vec pixels = (vec)((lanes)FN(load)(row + job->shift[k]) & mask[k]);
+                const idx shift = ceil_div(pad - k * dilation, stride);
+                const idx place = k * dilation - pad + shift * stride;
+                const vec pixels = FN(load)(row + shift), tap = FN(splat)(w[k]);
                 if (place == e)
-                    sum += w[k] * pixels;
+                    sum = FN(add_product)(sum, tap, pixels, mask[k]);
                 else if (stride == 2)
-                    odd += w[k] * pixels;
+                    odd = FN(add_product)(odd, tap, pixels, mask[k]);
             }
         }
     *other = odd;
     return sum;
 }
 
-INLINE void FN(gather_row)(const depthwise_job *job, idx kw, idx stride, idx depth,
-                           const FN(reaching_rows) *at, REAL *dx)
+INLINE void FN(gather_row)(const depthwise_job *job, idx kw, idx stride, idx pad, idx dilation,
+                           idx depth, const FN(reaching_rows) *at, REAL *dx)
 {
     const idx w = job->s->w;
     vec odd;
     for (idx v = 0; v < job->vectors; v++) {
         const idx j = FN(first_output)(job, v);
         if (stride == 2) {
-            const vec even = FN(gather_taps)(job, kw, stride, depth, at, v, 0, &odd);
+            const vec even =
+                FN(gather_taps)(job, kw, stride, pad, dilation, depth, at, v, 0, &odd);
             FN(store_part)(dx + 2 * j, FN(max)(w - 2 * j, 0), FN(zip_low)(even, odd));
             if (w - 2 * j > VLEN)
                 FN(store_part)(dx + 2 * j + VLEN, w - 2 * j - VLEN, FN(zip_high)(even, odd));
             continue;
         }
         for (idx e = 0; e < stride; e++) {
-            const vec sum = FN(gather_taps)(job, kw, stride, depth, at, v, e, &odd);
+            const vec sum =
+                FN(gather_taps)(job, kw, stride, pad, dilation, depth, at, v, e, &odd);
             for (idx i = 0; i < VLEN && (j + i) * stride + e < w; i++)
                 dx[(j + i) * stride + e] = sum[i];
         }
+    }
+}
+
+INLINE void FN(gather_plane)(const depthwise_job *job, idx kh, idx kw, idx stride_h, idx stride_w,
+                             idx pad, idx dilation, idx depth, const REAL *dy, const REAL *w,
+                             REAL *dx)
+{
+    const pydl_conv2d_shape *s = job->s;
+    for (idx ih = 0; ih < s->h; ih++) {
+        FN(reaching_rows) at;
+        at.count = 0;
+        for (idx k = 0; k < kh; k++) {
+            const idx t = ih + s->pad_h - k * s->dilation_h, oh = t / stride_h;
+            if (t < 0 || t % stride_h || oh >= s->oh)
+                continue;
+            at.dy[at.count] = dy + oh * s->ow;
+            at.w[at.count++] = w + k * kw;
+        }
+        FN(gather_row)(job, kw, stride_w, pad, dilation, depth, &at, dx + ih * s->w);
     }
 }
 
@@ -300,30 +494,27 @@ static void FN(gather_task)(void *context, idx task)
     depthwise_job *job = context;
     const pydl_conv2d_shape *s = job->s;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), taps = s->kh * s->kw;
-    REAL *copy = FN(copy_alloc)(job);
+    const idx size = s->h * s->w, pad = s->pad_w, dilation = s->dilation_w, depth = job->depth;
+    REAL *copy = FN(copy_alloc)(job, job->far ? size : 0);
     if (!copy)
         return;
     for (idx plane = task * job->task_planes; plane < end; plane++) {
         const REAL *dy = FN(readable_group)(job, plane, copy);
-        const REAL *w = job->weight + plane % s->c * job->depth * taps;
-        for (idx ih = 0; ih < s->h; ih++) {
-            FN(reaching_rows) at = {0};
-            for (idx k = 0; k < s->kh; k++) {
-                const idx t = ih + s->pad_h - k * s->dilation_h, oh = t / s->stride_h;
-                if (t < 0 || t % s->stride_h || oh >= s->oh)
-                    continue;
-                at.dy[at.count] = dy + oh * s->ow;
-                at.w[at.count++] = w + k * s->kw;
-            }
-            REAL *dx = job->to + (plane * s->h + ih) * s->w;
-            if (s->stride_w == 2 && s->kw == 3 && job->depth == 1)
-                FN(gather_row)(job, 3, 2, 1, &at, dx);
-            else if (s->stride_w == 2)
-                FN(gather_row)(job, s->kw, 2, job->depth, &at, dx);
-            else
-                FN(gather_row)(job, s->kw, s->stride_w, job->depth, &at, dx);
-        }
+        const REAL *w = job->weight + plane % s->c * depth * taps;
+        REAL *dx = job->far ? copy + FN(copy_size)(job) : job->to + plane * size;
+        if (s->stride_h == 2 && s->stride_w == 2 && s->kh == 3 && s->kw == 3 && pad == 1 &&
+            dilation == 1 && depth == 1)
+            FN(gather_plane)(job, 3, 3, 2, 2, 1, 1, 1, dy, w, dx);
+        else if (s->stride_w == 2)
+            FN(gather_plane)(job, s->kh, s->kw, s->stride_h, 2, pad, dilation, depth, dy, w, dx);
+        else
+            FN(gather_plane)(job, s->kh, s->kw, s->stride_h, s->stride_w, pad, dilation, depth, dy,
+                             w, dx);
+        if (job->far)
+            FN(copy_far)(job->to + plane * size, dx, size);
     }
+    if (job->far)
+        FN(finish_far_stores)();
     pydl_block_free(copy);
 }
 
@@ -340,12 +531,14 @@ static int FN(depthwise_backward_input)(const pydl_conv2d_shape *s, const REAL *
         turned.pad_w = (s->kw - 1) * s->dilation_w - s->pad_w;
         job.s = &turned, job.w_first = s->kh * s->kw - 1, job.w_step = -1;
         FN(depthwise_windows)(&job);
+        job.far = FN(is_far)(s->n * s->c * s->h * s->w);
         return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w, FN(convolve_task));
     }
     job.h = s->oh, job.w = s->ow, job.step = 1;
     job.outputs = (s->w + s->stride_w - 1) / s->stride_w;
     for (idx k = 0; k < s->kw; k++)
         job.shift[k] = ceil_div(s->pad_w - k * s->dilation_w, s->stride_w);
+    job.far = FN(is_far)(s->n * s->c * s->h * s->w);
     return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w, FN(gather_task));
 }
 
@@ -385,54 +578,152 @@ INLINE void FN(weight_plane)(const depthwise_job *job, idx rows, idx kh, idx kw,
             }
 }
 
-INLINE void FN(weight_channel)(const depthwise_job *job, idx rows, idx kh, idx kw, idx step,
-                               idx tap_step, idx oc, REAL *copy)
+/* The same of a strip, for a filter of constant size and stride: g[0] is the oldest row of dy that
+ * still meets rows of x. */
+INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx step,
+                             const REAL *const x[2], const REAL *const dy[2], idx v, vec acc[])
 {
     const pydl_conv2d_shape *s = job->s;
-    const idx taps = kh * kw, multiplier = s->oc / s->c;
-    vec acc[FN(MOST_TAPS)];
-#pragma GCC unroll 32
-    for (idx tap = 0; tap < taps; tap++)
-        acc[tap] = (vec){0};
-    for (idx n = 0; n < s->n; n++)
-        FN(weight_plane)(job, rows, kh, kw, step, tap_step,
-                         FN(readable_group)(job, n * s->c + oc / multiplier, copy),
-                         job->dy + (n * s->oc + oc) * s->oh * s->ow, acc);
+    const idx live = (size + step - 1) / step, at = FN(first_output)(job, v);
+    const idx h = job->h, w = job->w, oh = s->oh, ow = s->ow, top = -s->pad_h;
+    const lanes *masks = job->mask + v * (size + 1);
+    const REAL *next_x = x[0] + job->ahead.by + job->ahead.share * v;
+    const REAL *next_dy = dy[0] + job->ahead_to.by + job->ahead_to.share * v;
+    FN(chosen) mask[8];
+    vec g[8] = {{0}};
+#pragma GCC unroll 8
+    for (idx k = 0; k < size; k++)
+        mask[k] = FN(choose)(masks[k] & masks[size]);
+    idx from = top * w + at * step + job->shift[0];
+    for (idx q = 0; q < oh + live - 1; q++) {
+        g[live - 1] = (vec){0};
+        if (q < oh && pair)
+            g[live - 1] = FN(load_part_halves)(dy[0] + q * ow, dy[1] + q * ow, ow);
+        else if (q < oh)
+            g[live - 1] = FN(load_part)(dy[0] + q * ow + at, ow - at, 0);
+        __builtin_prefetch(next_dy, 0, 2);
+        next_dy += VLEN;
+#pragma GCC unroll 2
+        for (idx e = 0; e < step; e++, from += w) {
+            const idx row = top + q * step + e;
+#pragma GCC unroll 2
+            for (idx i = 0; i < step; i++, next_x += VLEN)
+                __builtin_prefetch(next_x, 0, 2);
+            if (row < 0 || row >= h)
+                continue;
+#pragma GCC unroll 8
+            for (idx k = 0; k < size; k++) {
+                const vec pixels =
+                    FN(kept)(FN(load_columns)(x, pair, from + k, step, ow - at));
+#pragma GCC unroll 8
+                for (idx d = 0; d < live; d++) {
+                    const idx tap = (e + d * step) * size + k;
+                    if (e + d * step < size)
+                        acc[tap] = FN(add_product)(acc[tap], g[live - 1 - d], pixels, mask[k]);
+                }
+            }
+        }
+#pragma GCC unroll 8
+        for (idx d = 0; d + 1 < live; d++)
+            g[d] = g[d + 1];
+    }
+}
+
+/* dw of a channel: the lanes of which come out of the sums. */
+INLINE void FN(store_taps)(idx taps, const vec acc[], lanes of, REAL *dw)
+{
 #pragma GCC unroll 16
     for (idx tap = 0; tap < taps; tap += VLEN) {
         vec part[VECTOR_BYTES / sizeof(REAL)];
 #pragma GCC unroll 16
         for (idx i = 0; i < VLEN; i++)
-            part[i] = tap + i < taps ? acc[tap + i] : (vec){0};
-        FN(store_part)(job->to + oc * taps + tap, taps - tap, FN(sum_each)(part));
+            part[i] = tap + i < taps ? (vec)((lanes)acc[tap + i] & of) : (vec){0};
+        FN(store_part)(dw + tap, FN(min)(taps - tap, VLEN), FN(sum_each)(part));
     }
 }
 
-INLINE void FN(weight_constant)(const depthwise_job *job, idx rows, idx size, idx step, idx oc,
-                                REAL *copy)
+/* Planes of image n of the channels, and of dy. */
+INLINE void FN(weight_planes)(const depthwise_job *job, idx n, idx oc, idx count, REAL *copies,
+                              const REAL *x[2], const REAL *dy[2])
 {
-    FN(weight_channel)(job, rows, size, size, step, step, oc, copy);
+    const pydl_conv2d_shape *s = job->s;
+    for (idx i = 0; i < count; i++) {
+        x[i] = FN(readable_group)(job, n * s->c + (oc + i) / (s->oc / s->c),
+                                  copies + i * FN(copy_size)(job));
+        dy[i] = job->dy + (n * s->oc + oc + i) * s->oh * s->ow;
+    }
+    if (count == 1)
+        x[1] = x[0], dy[1] = dy[0];
 }
 
-static void FN(weight_any)(const depthwise_job *job, idx oc, REAL *copy)
+INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, idx step, idx oc,
+                                idx count, REAL *copies)
 {
-    FOR_CONSTANT(weight_constant, oc, copy)
+    vec acc[FN(MOST_TAPS)];
+#pragma GCC unroll 32
+    for (idx tap = 0; tap < size * size; tap++)
+        acc[tap] = (vec){0};
+    for (idx n = 0; n < job->s->n; n++) {
+        const REAL *x[2], *dy[2];
+        FN(weight_planes)(job, n, oc, count, copies, x, dy);
+        for (idx v = 0; v < job->vectors; v++)
+            FN(weight_slide)(job, pair, size, step, x, dy, v, acc);
+    }
+    REAL *dw = job->to + oc * size * size;
+    const lanes first = FN(first_lanes)(pair ? VLEN / 2 : VLEN);
+    FN(store_taps)(size * size, acc, first, dw);
+    if (pair && count == 2)
+        FN(store_taps)(size * size, acc, ~first, dw + size * size);
+}
+
+INLINE void FN(weight_channel)(const depthwise_job *job, idx rows, idx kh, idx kw, idx step,
+                               idx tap_step, idx oc, REAL *copies)
+{
+    vec acc[FN(MOST_TAPS)];
+    for (idx tap = 0; tap < kh * kw; tap++)
+        acc[tap] = (vec){0};
+    for (idx n = 0; n < job->s->n; n++) {
+        const REAL *x[2], *dy[2];
+        FN(weight_planes)(job, n, oc, 1, copies, x, dy);
+        FN(weight_plane)(job, rows, kh, kw, step, tap_step, x[0], dy[0], acc);
+    }
+    FN(store_taps)(kh * kw, acc, FN(first_lanes)(VLEN), job->to + oc * kh * kw);
+}
+
+#define WEIGHT(size, stride)                                                                       \
+    static __attribute__((noinline)) void FN(weight_##size##_##stride)(                            \
+        const depthwise_job *job, idx oc, idx count, REAL *copies)                                 \
+    {                                                                                              \
+        if (FN(HALVES) && job->pair)                                                               \
+            FN(weight_constant)(job, 1, size, stride, oc, count, copies);                          \
+        else                                                                                       \
+            FN(weight_constant)(job, 0, size, stride, oc, count, copies);                          \
+    }
+FOR_COMMON(WEIGHT)
+#undef WEIGHT
+
+static void FN(weight_any)(const depthwise_job *job, idx oc, idx count, REAL *copies)
+{
+#define CALL(size, stride) IF_COMMON(weight, size, stride, oc, count, copies)
+    FOR_COMMON(CALL)
+#undef CALL
+    const pydl_conv2d_shape *s = job->s;
     if (job->step == 1)
-        FN(weight_channel)(job, 4, filter->kh, filter->kw, 1, job->tap_step, oc, copy);
+        FN(weight_channel)(job, 4, s->kh, s->kw, 1, job->tap_step, oc, copies);
     else
-        FN(weight_channel)(job, 4, filter->kh, filter->kw, job->step, job->tap_step, oc, copy);
+        FN(weight_channel)(job, 4, s->kh, s->kw, job->step, job->tap_step, oc, copies);
 }
 
 static void FN(depthwise_weight_task)(void *context, idx task)
 {
     depthwise_job *job = context;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes);
-    REAL *copy = FN(copy_alloc)(job);
-    if (!copy)
+    REAL *copies = FN(copy_alloc)(job, 0);
+    if (!copies)
         return;
-    for (idx oc = task * job->task_planes; oc < end; oc++)
-        FN(weight_any)(job, oc, copy);
-    pydl_block_free(copy);
+    for (idx oc = task * job->task_planes; oc < end; oc += 1 + job->pair)
+        FN(weight_any)(job, oc, FN(min)(1 + job->pair, end - oc), copies);
+    pydl_block_free(copies);
 }
 
 static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
@@ -442,5 +733,7 @@ static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL 
     FN(depthwise_windows)(&job);
     return FN(depthwise_run)(&job, s->oc, s->n * s->oh * s->ow, FN(depthwise_weight_task));
 }
-#undef FOR_CONSTANT
-#undef CONSTANT
+#undef FOR_COMMON
+#undef IF_COMMON
+#undef plane_pair
+#undef column_strip

@@ -5,61 +5,11 @@
  *                ones the first, of NaNs the last (NaN counts as largest);  dx[argmax] += dy
  *   avg          y = sum / count, count the places of the window within the padded image, or within
  *                the image; backward in pool2d_avg.c
- * A row of outputs is computed a vector at a time, its borders too: where windows leave the image,
- * or vectors would leave x, its rows are copied into wider ones, filled up with the neutral
- * element. */
+ * Common windows are pool2d_strip.c's. For others a row of outputs is computed a vector at a time,
+ * its borders too: where windows leave the image, or vectors would leave x, its rows are copied
+ * into wider ones, filled up with the neutral element. */
 #define POOL_CEIL_DIV(a, b) (((a) + (b) - 1) / (b))
-
-#if REAL_IS_FLOAT
-typedef int32_t FN(lane);
-#else
-typedef int64_t FN(lane);
-#endif
-#define lane FN(lane)
-
-enum { FN(POOL_MAX), FN(POOL_ARGMAX), FN(POOL_AVG), FN(POOL_TASK) = 65536,
-       FN(PLANES_TASK) = 16384, FN(POOL_KEPT) = 2048 };
-
-typedef struct {
-    const pydl_pool2d_shape *s;
-    const REAL *x;
-    REAL *y;
-    int32_t *argmax;
-    /* max (ow,): column of each window's first tap, and of its first one within the image */
-    lane *column, *first_column;
-    REAL *count_w;               /* avg (ow,): places of each window along w */
-    int include_pad, failed;
-    idx width, ring;             /* copied rows: their length, how many are kept (h: the plane) */
-    idx direct_end;              /* x's elements before which a row needs no copy */
-    idx task_rows;
-} FN(pool_job);
-#define pool_job FN(pool_job)
-
-/* Places along one axis of the window that begins at start. */
-static idx FN(window_count)(idx start, idx extent, idx size, idx pad, int include_pad)
-{
-    const idx end = FN(min)(start + extent, size + pad);
-    return include_pad ? end - start : FN(min)(end, size) - FN(max)(start, 0);
-}
-
-INLINE lanes FN(load_lanes)(const lane *p)
-{
-    lanes v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-INLINE void FN(store_indices)(int32_t *p, idx count, lanes index)
-{
-    int32_t narrow[VECTOR_BYTES / sizeof(REAL)];
-    for (idx i = 0; i < VLEN; i++)
-        narrow[i] = (int32_t)index[i];
-    if (count >= VLEN)
-        memcpy(p, narrow, sizeof narrow);
-    else
-        for (idx i = 0; i < count; i++)
-            p[i] = narrow[i];
-}
+enum { FN(PLANES_TASK) = 16384, FN(POOL_KEPT) = 2048 };
 
 /* The window rows of one row of outputs that lie in the image: rows[k] in memory, the first being
  * image row ih. */
@@ -192,7 +142,7 @@ POOL_BODY(pool_argmax, POOL_ARGMAX)
 POOL_BODY(pool_avg, POOL_AVG)
 #undef POOL_BODY
 
-static int FN(pool_forward)(pool_job *job, pydl_body body)
+static int FN(pool_forward)(pool_job *job, pydl_body body, pydl_body strips)
 {
     const pydl_pool2d_shape *s = job->s;
     const idx whole = FN(max)(s->ow, VLEN), last_tap = (s->kw - 1) * s->dilation_w;
@@ -203,10 +153,13 @@ static int FN(pool_forward)(pool_job *job, pydl_body body)
                     : FN(min)((s->kh - 1) * s->dilation_h + 1, s->h);
     if (!s->pad_w && needed <= s->w)
         job->direct_end = s->planes * s->h * s->w - FN(max)(job->width - s->w, 0);
-    lane *tables = pydl_block_alloc((size_t)(2 * whole) * sizeof(lane) +
-                                    (size_t)whole * sizeof(REAL));
-    if (!tables)
+    job->vectors = (s->ow + VLEN - 1) / VLEN;
+    const size_t masks = (size_t)(job->vectors * s->kw);
+    job->mask = pydl_block_alloc(masks * sizeof(lanes) + (size_t)(2 * whole) * sizeof(lane) +
+                                 (size_t)whole * sizeof(REAL));
+    if (!job->mask)
         return PYDL_NO_MEMORY;
+    lane *tables = (lane *)(job->mask + masks);
     job->column = tables;
     job->first_column = tables + whole;
     job->count_w = (REAL *)(tables + 2 * whole);
@@ -221,9 +174,12 @@ static int FN(pool_forward)(pool_job *job, pydl_body body)
     job->task_rows = FN(max)(FN(POOL_TASK) / row_work, 1);
     if (job->task_rows > s->oh)
         job->task_rows = job->task_rows / s->oh * s->oh;
-    pydl_parallel_for(POOL_CEIL_DIV(rows, job->task_rows), (double)rows * (double)row_work, body,
-                      job);
-    pydl_block_free(tables);
+    if (FN(is_common_window)(s))
+        FN(pool_strips)(job, strips);
+    else
+        pydl_parallel_for(POOL_CEIL_DIV(rows, job->task_rows), (double)rows * (double)row_work,
+                          body, job);
+    pydl_block_free(job->mask);
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
@@ -231,14 +187,15 @@ static int FN(max_pool2d_forward)(const pydl_pool2d_shape *s, const REAL *x, REA
                                   int32_t *argmax)
 {
     pool_job job = {.s = s, .x = x, .y = y, .argmax = argmax};
-    return FN(pool_forward)(&job, argmax ? FN(pool_argmax) : FN(pool_max));
+    return argmax ? FN(pool_forward)(&job, FN(pool_argmax), FN(strips_argmax))
+                  : FN(pool_forward)(&job, FN(pool_max), FN(strips_max));
 }
 
 static int FN(avg_pool2d_forward)(const pydl_pool2d_shape *s, int include_pad, const REAL *x,
                                   REAL *y)
 {
     pool_job job = {.s = s, .x = x, .y = y, .include_pad = include_pad};
-    return FN(pool_forward)(&job, FN(pool_avg));
+    return FN(pool_forward)(&job, FN(pool_avg), FN(strips_avg));
 }
 #undef pool_job
 

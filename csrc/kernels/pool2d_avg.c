@@ -1,29 +1,6 @@
 /* Backward of the mean under windows, and the mean of whole planes; shapes as in pool2d.c.
  *   avg          dx = the sum of dy / count over the windows that hold the place
  *   global_avg   y (planes,) = mean of the plane;  dx = dy / (h w) */
-enum { FN(READ_AHEAD) = 1024 / (int)sizeof(REAL) };
-
-/* The lanes' sums of one plane of at least a vector; rest has the bits of the lanes of its last
- * vector that a whole number of vectors leaves over. Planes are read at the speed of memory, for
- * which the hardware alone does not fetch far enough ahead across small pages. */
-INLINE vec FN(plane_sums)(const REAL *x, idx size, lanes rest)
-{
-    vec sum[4] = {{0}};
-    idx i = 0;
-    for (; i + 4 * VLEN <= size; i += 4 * VLEN)
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            __builtin_prefetch(x + i + k * VLEN + FN(READ_AHEAD));
-            sum[k] += FN(load)(x + i + k * VLEN);
-        }
-    for (; i + VLEN <= size; i += VLEN) {
-        __builtin_prefetch(x + i + FN(READ_AHEAD));
-        sum[0] += FN(load)(x + i);
-    }
-    sum[1] += (vec)((lanes)FN(load)(x + size - VLEN) & rest);
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
 /* VLEN planes at a time, whose lanes are added up together. */
 static void FN(global_avg_pool2d_forward_body)(void *context, idx task)
 {
@@ -74,7 +51,7 @@ typedef struct {
     const pydl_pool2d_shape *s;
     const REAL *dy;
     REAL *dx;
-    REAL *count_w;
+    REAL *count_w, *share; /* (ow,): places of a window along w; 1 / those of one not cut along h */
     int include_pad, failed;
     idx left, width, ring; /* rows of shares: zeros before, length with zeros, rows kept */
     idx task_rows;
@@ -129,11 +106,13 @@ INLINE void FN(share_row)(const share_job *job, idx plane, idx i, REAL *share)
 {
     const pydl_pool2d_shape *s = job->s;
     const REAL *dy = job->dy + (plane * s->oh + i) * s->ow;
-    const REAL count_h = (REAL)FN(window_count)(i * s->stride_h - s->pad_h, s->kh, s->h, s->pad_h,
-                                                job->include_pad);
-    for (idx j = 0; j < s->ow; j += VLEN)
-        FN(store)(share + j,
-                  FN(load_part)(dy + j, s->ow - j, 0) / (count_h * FN(load)(job->count_w + j)));
+    const idx count_h =
+        FN(window_count)(i * s->stride_h - s->pad_h, s->kh, s->h, s->pad_h, job->include_pad);
+    for (idx j = 0; j < s->ow; j += VLEN) {
+        const vec each = count_h == s->kh ? FN(load)(job->share + j)
+                                          : 1 / ((REAL)count_h * FN(load)(job->count_w + j));
+        FN(store)(share + j, FN(load_part)(dy + j, s->ow - j, 0) * each);
+    }
 }
 
 static void FN(avg_pool2d_backward_body)(void *context, idx task)
@@ -181,29 +160,85 @@ static void FN(avg_pool2d_backward_body)(void *context, idx task)
     pydl_block_free(ring);
 }
 
+/* Windows of 2x2 that do not overlap: every place has one at most. Rows are pairs of rows of dx,
+ * those of a task one run of them. */
+static void FN(avg_pool2d_backward_pairs)(void *context, idx task)
+{
+    share_job *job = context;
+    const pydl_pool2d_shape *s = job->s;
+    const idx pairs = POOL_CEIL_DIV(s->h, 2), w = s->w, far = FN(is_far)(s->planes * s->h * w);
+    const idx first = task * job->task_rows;
+    const idx last = FN(min)(first + job->task_rows, s->planes * pairs);
+    const idx begin = (first / pairs * s->h + first % pairs * 2) * w;
+    REAL *scratch = pydl_block_alloc((size_t)(far ? 2 * (last - first) * w : 1) * sizeof(REAL));
+    if (!scratch) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    REAL *const run = far ? scratch : job->dx + begin, *dx = run;
+    for (idx row = first, plane = first / pairs, i = first % pairs; row < last; row++) {
+        const idx count_h =
+            FN(window_count)(2 * i, 2, s->h, 0, job->include_pad), outputs = i < s->oh ? s->ow : 0;
+        const REAL *dy = job->dy + (plane * s->oh + i) * s->ow;
+        const idx rows = FN(min)(2, s->h - 2 * i);
+        for (idx j = 0; 2 * j < w; j += VLEN) {
+            const vec each = count_h == 2 ? FN(load)(job->share + j)
+                                          : 1 / ((REAL)count_h * FN(load)(job->count_w + j));
+            const idx count = FN(max)(outputs - j, 0), left = w - 2 * j;
+            const vec share = count ? FN(load_part)(dy + j, count, 0) * each : (vec){0};
+            const vec low = FN(zip_low)(share, share), high = FN(zip_high)(share, share);
+            for (idx r = 0; r < rows; r++) {
+                FN(store_part)(dx + r * w + 2 * j, left, low);
+                if (left > VLEN)
+                    FN(store_part)(dx + r * w + 2 * j + VLEN, left - VLEN, high);
+            }
+        }
+        dx += rows * w;
+        if (++i == pairs)
+            i = 0, plane++;
+    }
+    if (far) {
+        FN(copy_far)(job->dx + begin, run, dx - run);
+        FN(finish_far_stores)();
+    }
+    pydl_block_free(scratch);
+}
+
 static int FN(avg_pool2d_backward)(const pydl_pool2d_shape *s, int include_pad, const REAL *dy,
                                    REAL *dx)
 {
+    if (s->kh == 3 && s->kw == 3 && s->stride_h == 1 && s->stride_w == 1 &&
+        (include_pad || (!s->pad_h && !s->pad_w))) { /* all windows have 9 places: means of dy */
+        pydl_pool2d_shape turned = *s;
+        turned.h = s->oh, turned.w = s->ow, turned.oh = s->h, turned.ow = s->w;
+        turned.pad_h = 2 - s->pad_h, turned.pad_w = 2 - s->pad_w;
+        return FN(avg_pool2d_forward)(&turned, 1, dy, dx);
+    }
     share_job job = {.s = s, .dy = dy, .dx = dx, .include_pad = include_pad};
     job.left = POOL_CEIL_DIV(s->kw, s->stride_w);
     const idx places = s->stride_w <= 2 ? (s->w + s->pad_w) / s->stride_w : 0;
     job.width = job.left + FN(max)(s->ow, places) + VLEN;
     job.ring = FN(min)(POOL_CEIL_DIV(s->kh, s->stride_h), s->oh);
-    const idx counts = FN(round_up)(s->ow, VLEN);
-    job.count_w = pydl_block_alloc((size_t)counts * sizeof(REAL));
+    const idx counts = FN(round_up)(FN(max)(s->ow, POOL_CEIL_DIV(s->w, 2)), VLEN);
+    job.count_w = pydl_block_alloc((size_t)(2 * counts) * sizeof(REAL));
     if (!job.count_w)
         return PYDL_NO_MEMORY;
+    job.share = job.count_w + counts;
     for (idx j = 0; j < counts; j++) {
         const idx start = FN(min)(j, s->ow - 1) * s->stride_w - s->pad_w;
         job.count_w[j] = (REAL)FN(window_count)(start, s->kw, s->w, s->pad_w, include_pad);
+        job.share[j] = 1 / ((REAL)s->kh * job.count_w[j]);
     }
-    const idx rows = s->planes * s->h;
-    job.task_rows = FN(max)(FN(PLANES_TASK) / s->w, 1);
-    if (job.task_rows > s->h)
-        job.task_rows = job.task_rows / s->h * s->h;
+    const int paired = s->kh == 2 && s->kw == 2 && s->stride_h == 2 && s->stride_w == 2 &&
+                       !s->pad_h && !s->pad_w;
+    const idx in_plane = paired ? POOL_CEIL_DIV(s->h, 2) : s->h, rows = s->planes * in_plane;
+    job.task_rows = FN(max)(FN(PLANES_TASK) * in_plane / (s->h * s->w), 1);
+    if (job.task_rows > in_plane)
+        job.task_rows = job.task_rows / in_plane * in_plane;
     const double taps = (double)(job.ring + job.left);
-    pydl_parallel_for(POOL_CEIL_DIV(rows, job.task_rows), taps * (double)rows * (double)s->w,
-                      FN(avg_pool2d_backward_body), &job);
+    pydl_parallel_for(POOL_CEIL_DIV(rows, job.task_rows),
+                      taps * (double)s->planes * (double)(s->h * s->w),
+                      paired ? FN(avg_pool2d_backward_pairs) : FN(avg_pool2d_backward_body), &job);
     pydl_block_free(job.count_w);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }

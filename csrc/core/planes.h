@@ -1,0 +1,60 @@
+/* Planes whose rows are read where they lie, a vector at a time: strips of columns are walked down,
+ * so that each row is loaded once for all results that it belongs to. */
+enum { FN(LEAST_AHEAD) = 4096 / (int)sizeof(REAL), FN(READ_AHEAD) = 1024 / (int)sizeof(REAL) };
+
+/* The place of vector v in a row of so many: the last one reaches back rather than over the end. */
+INLINE idx FN(vector_at)(idx count, idx v)
+{
+    return FN(max)(FN(min)(v * VLEN, count - VLEN), 0);
+}
+
+/* Strips of columns are not foreseen by the CPU: while one is walked down, a share of what lies so
+ * many elements further on is asked for. */
+typedef struct {
+    idx by, share;
+} FN(walk);
+
+INLINE FN(walk) FN(walk_of)(idx size, idx vectors)
+{
+    return (FN(walk)){FN(max)(size, FN(LEAST_AHEAD)), size / vectors};
+}
+
+/* Plane i of so many with readable elements around it: itself, or a copy where the array ends. */
+INLINE const REAL *FN(readable_plane)(const REAL *planes, idx count, idx size, idx i, idx before,
+                                      idx after, REAL *copy)
+{
+    const REAL *plane = planes + i * size;
+    if (i * size >= before && (count - i - 1) * size >= after)
+        return plane;
+    return memcpy(copy + before, plane, (size_t)size * sizeof(REAL));
+}
+
+/* Copies from scratch to what is far. */
+INLINE void FN(copy_far)(REAL *to, const REAL *from, idx count)
+{
+    const idx head = FN(min)((idx)(-(uintptr_t)to % VECTOR_BYTES / sizeof(REAL)), count);
+    FN(store_part)(to, head, FN(load_part)(from, head, 0));
+    for (idx i = head; i < count; i += VLEN)
+        FN(store_far)(to + i, count - i, FN(load_part)(from + i, count - i, 0));
+}
+
+/* The lanes' sums of one plane of at least a vector; rest has the bits of the lanes of its last
+ * vector that a whole number of vectors leaves over. Planes are read at the speed of memory, for
+ * which the hardware alone does not fetch far enough ahead across small pages. */
+INLINE vec FN(plane_sums)(const REAL *x, idx size, lanes rest)
+{
+    vec sum[4] = {{0}};
+    idx i = 0;
+    for (; i + 4 * VLEN <= size; i += 4 * VLEN)
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            __builtin_prefetch(x + i + k * VLEN + FN(READ_AHEAD));
+            sum[k] += FN(load)(x + i + k * VLEN);
+        }
+    for (; i + VLEN <= size; i += VLEN) {
+        __builtin_prefetch(x + i + FN(READ_AHEAD));
+        sum[0] += FN(load)(x + i);
+    }
+    sum[1] += (vec)((lanes)FN(load)(x + size - VLEN) & rest);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
