@@ -193,6 +193,15 @@ static idx FN(conv_columns)(const conv_job *job, idx block, idx *columns)
     return base + block * job->columns;
 }
 
+/* Whether tiles of packed patches are stored to their pixels, unless too many of them cross from an
+ * image to the next. */
+INLINE int FN(is_direct)(const conv_job *job)
+{
+    const idx pixels = job->from.grid_h * job->from.grid_w;
+    return job->step_h == 1 && job->step_w == 1 && pixels == job->dst_h * job->dst_w &&
+           (!job->flat || pixels >= 2 * NR);
+}
+
 /* The patches of a group, from the first channel on. */
 INLINE patches FN(group_patches)(const conv_job *job)
 {
@@ -236,9 +245,7 @@ static void FN(conv_block)(void *context, idx task)
               stride = FN(block_stride)(job->shared ? job->columns : columns);
     const idx depth = FN(even_piece)(job->depth, FN(KC), 1);
     const idx channel_row = job->group * job->group_rows + job->row + row;
-    /* The tiles' stores are the last, unless too many of them cross from an image to the next. */
-    const int direct = job->step_h == 1 && job->step_w == 1 && pixels == job->dst_h * job->dst_w &&
-                       (!job->flat || pixels >= 2 * NR);
+    const int direct = FN(is_direct)(job);
     /* Where the patches of the whole depth stay in L2, so do the sums: of some rows at a time. */
     const int whole = !direct && (job->shared || job->depth * stride <=
                                                      FN(WHOLE_PATCHES) / (idx)sizeof(REAL));
@@ -295,14 +302,17 @@ static void FN(conv_block)(void *context, idx task)
     pydl_block_free(out);
 }
 
-/* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper:
- * per tap and pixel a share of the tiles, and of the tiles' columns computed in vain. */
+/* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper.
+ * Cycles per tap and pixel, fitted to measurements: the tiles' columns computed in vain, rows of x
+ * that each block pads anew, and the way of the sums through scratch, which the packed patches'
+ * tiles spare; there the packing, in shorter runs where blocks cross images. */
 static idx FN(lines_of_block)(const conv_job *job)
 {
     const patches *from = &job->from;
     if (from->taps < 2 || from->taps > FN(KC))
         return 0;
-    const idx length = FN(reach_of)(from).length, rows = FN(round_up)(job->group_rows, MR);
+    const reach around = FN(reach_of)(from);
+    const idx length = around.length, rows = FN(round_up)(job->group_rows, MR);
     const double work = (double)(from->grid_h * from->grid_w) * (double)job->group_rows *
                         (double)job->depth;
     const int halve = job->images == 1 && rows <= FN(TASK_ROWS) && work > FN(SHARED_WORK);
@@ -320,8 +330,13 @@ static idx FN(lines_of_block)(const conv_job *job)
             least = pixels;
         }
     }
-    const double tile = (double)rows / (double)(2 * VLEN), pack = 0.6 + 2.0 / (double)from->grid_w;
-    return tile * (least - 1) < pack ? best : 0;
+    const double tile = (double)rows / (double)(2 * VLEN),
+                 pack = 0.5 + 1.6 / (double)VLEN + (job->flat ? 4.0 : 2.0) / (double)from->grid_w;
+    const double pad = 2.0 * (double)FN(padded_plane)(&around, best) /
+                       (double)(best * from->grid_w * from->taps);
+    const double scatter =
+        FN(is_direct)(job) ? 8.0 * (double)job->group_rows / (double)(job->depth * VLEN) : 0;
+    return tile * (least - 1) + pad + scatter < pack ? best : 0;
 }
 
 /* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share. All
