@@ -527,6 +527,7 @@ typedef struct {
     const REAL *dy, *w;
     REAL *dx;
     idx piece; /* channels of a task */
+    idx lines; /* output rows at a time */
     int failed;
 } FN(adjoint_job);
 
@@ -540,7 +541,7 @@ static void FN(adjoint_task)(void *context, idx task)
     const idx n = task / (s->groups * pieces), group = task / pieces % s->groups,
               channel = task % pieces * job->piece;
     const idx count = FN(min)(job->piece, channels - channel), m = count * taps;
-    const idx lines = FN(max)(FN(WIDEST) / s->ow, 1), columns = FN(min)(lines, s->oh) * s->ow;
+    const idx lines = job->lines, columns = FN(min)(lines, s->oh) * s->ow;
     const idx stride = FN(block_stride)(columns), depth = FN(even_piece)(rows, FN(KC), 1),
               panels = FN(round_up)(m, MR);
     REAL *block = pydl_block_alloc((size_t)((depth + m) * stride + panels * rows) * sizeof(REAL));
@@ -560,8 +561,12 @@ static void FN(adjoint_task)(void *context, idx task)
         sink to = {.c = patch, .row = stride};
         for (idx k = 0; k < rows; k += depth) {
             const idx deep = FN(min)(depth, rows - k);
-            FN(pack_block)(deep, width, dy + k * pixels + line * s->ow, pixels, 1, block, stride);
-            FN(multiply_panels)(m, width, deep, packed + k * MR, rows, block, stride, NULL, &to);
+            const REAL *const here_dy = dy + k * pixels + line * s->ow;
+            const int packs = width % NR || !FN(rows_spread)(pixels);
+            if (packs)
+                FN(pack_block)(deep, width, here_dy, pixels, 1, block, stride);
+            FN(multiply_panels)(m, width, deep, packed + k * MR, rows, packs ? block : here_dy,
+                                packs ? stride : pixels, NULL, &to);
             to.accumulate = 1;
         }
         for (idx c = 0; c < count; c++)
@@ -571,12 +576,30 @@ static void FN(adjoint_task)(void *context, idx task)
     pydl_block_free(block);
 }
 
+/* Rows of so many pixels at a time, at most WIDEST of them, that leave the least of the tiles'
+ * columns empty. */
+static idx FN(whole_lines)(idx rows, idx pixels)
+{
+    const idx most = FN(min)(FN(max)(FN(WIDEST) / pixels, 1), rows);
+    idx best = 1, least = 0;
+    for (idx lines = 1; lines <= most; lines++) {
+        const idx columns = rows / lines * FN(round_up)(lines * pixels, NR) +
+                            FN(round_up)(rows % lines * pixels, NR);
+        if (!least || columns <= least) {
+            best = lines;
+            least = columns;
+        }
+    }
+    return best;
+}
+
 static int FN(backward_input_adjoint)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
                                       REAL *dx)
 {
     const idx taps = s->kh * s->kw, channels = s->c / s->groups;
     FN(adjoint_job) job = {.s = s, .dy = dy, .w = w, .dx = dx};
     job.piece = FN(even_piece)(channels, FN(max)(FN(MC) / taps, 1), 1);
+    job.lines = FN(whole_lines)(s->oh, s->ow);
     const idx pieces = (channels + job.piece - 1) / job.piece;
     pydl_parallel_for(s->n * s->groups * pieces,
                       2.0 * (double)(s->n * s->oh * s->ow) * (double)(s->oc * channels * taps),
