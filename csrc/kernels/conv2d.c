@@ -223,6 +223,15 @@ static idx FN(conv_columns)(const conv_job *job, idx block, idx *columns)
     return base + block * job->columns;
 }
 
+/* Whether tiles of packed patches are stored to their pixels, unless too many of them cross from an
+ * image to the next. */
+INLINE int FN(is_direct)(const conv_job *job)
+{
+    const idx pixels = job->from.grid_h * job->from.grid_w;
+    return job->step_h == 1 && job->step_w == 1 && pixels == job->dst_h * job->dst_w &&
+           (!job->flat || pixels >= 2 * NR);
+}
+
 /* The patches of a group, from the first channel on. */
 INLINE patches FN(group_patches)(const conv_job *job)
 {
@@ -266,9 +275,7 @@ static void FN(conv_block)(void *context, idx task)
               stride = FN(block_stride)(job->shared ? job->columns : columns);
     const idx depth = FN(even_piece)(job->depth, FN(KC), 1);
     const idx channel_row = job->group * job->group_rows + job->row + row;
-    /* The tiles' stores are the last, unless too many of them cross from an image to the next. */
-    const int direct = job->step_h == 1 && job->step_w == 1 && pixels == job->dst_h * job->dst_w &&
-                       (!job->flat || pixels >= 2 * NR);
+    const int direct = FN(is_direct)(job);
     /* Where the patches of the whole depth stay in L2, so do the sums: of some rows at a time. */
     const int whole = !direct && (job->shared || job->depth * stride <=
                                                      FN(WHOLE_PATCHES) / (idx)sizeof(REAL));
@@ -325,14 +332,17 @@ static void FN(conv_block)(void *context, idx task)
     pydl_block_free(out);
 }
 
-/* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper:
- * per tap and pixel a share of the tiles, and of the tiles' columns computed in vain. */
+/* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper.
+ * Cycles per tap and pixel, fitted to measurements: the tiles' columns computed in vain, rows of x
+ * that each block pads anew, and the way of the sums through scratch, which the packed patches'
+ * tiles spare; there the packing, in shorter runs where blocks cross images. */
 static idx FN(lines_of_block)(const conv_job *job)
 {
     const patches *from = &job->from;
     if (from->taps < 2 || from->taps > FN(KC))
         return 0;
-    const idx length = FN(reach_of)(from).length, rows = FN(round_up)(job->group_rows, MR);
+    const reach around = FN(reach_of)(from);
+    const idx length = around.length, rows = FN(round_up)(job->group_rows, MR);
     const double work = (double)(from->grid_h * from->grid_w) * (double)job->group_rows *
                         (double)job->depth;
     const int halve = job->images == 1 && rows <= FN(TASK_ROWS) && work > FN(SHARED_WORK);
@@ -350,8 +360,13 @@ static idx FN(lines_of_block)(const conv_job *job)
             least = pixels;
         }
     }
-    const double tile = (double)rows / (double)(2 * VLEN), pack = 0.6 + 2.0 / (double)from->grid_w;
-    return tile * (least - 1) < pack ? best : 0;
+    const double tile = (double)rows / (double)(2 * VLEN),
+                 pack = 0.5 + 1.6 / (double)VLEN + (job->flat ? 4.0 : 2.0) / (double)from->grid_w;
+    const double pad = 2.0 * (double)FN(padded_plane)(&around, best) /
+                       (double)(best * from->grid_w * from->taps);
+    const double scatter =
+        FN(is_direct)(job) ? 8.0 * (double)job->group_rows / (double)(job->depth * VLEN) : 0;
+    return tile * (least - 1) + pad + scatter < pack ? best : 0;
 }
 
 /* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share. All
@@ -587,6 +602,7 @@ typedef struct {
     const REAL *dy, *w;
     REAL *dx;
     idx piece; /* channels of a task */
+    idx lines; /* output rows at a time */
     int failed;
 } FN(adjoint_job);
 
@@ -600,7 +616,7 @@ static void FN(adjoint_task)(void *context, idx task)
     const idx n = task / (s->groups * pieces), group = task / pieces % s->groups,
               channel = task % pieces * job->piece;
     const idx count = FN(min)(job->piece, channels - channel), m = count * taps;
-    const idx lines = FN(max)(FN(WIDEST) / s->ow, 1), columns = FN(min)(lines, s->oh) * s->ow;
+    const idx lines = job->lines, columns = FN(min)(lines, s->oh) * s->ow;
     const idx stride = FN(block_stride)(columns), depth = FN(even_piece)(rows, FN(KC), 1),
               panels = FN(round_up)(m, MR);
     REAL *block = pydl_block_alloc((size_t)((depth + m) * stride + panels * rows) * sizeof(REAL));
@@ -620,8 +636,12 @@ static void FN(adjoint_task)(void *context, idx task)
         sink to = {.c = patch, .row = stride};
         for (idx k = 0; k < rows; k += depth) {
             const idx deep = FN(min)(depth, rows - k);
-            FN(pack_block)(deep, width, dy + k * pixels + line * s->ow, pixels, 1, block, stride);
-            FN(multiply_panels)(m, width, deep, packed + k * MR, rows, block, stride, NULL, &to);
+            const REAL *const here_dy = dy + k * pixels + line * s->ow;
+            const int packs = width % NR || !FN(rows_spread)(pixels);
+            if (packs)
+                FN(pack_block)(deep, width, here_dy, pixels, 1, block, stride);
+            FN(multiply_panels)(m, width, deep, packed + k * MR, rows, packs ? block : here_dy,
+                                packs ? stride : pixels, NULL, &to);
             to.accumulate = 1;
         }
         for (idx c = 0; c < count; c++)
@@ -631,12 +651,30 @@ static void FN(adjoint_task)(void *context, idx task)
     pydl_block_free(block);
 }
 
+/* Rows of so many pixels at a time, at most WIDEST of them, that leave the least of the tiles'
+ * columns empty. */
+static idx FN(whole_lines)(idx rows, idx pixels)
+{
+    const idx most = FN(min)(FN(max)(FN(WIDEST) / pixels, 1), rows);
+    idx best = 1, least = 0;
+    for (idx lines = 1; lines <= most; lines++) {
+        const idx columns = rows / lines * FN(round_up)(lines * pixels, NR) +
+                            FN(round_up)(rows % lines * pixels, NR);
+        if (!least || columns <= least) {
+            best = lines;
+            least = columns;
+        }
+    }
+    return best;
+}
+
 static int FN(backward_input_adjoint)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
                                       REAL *dx)
 {
     const idx taps = s->kh * s->kw, channels = s->c / s->groups;
     FN(adjoint_job) job = {.s = s, .dy = dy, .w = w, .dx = dx};
     job.piece = FN(even_piece)(channels, FN(max)(FN(MC) / taps, 1), 1);
+    job.lines = FN(whole_lines)(s->oh, s->ow);
     const idx pieces = (channels + job.piece - 1) / job.piece;
     pydl_parallel_for(s->n * s->groups * pieces,
                       2.0 * (double)(s->n * s->oh * s->ow) * (double)(s->oc * channels * taps),
@@ -841,6 +879,20 @@ static void FN(weight_reduce)(void *context, idx task)
         FN(transpose)(count, width, sum, width, job->dw + first, height);
 }
 
+/* Whether the patches had better be turned round than dy. Estimated cycles per column, fitted to
+ * measurements: tiles, and what is turned, of dw too; taps are copied before. */
+static int FN(turning_patches_pays)(const weight_job *job, idx columns)
+{
+    const double rows = (double)job->rows, depth = (double)job->depth;
+    const double patches_turned =
+        0.55 * FN(rows_of_tiles)(job->rows) * FN(vectors_of_tiles)(job->depth) +
+        (FN(is_inside)(&job->from) ? 0.1 : 1.0) * depth;
+    const double dy_turned =
+        0.55 * FN(rows_of_tiles)(job->depth) * FN(vectors_of_tiles)(job->rows) +
+        0.1 * rows + rows * depth / (double)columns;
+    return patches_turned < dy_turned;
+}
+
 static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
                                       REAL *dw)
 {
@@ -881,8 +933,7 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
         FN(max)(FN(min)((most + job.chunks - 1) / job.chunks, job.depth / FN(MC)), 1);
     job.depth_piece = FN(round_up)((job.depth + job.depth_blocks - 1) / job.depth_blocks, MR);
     job.depth_blocks = (job.depth + job.depth_piece - 1) / job.depth_piece;
-    /* What is turned round once: the patches, or dy and then the sums. */
-    job.direct = job.depth * columns < rows * columns + size;
+    job.direct = FN(turning_patches_pays)(&job, columns);
     const int in_place = job.direct && job.chunks == 1;
     const idx stride = FN(block_stride)(rows), turned = columns * stride * (idx)sizeof(REAL);
     REAL *const partial =

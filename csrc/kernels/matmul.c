@@ -16,6 +16,8 @@ enum {
     FN(FAR_OF_DEPTH) = 1 << 17, /* ... which has so many elements for each step of it */
     FN(LONG_COLUMNS) = 8192 / sizeof(REAL), /* of long rows: two pages at a time */
     FN(LONG_BYTES) = 1 << 17,               /* of a block of long rows, and of b */
+    FN(NEAR_BYTES) = 1 << 19,               /* of a, which L2 keeps beside the blocks of b and c */
+    FN(NARROW) = 32 * NR,                   /* columns at most that tasks take in narrow blocks */
 };
 
 typedef struct {
@@ -176,10 +178,19 @@ static int FN(gemm_thin)(thin_job job, matrix a, int dots)
     return PYDL_OK;
 }
 
+/* The depth that is computed at a time. Narrow blocks of b do not repay fetching a from beyond L2
+ * for each of them: where a is large because it is deep, so much of it as stays in L2. */
+static idx FN(gemm_depth)(idx m, idx n, idx k)
+{
+    const idx near = (idx)(FN(NEAR_BYTES) / sizeof(REAL)) / FN(max)(m, 1);
+    const int refetched = n > 2 * NR && n <= FN(NARROW) && k > 2 * near;
+    return refetched && near >= FN(KC) ? FN(even_piece)(k, near, VLEN) : k;
+}
+
 static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
 {
     gemm_job job = {
-        .m = m, .n = n, .k = k, .a = a, .b = b, .depth = FN(even_piece)(k, FN(KC), 1), .to = to};
+        .m = m, .n = n, .k = k, .a = a, .b = b, .to = to};
     if (k <= FN(SHALLOW) && a.row == 1 && b.column == 1 && !to.take) {
         job.rows = FN(even_piece)(m, FN(max)(m / FN(TASKS), 4 * MR), MR);
         pydl_parallel_for((m + job.rows - 1) / job.rows, FN(product_work)(m, n, k),
@@ -189,24 +200,34 @@ static int FN(gemm_packed)(idx m, idx n, idx k, matrix a, matrix b, sink to)
     const idx fit = (idx)(FN(PACKED_A_BYTES) / sizeof(REAL)) / FN(max)(k, 1);
     const int plain = a.column == 1 && n <= FN(PLAIN_COLUMNS) && FN(rows_spread)(a.row);
     const idx rows = plain ? m : FN(even_piece)(m, FN(max)(fit, MR), MR);
+    const idx deep = plain || to.take ? k : FN(gemm_depth)(m, n, k);
     if (!plain &&
-        !(job.packed_a = pydl_block_alloc((size_t)(FN(round_up)(rows, MR) * k) * sizeof(REAL))))
+        !(job.packed_a = pydl_block_alloc((size_t)(FN(round_up)(rows, MR) * deep) * sizeof(REAL))))
         return PYDL_NO_MEMORY;
+    job.depth = FN(even_piece)(deep, FN(KC), 1);
     for (idx i = 0; i < m && !job.failed; i += rows) {
         job.m = FN(min)(rows, m - i);
-        job.a.data = a.data + i * a.row;
         job.to.c = to.c + i * to.row;
         job.to.bias_of_row = to.bias_of_row ? to.bias_of_row + i : NULL;
-        job.to.last = FN(ending_at)(to.last, i * to.row);
         if (to.take || (k <= FN(FAR_DEPTH) && m * n >= k * FN(FAR_OF_DEPTH)))
             FN(gemm_grid_long)(&job);
         else
             FN(gemm_grid)(&job);
-        if (!plain)
-            pydl_parallel_for((job.m + MR - 1) / MR, (double)job.m * (double)k, FN(gemm_pack_a),
-                              &job);
-        pydl_parallel_for(job.column_blocks * ((job.m + job.rows - 1) / job.rows),
-                          FN(product_work)(job.m, n, k), FN(gemm_block), &job);
+        idx p = 0;
+        do { /* once where k is 0, too */
+            job.k = FN(min)(deep, k - p);
+            job.a.data = a.data + i * a.row + p * a.column;
+            job.b.data = b.data + p * b.row;
+            job.to.accumulate = to.accumulate || p;
+            job.to.last =
+                p + deep >= k ? FN(ending_at)(to.last, i * to.row) : (ending){0};
+            if (!plain)
+                pydl_parallel_for((job.m + MR - 1) / MR, (double)job.m * (double)job.k,
+                                  FN(gemm_pack_a), &job);
+            pydl_parallel_for(job.column_blocks * ((job.m + job.rows - 1) / job.rows),
+                              FN(product_work)(job.m, n, job.k), FN(gemm_block), &job);
+            p += deep;
+        } while (p < k && !job.failed);
     }
     pydl_block_free(job.packed_a);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
