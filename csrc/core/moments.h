@@ -67,7 +67,7 @@ enum {
     } while (0)
 
 /* Runs statements for rows, the first at element offset, stride elements apart. */
-#define FOR_CHANNEL_ROWS(offset, rows, stride, columns, ...)                                               \
+#define FOR_CHANNEL_ROWS(offset, rows, stride, columns, ...)                                       \
     do {                                                                                           \
         idx row = (offset);                                                                        \
         if (FN(MASKED) && (columns) <= 4 * VLEN) {                                                 \

@@ -245,7 +245,8 @@ enum { FN(STRIP_COLUMNS) = FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL) };
 typedef struct {
     idx first, channels;
     idx part[FN(STRIP_VECTORS)];
-    REAL mean[FN(STRIP_COLUMNS)], scale[FN(STRIP_COLUMNS)], shift[FN(STRIP_COLUMNS)], slope[FN(STRIP_COLUMNS)];
+    REAL mean[FN(STRIP_COLUMNS)], scale[FN(STRIP_COLUMNS)];
+    REAL shift[FN(STRIP_COLUMNS)], slope[FN(STRIP_COLUMNS)];
 } FN(strip);
 #define strip FN(strip)
 

@@ -26,6 +26,8 @@ enum {
     FN(ROW_CHUNK) = 16384,  /* elements per task */
     FN(SOFTMAX_BYTES) = 16384, /* of one operand */
     FN(TILE_COLUMNS) = 256, /* at most */
+    FN(FAR_RESULT) = 1048576 / (idx)sizeof(REAL), /* elements: larger ones leave L2 */
+    FN(FETCHED_AHEAD) = 8192 / (idx)sizeof(REAL),    /* elements */
 };
 
 static void FN(run_rows)(row_job *job, double cost, pydl_body body)
@@ -40,8 +42,8 @@ static void FN(run_rows)(row_job *job, double cost, pydl_body body)
     for (idx r = task * job->chunk, x = r * c; r < FN(min)(job->rows, (task + 1) * job->chunk);    \
          r++, x += c)
 
-/* Runs statements for the vectors of a row of count elements: j the offset, rest the elements of the
- * vector that count. */
+/* Runs statements for the vectors of a row of count elements: j the offset, rest the elements of
+ * the vector that count. */
 #define FOR_VECTORS(count, ...)                                                                    \
     do {                                                                                           \
         idx j = 0;                                                                                 \
@@ -87,7 +89,7 @@ INLINE vec FN(row_exp)(idx c, const REAL *x, REAL m, int what, REAL *y)
     return sum;
 }
 
-/* The same for a few rows, of which the lanes stand: their maxima m and their sums. */
+/* The same for a few rows, a lane each: their maxima m, and their sums. */
 INLINE vec FN(rows_exp)(idx rows, idx c, const REAL *x, int what, REAL *y, REAL m[])
 {
     vec each[VECTOR_BYTES / sizeof(REAL)];
@@ -130,9 +132,14 @@ INLINE REAL FN(row_dot)(idx c, const REAL *a, const REAL *b)
     return FN(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-INLINE void FN(row_scale)(idx c, const REAL *x, REAL scale, REAL *y)
+/* y = x scale; the lines of y are fetched so many elements ahead, unless that is 0. */
+INLINE void FN(row_scale)(idx c, const REAL *x, REAL scale, REAL *y, idx ahead)
 {
-    FOR_VECTORS(c, FN(store_part)(y + j, rest, FN(load_part)(x + j, rest, 0) * scale));
+    FOR_VECTORS(c, {
+        if (ahead)
+            __builtin_prefetch(y + j + ahead, 1, 2);
+        FN(store_part)(y + j, rest, FN(load_part)(x + j, rest, 0) * scale);
+    });
 }
 
 INLINE vec FN(log_softmax_dx)(vec dy, vec y, vec sum) { return dy - FN(exp)(y) * sum; }
@@ -195,7 +202,7 @@ INLINE void FN(softmax_rows)(const row_job *job, idx task, int what)
         FN(store)(s, what == FN(STORE_EXP) ? 1 / sum : FN(log)(sum));
         for (idx k = 0; k < rows; k++, y += c)
             if (what == FN(STORE_EXP))
-                FN(row_scale)(c, y, s[k], y);
+                FN(row_scale)(c, y, s[k], y, 0);
             else
                 FOR_VECTORS(c, FN(store_part)(y + j, rest, FN(load_part)(y + j, rest, 0) - s[k]));
     }
@@ -340,7 +347,7 @@ static void FN(softmax_cross_entropy_forward_body)(void *context, idx task)
         FN(store)(log_sum, FN(log)(sum));
         for (idx k = 0; k < rows; k++, x += c, probs += c) {
             const idx r = first + k;
-            FN(row_scale)(c, probs, scale[k], probs);
+            FN(row_scale)(c, probs, scale[k], probs, 0);
             if (!job->labels)
                 job->loss[r] = FN(row_loss)(c, job->targets + r * c, x, m[k], log_sum[k]);
             else
@@ -365,6 +372,7 @@ static void FN(softmax_cross_entropy_backward_body)(void *context, idx task)
 {
     row_job *job = context;
     const idx c = job->c;
+    const idx ahead = job->rows * c > FN(FAR_RESULT) ? FN(FETCHED_AHEAD) : 0;
     FOR_ROWS {
         const REAL *probs = job->a + x, dloss = job->dloss[r];
         REAL *dlogits = job->result + x;
@@ -376,7 +384,7 @@ static void FN(softmax_cross_entropy_backward_body)(void *context, idx task)
                                dloss * (p * sum - FN(load_part)(t + j, rest, 0)));
             });
         } else if (FN(label_counts)(job, r)) {
-            FN(row_scale)(c, probs, dloss, dlogits);
+            FN(row_scale)(c, probs, dloss, dlogits, ahead);
             dlogits[job->labels[r]] = dloss * (probs[job->labels[r]] - 1);
         } else {
             FN(zero_run)(dlogits, c);
