@@ -22,7 +22,7 @@ typedef struct {
     lanes *mask;                /* (vectors, kw + 1): a tap's lanes in the row, and new outputs */
     REAL *zeros;
     idx planes, task_planes;
-    int common, pair, far;      /* a common filter; two planes at once; results are far */
+    int common, pair;           /* a common filter; two planes at once */
     FN(walk) ahead, ahead_to;   /* of planes that are read, and of outputs */
     int failed;
 } FN(depthwise_job);
@@ -109,16 +109,15 @@ static void FN(depthwise_windows)(depthwise_job *job)
     job->tap_step = s->stride_h / a;
 }
 
-/* Room for copies of the groups that are read at once, and for more elements after it, for a task's
- * use. */
+/* Room for copies of the groups that are read at once, for a task's use. */
 INLINE idx FN(copy_size)(const depthwise_job *job)
 {
     return job->before + job->depth * job->h * job->w + job->after;
 }
 
-static REAL *FN(copy_alloc)(depthwise_job *job, idx more)
+static REAL *FN(copy_alloc)(depthwise_job *job)
 {
-    const idx size = (1 + job->pair) * FN(copy_size)(job) + more;
+    const idx size = (1 + job->pair) * FN(copy_size)(job);
     REAL *copy = pydl_block_alloc((size_t)size * sizeof(REAL));
     if (!copy)
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
@@ -224,7 +223,7 @@ typedef struct {
     const REAL *x[2], *next_x, *next_y;
     REAL *y[2];
     idx w, ow, count; /* outputs of a row from the vector on */
-    idx top, h, oh, next_step;
+    idx top, h, oh;
     int finish;
     ending last;
     FN(chosen) mask[8];
@@ -240,8 +239,7 @@ INLINE column_strip FN(column_strip_of)(const depthwise_job *job, idx size, idx 
     column_strip of = {.next_x = p->x[0] + job->ahead.by + job->ahead.share * v,
                 .next_y = p->y[0] + job->ahead_to.by + job->ahead_to.share * v,
                 .w = job->w, .ow = s->ow, .count = s->ow - at, .top = -s->pad_h, .h = job->h,
-                .oh = s->oh, .next_step = job->far ? 0 : VLEN,
-                .finish = job->last.residual || job->last.relu,
+                .oh = s->oh, .finish = job->last.residual || job->last.relu,
                 .last = FN(ending_at)(job->last, place + at)};
     for (int i = 0; i < 2; i++) {
         of.x[i] = p->x[i] + at * step + job->shift[0] + of.top * of.w;
@@ -286,7 +284,7 @@ INLINE void FN(slide_on)(column_strip *of, int pair, int inside, idx size, idx s
             FN(store_part)(of->y[0], of->count, acc[0]);
     }
     __builtin_prefetch(of->next_y, 1, 2);
-    of->next_y += of->next_step;
+    of->next_y += VLEN;
     of->y[0] += of->ow, of->y[1] += of->ow;
 #pragma GCC unroll 8
     for (idx d = 0; d + 1 < live; d++)
@@ -368,10 +366,9 @@ static void FN(convolve_task)(void *context, idx task)
     const pydl_conv2d_shape *s = job->s;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), size = s->oh * s->ow;
     const idx share = job->planes / job->groups, taps = job->depth * s->kh * s->kw;
-    REAL *copies = FN(copy_alloc)(job, job->far ? 2 * size : 0);
+    REAL *copies = FN(copy_alloc)(job);
     if (!copies)
         return;
-    REAL *results = copies + (1 + job->pair) * FN(copy_size)(job);
     idx plane = task * job->task_planes, channel = plane % s->oc;
     idx group = plane / share, of_group = plane % share;
     while (plane < end) {
@@ -381,7 +378,7 @@ static void FN(convolve_task)(void *context, idx task)
         for (idx i = 0; i <= job->pair && plane < end; i++, plane++) {
             p.x[i] = FN(readable_group)(job, group, copies + i * FN(copy_size)(job));
             p.w[i] = job->weight + channel * taps + job->w_first;
-            p.y[i] = job->far ? results + i * size : job->to + plane * size;
+            p.y[i] = job->to + plane * size;
             if (job->bias)
                 bias[i] = job->bias[channel];
             channel = channel + 1 < s->oc ? channel + 1 : 0;
@@ -392,11 +389,7 @@ static void FN(convolve_task)(void *context, idx task)
             p.x[1] = p.x[0], p.w[1] = p.w[0], p.y[1] = p.y[0], bias[1] = bias[0];
         const REAL *both[2] = {bias, bias + 1};
         FN(convolve_any)(job, &p, job->w_step, FN(splat_pair)(both, job->pair, 0), first * size);
-        if (job->far)
-            FN(copy_far)(job->to + first * size, results, (plane - first) * size);
     }
-    if (job->far)
-        FN(finish_far_stores)();
     pydl_block_free(copies);
 }
 
@@ -406,7 +399,6 @@ static int FN(depthwise_forward)(const pydl_conv2d_shape *s, const REAL *x, cons
     depthwise_job job = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1, .weight = w,
                          .bias = b, .last = last, .to = y, .w_step = 1};
     FN(depthwise_windows)(&job);
-    job.far = FN(is_far)(s->n * s->oc * s->oh * s->ow);
     return FN(depthwise_run)(&job, s->n * s->oc, s->oh * s->ow, FN(convolve_task));
 }
 
@@ -456,6 +448,7 @@ INLINE void FN(gather_row)(const depthwise_job *job, idx kw, idx stride, idx pad
         if (stride == 2) {
             const vec even =
                 FN(gather_taps)(job, kw, stride, pad, dilation, depth, at, v, 0, &odd);
+            FN(ask_ahead)(dx + 2 * j);
             FN(store_part)(dx + 2 * j, FN(max)(w - 2 * j, 0), FN(zip_low)(even, odd));
             if (w - 2 * j > VLEN)
                 FN(store_part)(dx + 2 * j + VLEN, w - 2 * j - VLEN, FN(zip_high)(even, odd));
@@ -495,13 +488,13 @@ static void FN(gather_task)(void *context, idx task)
     const pydl_conv2d_shape *s = job->s;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), taps = s->kh * s->kw;
     const idx size = s->h * s->w, pad = s->pad_w, dilation = s->dilation_w, depth = job->depth;
-    REAL *copy = FN(copy_alloc)(job, job->far ? size : 0);
+    REAL *copy = FN(copy_alloc)(job);
     if (!copy)
         return;
     for (idx plane = task * job->task_planes; plane < end; plane++) {
         const REAL *dy = FN(readable_group)(job, plane, copy);
         const REAL *w = job->weight + plane % s->c * depth * taps;
-        REAL *dx = job->far ? copy + FN(copy_size)(job) : job->to + plane * size;
+        REAL *dx = job->to + plane * size;
         if (s->stride_h == 2 && s->stride_w == 2 && s->kh == 3 && s->kw == 3 && pad == 1 &&
             dilation == 1 && depth == 1)
             FN(gather_plane)(job, 3, 3, 2, 2, 1, 1, 1, dy, w, dx);
@@ -510,11 +503,7 @@ static void FN(gather_task)(void *context, idx task)
         else
             FN(gather_plane)(job, s->kh, s->kw, s->stride_h, s->stride_w, pad, dilation, depth, dy,
                              w, dx);
-        if (job->far)
-            FN(copy_far)(job->to + plane * size, dx, size);
     }
-    if (job->far)
-        FN(finish_far_stores)();
     pydl_block_free(copy);
 }
 
@@ -531,14 +520,12 @@ static int FN(depthwise_backward_input)(const pydl_conv2d_shape *s, const REAL *
         turned.pad_w = (s->kw - 1) * s->dilation_w - s->pad_w;
         job.s = &turned, job.w_first = s->kh * s->kw - 1, job.w_step = -1;
         FN(depthwise_windows)(&job);
-        job.far = FN(is_far)(s->n * s->c * s->h * s->w);
         return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w, FN(convolve_task));
     }
     job.h = s->oh, job.w = s->ow, job.step = 1;
     job.outputs = (s->w + s->stride_w - 1) / s->stride_w;
     for (idx k = 0; k < s->kw; k++)
         job.shift[k] = ceil_div(s->pad_w - k * s->dilation_w, s->stride_w);
-    job.far = FN(is_far)(s->n * s->c * s->h * s->w);
     return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w, FN(gather_task));
 }
 
@@ -718,7 +705,7 @@ static void FN(depthwise_weight_task)(void *context, idx task)
 {
     depthwise_job *job = context;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes);
-    REAL *copies = FN(copy_alloc)(job, 0);
+    REAL *copies = FN(copy_alloc)(job);
     if (!copies)
         return;
     for (idx oc = task * job->task_planes; oc < end; oc += 1 + job->pair)
