@@ -19,6 +19,13 @@ INLINE FN(walk) FN(walk_of)(idx size, idx vectors)
     return (FN(walk)){FN(max)(size, FN(LEAST_AHEAD)), size / vectors};
 }
 
+/* Asks for what will be written after two vectors here, in order. */
+INLINE void FN(ask_ahead)(const REAL *p)
+{
+    __builtin_prefetch(p + FN(LEAST_AHEAD), 1, 2);
+    __builtin_prefetch(p + FN(LEAST_AHEAD) + VLEN, 1, 2);
+}
+
 /* Plane i of so many with readable elements around it: itself, or a copy where the array ends. */
 INLINE const REAL *FN(readable_plane)(const REAL *planes, idx count, idx size, idx i, idx before,
                                       idx after, REAL *copy)
@@ -27,15 +34,6 @@ INLINE const REAL *FN(readable_plane)(const REAL *planes, idx count, idx size, i
     if (i * size >= before && (count - i - 1) * size >= after)
         return plane;
     return memcpy(copy + before, plane, (size_t)size * sizeof(REAL));
-}
-
-/* Copies from scratch to what is far. */
-INLINE void FN(copy_far)(REAL *to, const REAL *from, idx count)
-{
-    const idx head = FN(min)((idx)(-(uintptr_t)to % VECTOR_BYTES / sizeof(REAL)), count);
-    FN(store_part)(to, head, FN(load_part)(from, head, 0));
-    for (idx i = head; i < count; i += VLEN)
-        FN(store_far)(to + i, count - i, FN(load_part)(from + i, count - i, 0));
 }
 
 /* The lanes' sums of one plane of at least a vector; rest has the bits of the lanes of its last

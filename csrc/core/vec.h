@@ -12,7 +12,7 @@ INLINE vec FN(load)(const REAL *p) { return *(const loose_vec *)p; }
 INLINE void FN(store)(REAL *p, vec v) { *(loose_vec *)p = v; }
 INLINE vec FN(splat)(REAL value) { return value - (vec){0}; }
 
-/* v, loaded once: gcc may otherwise load it again for each use, across two cache lines each time. */
+/* v, loaded once: gcc may otherwise load it again for each use, across two cache lines each. */
 INLINE vec FN(kept)(vec v)
 {
 #if defined(X86_WIDTH)

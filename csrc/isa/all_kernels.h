@@ -14,6 +14,7 @@
 #include "../kernels/linear.c"
 #include "../kernels/im2col.c"
 #include "../kernels/conv2d_depthwise.c"
+#include "../kernels/conv2d_depthwise_backward.c"
 #include "../kernels/conv2d_winograd.c"
 #include "../kernels/conv2d_winograd_weight.c"
 #include "../kernels/conv2d_turned.c"

@@ -160,22 +160,14 @@ static void FN(avg_pool2d_backward_body)(void *context, idx task)
     pydl_block_free(ring);
 }
 
-/* Windows of 2x2 that do not overlap: every place has one at most. Rows are pairs of rows of dx,
- * those of a task one run of them. */
+/* Windows of 2x2 that do not overlap: every place has one at most. Rows are pairs of rows of dx. */
 static void FN(avg_pool2d_backward_pairs)(void *context, idx task)
 {
     share_job *job = context;
     const pydl_pool2d_shape *s = job->s;
-    const idx pairs = POOL_CEIL_DIV(s->h, 2), w = s->w, far = FN(is_far)(s->planes * s->h * w);
-    const idx first = task * job->task_rows;
+    const idx pairs = POOL_CEIL_DIV(s->h, 2), w = s->w, first = task * job->task_rows;
     const idx last = FN(min)(first + job->task_rows, s->planes * pairs);
-    const idx begin = (first / pairs * s->h + first % pairs * 2) * w;
-    REAL *scratch = pydl_block_alloc((size_t)(far ? 2 * (last - first) * w : 1) * sizeof(REAL));
-    if (!scratch) {
-        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    REAL *const run = far ? scratch : job->dx + begin, *dx = run;
+    REAL *dx = job->dx + (first / pairs * s->h + first % pairs * 2) * w;
     for (idx row = first, plane = first / pairs, i = first % pairs; row < last; row++) {
         const idx count_h =
             FN(window_count)(2 * i, 2, s->h, 0, job->include_pad), outputs = i < s->oh ? s->ow : 0;
@@ -188,6 +180,7 @@ static void FN(avg_pool2d_backward_pairs)(void *context, idx task)
             const vec share = count ? FN(load_part)(dy + j, count, 0) * each : (vec){0};
             const vec low = FN(zip_low)(share, share), high = FN(zip_high)(share, share);
             for (idx r = 0; r < rows; r++) {
+                FN(ask_ahead)(dx + r * w + 2 * j);
                 FN(store_part)(dx + r * w + 2 * j, left, low);
                 if (left > VLEN)
                     FN(store_part)(dx + r * w + 2 * j + VLEN, left - VLEN, high);
@@ -197,11 +190,6 @@ static void FN(avg_pool2d_backward_pairs)(void *context, idx task)
         if (++i == pairs)
             i = 0, plane++;
     }
-    if (far) {
-        FN(copy_far)(job->dx + begin, run, dx - run);
-        FN(finish_far_stores)();
-    }
-    pydl_block_free(scratch);
 }
 
 static int FN(avg_pool2d_backward)(const pydl_pool2d_shape *s, int include_pad, const REAL *dy,

@@ -100,7 +100,7 @@ INLINE pooled FN(pool_along)(int kind, idx size, idx step, const REAL *x, idx co
 }
 
 /* A strip of a plane: x points to the row that the windows of row q of outputs begin with, y and
- * argmax to row q - live + 1 of the outputs, whose windows end in the rows that those begin with. */
+ * argmax to row q - live + 1 of the outputs, whose windows end where those begin. */
 typedef struct {
     const REAL *x, *next_x, *next_y;
     REAL *y;
@@ -237,8 +237,9 @@ STRIPS_BODY(POOL_AVG, strips_avg)
 
 static int FN(is_common_window)(const pydl_pool2d_shape *s)
 {
-    return s->kh == s->kw && s->stride_h == s->stride_w && s->dilation_h == 1 &&
-           s->dilation_w == 1 && ((s->kw == 3 && s->stride_w <= 2) || (s->kw == 2 && s->stride_w == 2));
+    const int known = (s->kw == 3 && s->stride_w <= 2) || (s->kw == 2 && s->stride_w == 2);
+    return known && s->kh == s->kw && s->stride_h == s->stride_w && s->dilation_h == 1 &&
+           s->dilation_w == 1;
 }
 
 /* The job's tables of columns are those of max (ow,); its masks have room for (vectors, kw). */
