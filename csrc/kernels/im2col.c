@@ -34,6 +34,7 @@ static void FN(im2col_rows)(void *context, idx task)
 static void FN(add_patches)(const pydl_conv2d_shape *s, idx first_row, idx rows, const REAL *cols,
                             idx stride, REAL *plane)
 {
+    const idx step = s->stride_w;
     for (idx kh = 0; kh < s->kh; kh++)
         for (idx kw = 0; kw < s->kw; kw++, cols += stride) {
             const idx shift_w = kw * s->dilation_w - s->pad_w;
@@ -49,8 +50,9 @@ static void FN(add_patches)(const pydl_conv2d_shape *s, idx first_row, idx rows,
                     for (idx ow = first; ow < end; ow++)
                         row[ow] += src[ow];
                 else
+#pragma GCC unroll 4
                     for (idx ow = first; ow < end; ow++)
-                        row[ow * s->stride_w] += src[ow];
+                        row[ow * step] += src[ow];
             }
         }
 }
