@@ -18,7 +18,9 @@ typedef int64_t FN(lane);
 #define lane FN(lane)
 
 enum { FN(POOL_MAX), FN(POOL_ARGMAX), FN(POOL_AVG), FN(POOL_TASK) = 65536,
-       FN(PLANES_TASK) = 16384, FN(POOL_KEPT) = 2048 };
+       FN(PLANES_TASK) = 16384, FN(POOL_KEPT) = 2048,
+       FN(POOL_AHEAD) = 2048 / sizeof(REAL), /* of x, fetched before a window takes it */
+       FN(POOL_NEXT) = 8192 / sizeof(REAL) /* of the next plane of dx, at most */ };
 
 typedef struct {
     const pydl_pool2d_shape *s;
@@ -75,6 +77,7 @@ INLINE void FN(pool_row)(const pool_job *job, int kind, idx stride, const FN(poo
 {
     const pydl_pool2d_shape *s = job->s;
     const idx step = s->dilation_w, kw = s->kw, ow = s->ow;
+    const int streams = stride == 2 && s->kh <= s->stride_h; /* each row of x is read once */
     for (idx next = 0; next < ow; next += VLEN) {
         const idx j = FN(max)(FN(min)(next, ow - VLEN), 0), count = ow - j;
         vec best = kind == FN(POOL_AVG) ? (vec){0} : FN(splat)(-INFINITY);
@@ -85,6 +88,9 @@ INLINE void FN(pool_row)(const pool_job *job, int kind, idx stride, const FN(poo
         }
         for (idx k = 0; k < at->count; k++) {
             const REAL *row = at->rows[k] + j * stride;
+            if (streams)
+                for (idx i = 0; i < stride * VLEN; i += 64 / (idx)sizeof(REAL))
+                    __builtin_prefetch(row + FN(POOL_AHEAD) + i);
             lanes tap = place;
             for (idx l = 0; l < kw; l++) {
                 const vec v = FN(load_strided)(row + l * step, stride, count);
@@ -287,6 +293,9 @@ static void FN(max_pool2d_backward_body)(void *context, idx task)
             return;
         }
         memset(dx, 0, (size_t)size * sizeof(REAL));
+        for (idx i = 0; i < FN(min)(size, FN(POOL_NEXT)) && plane + 1 < end;
+             i += 64 / (idx)sizeof(REAL))
+            __builtin_prefetch(dx + size + i, 1);
         for (idx i = 0; i < quarter; i++) {
             dx[argmax[i]] += dy[i];
             dx[argmax[i + quarter]] += dy[i + quarter];
