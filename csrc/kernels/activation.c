@@ -23,7 +23,10 @@ typedef struct {
 } FN(elementwise);
 #define elementwise FN(elementwise)
 
-enum { FN(ELEMENTWISE_CHUNK) = 16384 };
+enum {
+    FN(ELEMENTWISE_CHUNK) = 16384,
+    FN(ELEMENTWISE_AHEAD) = 2048 / sizeof(REAL), /* fetched before the loop comes to them */
+};
 
 static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
 {
@@ -47,8 +50,13 @@ static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
         const REAL *a = job->a, *b = job->b, p = job->p, q = job->q;                               \
         REAL *result = job->result;                                                                \
         idx i = task * FN(ELEMENTWISE_CHUNK);                                                      \
-        for (; i + VLEN <= end; i += VLEN)                                                         \
+        for (; i + VLEN <= end; i += VLEN) {                                                       \
+            __builtin_prefetch(a + i + FN(ELEMENTWISE_AHEAD));                                     \
+            if (b != a)                                                                            \
+                __builtin_prefetch(b + i + FN(ELEMENTWISE_AHEAD));                                 \
+            __builtin_prefetch(result + i + FN(ELEMENTWISE_AHEAD), 1);                             \
             FN(store)(result + i, FN(name##_formula)(FN(load)(a + i), FN(load)(b + i), p, q));     \
+        }                                                                                          \
         if (i < end)                                                                               \
             FN(store_part)(result + i, end - i,                                                    \
                            FN(name##_formula)(FN(load_part)(a + i, end - i, 0),                    \
