@@ -414,8 +414,8 @@ static int FN(batch_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy,
 
 /* ---- the choice ---- */
 /* Whether to compute it so. Estimated cycles of a core for each pixel of the result, fitted to
- * measurements: the products, what is turned there and the results' way back; elsewhere products
- * and patches, which cost more where rows are short, or col2im's sums. */
+ * measurements: the products, what is turned there and the results' way back; elsewhere products,
+ * patches or padded rows, which cost more where they are short, or col2im's sums. */
 static int FN(batch_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) direction)
 {
     const int dx = direction == FN(TO_DX);
@@ -435,15 +435,15 @@ static int FN(batch_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) dir
     if (direction == FN(TO_DW)) {
         const double sums = (double)(FN(round_up)(s->oc, FN(BATCH_ROWS)) *
                                      FN(round_up)(taps, FN(BATCH_TAPS)) * s->c);
-        return fill * (1.1 * tile * sums + rows + turned) <
-               0.8 * (1.3 * tile * depth * rows + (0.6 + 3 / width) * depth + 1.5 * rows);
+        const double other = 1.3 * tile * depth * (double)FN(round_up)(s->oc, NR) +
+                             (0.1 + 3 / width) * depth + 0.7 * rows;
+        return fill * (1.1 * tile * sums + rows + turned) < 0.8 * other;
     }
     const double tiles = 1.1 * tile * depth * FN(rows_of_tiles)(dx ? s->c : s->oc);
-    double other = tiles + (0.5 + 2.5 / width) * depth + 1.4 * rows;
-    if (dx) {
-        const double adjoint =
-            ((double)s->oc * tile + 0.9 + 12 / (double)s->ow) * (double)taps * rows;
-        other = adjoint < other ? adjoint : other;
-    }
-    return fill * (tiles + 2.2 * rows + 1.2 * turned) < 0.8 * other;
+    const double here = fill * (tiles + 2.2 * rows + 1.2 * turned);
+    const double other = tiles + (0.1 + 2.5 / width) * depth + 0.9 * rows;
+    if (!dx)
+        return here < 0.91 * other;
+    const double sum = (double)s->oc * tile + 0.9 + 12 / (double)s->ow;
+    return here < 0.85 * other && here < 0.85 * (double)taps * rows * sum;
 }
