@@ -253,15 +253,6 @@ INLINE void FN(store_masked)(REAL *p, idx count, vec v)
 #undef LOAD_PART
 #undef STORE_PART
 
-/* A value that is used more than once: GCC would read it from memory each time. */
-INLINE vec FN(in_register)(vec v)
-{
-#ifdef X86
-    __asm__("" : "+v"(v));
-#endif
-    return v;
-}
-
 /* Two runs of elements in the halves of a vector, where the ISA joins such at little cost: whole
  * halves, or the first count of each. */
 #if defined(X86) && VECTOR_BYTES == 64

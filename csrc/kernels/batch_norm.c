@@ -128,7 +128,7 @@ INLINE vec FN(gradient_at)(const REAL *dy, const REAL *y, idx rest, int mask)
 {
     const vec g = FN(load_masked)(dy, rest, 0);
     if (!mask)
-        return FN(in_register)(g);
+        return FN(kept)(g);
     return FN(select)((lanes)(FN(load_masked)(y, rest, 0) <= 0), (vec){0}, g);
 }
 
