@@ -334,8 +334,8 @@ static void FN(conv_block)(void *context, idx task)
 
 /* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper.
  * Cycles per tap and pixel, fitted to measurements: the tiles' columns computed in vain, rows of x
- * that each block pads anew, and the way of the sums through scratch, which the packed patches'
- * tiles spare; there the packing, in shorter runs where blocks cross images. */
+ * that each block pads anew, and the sums' way to their pixels where tiles run across such columns;
+ * there the packing, in shorter runs where blocks cross images. */
 static idx FN(lines_of_block)(const conv_job *job)
 {
     const patches *from = &job->from;
