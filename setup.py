@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
@@ -124,18 +125,48 @@ def write_cython_declarations():
             path.write_text(text)
 
 
+# The largest first, with the options that differ from the rest's. For gcc 12, -O3 takes half as long
+# again as these of -O2, for kernels that are a fiftieth faster: worth it for the newest CPUs. The
+# bindings only check and pass on.
+GCC_QUICKER = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops"]
+LARGEST = {
+    "avx512.c": [],
+    "avx2.c": GCC_QUICKER,
+    "baseline.c": GCC_QUICKER,
+    "neon.c": [],
+    "_pydl_core.c": ["-O1"],
+}
+
+
 class BuildInParallel(build_ext):
-    """Compiles the sources of an extension at the same time: each takes 10 to 30 seconds."""
+    """Compiles the sources of an extension at the same time: each takes 10 to 40 seconds."""
 
     def build_extension(self, ext):
         """Build one extension; the compiler's calls for single files go to a pool."""
         compile_all, compile_one = self.compiler.compile, self.compiler._compile
+        order = [*LARGEST]
+        said = subprocess.run(
+            [*self.compiler.compiler_so[:1], "--version"], capture_output=True, text=True
+        )
+        is_gcc = "Free Software Foundation" in said.stdout
+
+        def rank(job):
+            name = os.path.basename(job[1])
+            return order.index(name) if name in LARGEST else len(order)
 
         def compile_in_pool(*args, **kwargs):
+            waiting = []
+            self.compiler._compile = lambda *job: waiting.append(job)
+            objects = compile_all(*args, **kwargs)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 jobs = []
-                self.compiler._compile = lambda *one: jobs.append(pool.submit(compile_one, *one))
-                objects = compile_all(*args, **kwargs)
+                for object_file, source, ext, cc_args, options, defines in sorted(waiting, key=rank):
+                    more = LARGEST.get(os.path.basename(source), [])
+                    if more is not GCC_QUICKER or is_gcc:
+                        options = [*options, *more]
+                    jobs.append(
+                        pool.submit(compile_one, object_file, source, ext, cc_args, options, defines)
+                    )
                 for job in jobs:
                     job.result()
             return objects
