@@ -138,6 +138,15 @@ LARGEST = {
 }
 
 
+def is_gcc(command):
+    """Whether a compiler says so; one that is not there fails where it is to compile."""
+    try:
+        said = subprocess.run([command, "--version"], capture_output=True, text=True)
+    except OSError:
+        return False
+    return "Free Software Foundation" in said.stdout
+
+
 class BuildInParallel(build_ext):
     """Compiles the sources of an extension at the same time: each takes 10 to 40 seconds."""
 
@@ -145,10 +154,7 @@ class BuildInParallel(build_ext):
         """Build one extension; the compiler's calls for single files go to a pool."""
         compile_all, compile_one = self.compiler.compile, self.compiler._compile
         order = [*LARGEST]
-        said = subprocess.run(
-            [*self.compiler.compiler_so[:1], "--version"], capture_output=True, text=True
-        )
-        is_gcc = "Free Software Foundation" in said.stdout
+        quicker = is_gcc(self.compiler.compiler_so[0])
 
         def rank(job):
             name = os.path.basename(job[1])
@@ -162,7 +168,7 @@ class BuildInParallel(build_ext):
                 jobs = []
                 for made, source, suffix, cc_args, options, defines in sorted(waiting, key=rank):
                     more = LARGEST.get(os.path.basename(source), [])
-                    if more is not GCC_QUICKER or is_gcc:
+                    if more is not GCC_QUICKER or quicker:
                         options = [*options, *more]
                     jobs.append(
                         pool.submit(compile_one, made, source, suffix, cc_args, options, defines)
