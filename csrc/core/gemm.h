@@ -47,6 +47,43 @@ INLINE idx FN(block_stride)(idx columns)
  * decoder, and no more reads than it has ports for. */
 #define READS_TWICE(a_row) (VECTOR_BYTES == 64 && __builtin_constant_p(a_row) && (a_row) == 1)
 
+/* AVX2 has as many registers as the tile needs with what it is multiplied by, and more instructions
+ * than multiply-adds: four steps at a time save the loop's own. The compiler keeps to the registers
+ * if what is multiplied by is still wanted afterwards: so no sum moves to its place. */
+#define FOUR_STEPS(rows, vectors) (VECTOR_BYTES == 32 && (rows) == MR && (vectors) == NR_VECTORS)
+#if VECTOR_BYTES == 32
+#define STILL_WANTED(value) __asm__ volatile("" : : "x"(value))
+#else
+#define STILL_WANTED(value)
+#endif
+
+/* A step of the tile: a column of A times a row of B. again is a, lest the compiler sees that it is
+ * the same number. */
+INLINE void FN(tile_step)(int rows, int vectors, const REAL *a, const REAL *again, idx a_row,
+                          const REAL *b, vec acc[MR][NR_VECTORS])
+{
+    vec row[NR_VECTORS];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; j++)
+        row[j] = FN(load)(b + j * VLEN);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+        const vec value = FN(splat)(a[i * a_row]);
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            if (READS_TWICE(a_row) && j && 2 * i < rows)
+                acc[i][j] += FN(splat)(again[i]) * row[j];
+            else
+                acc[i][j] += value * row[j];
+        if (FOUR_STEPS(rows, vectors))
+            STILL_WANTED(value);
+    }
+    if (FOUR_STEPS(rows, vectors))
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            STILL_WANTED(row[j]);
+}
+
 /* The tile: acc[i][j] = sum over p of a[i*a_row + p*a_step] * row p of b [j*VLEN ..], i < rows, j <
  * vectors. Row p of b begins at b + p*b_step, or at b + b_rows[p] if b_rows is not NULL. Meanwhile
  * what comes soon is fetched, the cache line at next and at each step next_step
@@ -62,29 +99,32 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
             acc[i][j] = (vec){0};
     const REAL *again = a;
     if (READS_TWICE(a_row))
-        __asm__("" : "+r"(again)); /* lest the compiler sees that it is the same number */
-    for (idx p = 0; p < k; p++) {
-        const REAL *from = b_rows ? b + b_rows[p] : b;
-        vec row[NR_VECTORS];
+        __asm__("" : "+r"(again));
+    idx p = 0;
+    if (FOUR_STEPS(rows, vectors))
+        for (; p + 4 <= k; p += 4) {
 #pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++)
-            row[j] = FN(load)(from + j * VLEN);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            const vec value = FN(splat)(a[i * a_row]);
-#pragma GCC unroll 4
-            for (int j = 0; j < vectors; j++)
-                if (READS_TWICE(a_row) && j && 2 * i < rows)
-                    acc[i][j] += FN(splat)(again[i]) * row[j];
-                else
-                    acc[i][j] += value * row[j];
+            for (int s = 0; s < 4; s++) {
+                FN(tile_step)(rows, vectors, a + s * a_step, a, a_row,
+                              b + (b_rows ? b_rows[p + s] : s * b_step), acc);
+                if (s % 2) /* a step of a panel is less than half a line */
+                    __builtin_prefetch(next + (s - 1) * next_step, 0, 2);
+            }
+            next += 4 * next_step;
+            a += 4 * a_step;
+            b += b_rows ? 0 : 4 * b_step;
         }
-        __builtin_prefetch(next + p * next_step, 0, 2);
+    for (; p < k; p++) {
+        FN(tile_step)(rows, vectors, a, again, a_row, b_rows ? b + b_rows[p] : b, acc);
+        __builtin_prefetch(next, 0, 2);
+        next += next_step;
         a += a_step;
         again += a_step;
         b += b_step;
     }
 }
+#undef FOUR_STEPS
+#undef STILL_WANTED
 #undef READS_TWICE
 
 /* What becomes of a sum once it is complete: the residual is added, where relu a negative result is
