@@ -127,14 +127,15 @@ def write_cython_declarations():
 
 # The largest first, with options that override the rest's. By gcc 12's -O3 kernels compile half as
 # long again as by these of -O2 and are a fiftieth faster, which is worth it for the newest CPUs.
-# The bindings only check and pass on.
+# The bindings only check and pass on; Cython makes their source meanwhile.
+BINDINGS = "build/cython/pydl/_pydl_core.c"
 GCC_QUICKER = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops"]
 LARGEST = {
+    "_pydl_core.c": ["-O1"],
     "avx512.c": [],
     "avx2.c": GCC_QUICKER,
     "baseline.c": GCC_QUICKER,
     "neon.c": [],
-    "_pydl_core.c": ["-O1"],
 }
 
 
@@ -147,8 +148,14 @@ def is_gcc(command):
     return "Free Software Foundation" in said.stdout
 
 
+def make_bindings():
+    """Let Cython write the bindings' C source, if it is older than what it is made of."""
+    directives = {"language_level": 3, "freethreading_compatible": True}
+    cythonize("pydl/_pydl_core.pyx", build_dir="build/cython", compiler_directives=directives)
+
+
 class BuildInParallel(build_ext):
-    """Compiles the sources of an extension at the same time: each takes 10 to 40 seconds."""
+    """Makes and compiles the sources of an extension at the same time: each takes 10 to 40 s."""
 
     def build_extension(self, ext):
         """Build one extension; the compiler's calls for single files go to a pool."""
@@ -159,6 +166,11 @@ class BuildInParallel(build_ext):
         def rank(job):
             name = os.path.basename(job[1])
             return order.index(name) if name in LARGEST else len(order)
+
+        def compile_source(made, source, *rest):
+            if source == BINDINGS:
+                make_bindings()
+            compile_one(made, source, *rest)
 
         def compile_in_pool(*args, **kwargs):
             waiting = []
@@ -171,7 +183,9 @@ class BuildInParallel(build_ext):
                     if more is not GCC_QUICKER or quicker:
                         options = [*options, *more]
                     jobs.append(
-                        pool.submit(compile_one, made, source, suffix, cc_args, options, defines)
+                        pool.submit(
+                            compile_source, made, source, suffix, cc_args, options, defines
+                        )
                     )
                 for job in jobs:
                     job.result()
@@ -197,8 +211,9 @@ class BuildWithLecture(build_py):
 write_cython_declarations()
 core = Extension(
     "pydl._pydl_core",
-    sources=["pydl/_pydl_core.pyx", *sorted(glob("csrc/*.c")), *sorted(glob("csrc/isa/*.c"))],
+    sources=[BINDINGS, *sorted(glob("csrc/*.c")), *sorted(glob("csrc/isa/*.c"))],
     depends=[
+        "pydl/_pydl_core.pyx",
         "pydl/_pydl_core.pxd",
         *glob("pydl/_pydl_core/*.pxi"),
         *glob("csrc/**/*.[ch]", recursive=True),
@@ -218,10 +233,6 @@ core = Extension(
 )
 
 setup(
-    ext_modules=cythonize(
-        [core],
-        build_dir="build/cython",
-        compiler_directives={"language_level": 3, "freethreading_compatible": True},
-    ),
+    ext_modules=[core],
     cmdclass={"build_ext": BuildInParallel, "build_py": BuildWithLecture},
 )
