@@ -183,9 +183,7 @@ class BuildInParallel(build_ext):
                     if more is not GCC_QUICKER or quicker:
                         options = [*options, *more]
                     jobs.append(
-                        pool.submit(
-                            compile_source, made, source, suffix, cc_args, options, defines
-                        )
+                        pool.submit(compile_source, made, source, suffix, cc_args, options, defines)
                     )
                 for job in jobs:
                     job.result()
