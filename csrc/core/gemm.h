@@ -276,12 +276,24 @@ INLINE void FN(store_tile)(int rows, int vectors, vec acc[MR][NR_VECTORS], const
 }
 #undef EACH_OF_TILE
 
+/* Asks for the lines of C that a tile will be stored to: stores to lines that are far away would
+ * fill the CPU's queue of them. */
+INLINE void FN(expect_tile)(int rows, const sink *to, idx i0, idx j0)
+{
+    const REAL *c = FN(target_at)(to, i0, j0).c;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+        __builtin_prefetch(c + i * to->row, 1, 3);
+}
+
 /* One tile of C at (i0, j0), of so many rows and vectors: constants where this is inlined. */
 INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
                               const REAL *next, idx next_step, const REAL *b, idx b_step,
                               const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
 {
     vec acc[MR][NR_VECTORS];
+    if (VECTOR_BYTES == 32 && rows == MR)
+        FN(expect_tile)(rows, to, i0, j0);
     FN(tile_product)(rows, vectors, k, a, a_row, a_step, next, next_step, b, b_step, b_rows, acc);
     FN(store_tile)(rows, vectors, acc, to, i0, j0, columns);
 }
@@ -452,11 +464,16 @@ enum { FN(PACK_AHEAD) = 8 };
  * apart to be foreseen. */
 INLINE void FN(copy_ahead)(REAL *dst, const REAL *src, idx count, idx ahead)
 {
+    enum { VECTORS = 64 / VECTOR_BYTES };
     idx j = 0;
-    for (; j + VLEN <= count; j += VLEN) {
+    for (; j + VECTORS * VLEN <= count; j += VECTORS * VLEN) {
         __builtin_prefetch(src + j + ahead);
-        FN(store)(dst + j, FN(load)(src + j));
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++)
+            FN(store)(dst + j + v * VLEN, FN(load)(src + j + v * VLEN));
     }
+    for (; j + VLEN <= count; j += VLEN)
+        FN(store)(dst + j, FN(load)(src + j));
     for (; j < count; j++)
         dst[j] = src[j];
 }

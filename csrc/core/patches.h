@@ -378,6 +378,10 @@ static void FN(pack_pixels)(const patches *from, idx first_row, idx rows, idx co
                           piece.first * from->step_w;
         for (idx r = 0; r < rows; r++)
             for (idx i = 0; i < piece.rows; i++)
+                if (VECTOR_BYTES == 32 && from->step_w == 1)
+                    FN(copy_ahead)(dst + r * stride + i * piece.count, src + r * plane + i * down,
+                                   piece.count, FN(PACK_AHEAD) * plane);
+                else
                 FN(gather_run)(dst + r * stride + i * piece.count, src + r * plane + i * down,
                                piece.count, from->step_w);
         dst += piece.rows * piece.count;
