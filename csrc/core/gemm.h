@@ -10,6 +10,7 @@
 enum {
     FN(KC) = 256,           /* depth of a block: NR * KC elements of B take half of L1 */
     FN(MC) = 144 / MR * MR, /* rows of A that stay in L2 */
+    FN(L2_BYTES) = VECTOR_BYTES == 32 ? 1 << 19 : 1 << 21, /* that CPUs with such vectors have */
 };
 
 INLINE idx FN(round_up)(idx size, idx multiple)
@@ -276,6 +277,8 @@ INLINE void FN(store_tile)(int rows, int vectors, vec acc[MR][NR_VECTORS], const
 }
 #undef EACH_OF_TILE
 
+enum { FN(EXPECTED) = 32 }; /* steps in which a line arrives */
+
 /* Asks for the lines of C that a tile will be stored to: stores to lines that are far away would
  * fill the CPU's queue of them. */
 INLINE void FN(expect_tile)(int rows, const sink *to, idx i0, idx j0)
@@ -292,7 +295,7 @@ INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a
                               const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
 {
     vec acc[MR][NR_VECTORS];
-    if (VECTOR_BYTES == 32 && rows == MR)
+    if (VECTOR_BYTES == 32 && rows == MR && k >= FN(EXPECTED))
         FN(expect_tile)(rows, to, i0, j0);
     FN(tile_product)(rows, vectors, k, a, a_row, a_step, next, next_step, b, b_step, b_rows, acc);
     FN(store_tile)(rows, vectors, acc, to, i0, j0, columns);

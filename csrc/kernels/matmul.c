@@ -12,6 +12,7 @@ enum {
         NR,        /* rows of a are read where they are if they are used for so few columns */
     FN(TASKS) = 8, /* to share, where each is worth it */
     FN(SHALLOW) = 32, /* depth at most of a product that packs nothing */
+    FN(SHALLOW_AHEAD) = 512 / sizeof(REAL), /* of c, whose rows are too many to be foreseen */
     FN(FAR_DEPTH) = 64, /* ... of one that waits for c ... */
     FN(FAR_OF_DEPTH) = 1 << 17, /* ... which has so many elements for each step of it */
     FN(LONG_COLUMNS) = 8192 / sizeof(REAL), /* of long rows: two pages at a time */
@@ -129,6 +130,7 @@ static void FN(gemm_shallow)(void *context, idx task)
     const idx first = task * job->rows, end = FN(min)(first + job->rows, job->m);
     const idx whole = job->n / VLEN * VLEN, rest = job->n - whole;
     const fetch nothing = {job->a.data, 0, 0};
+    const int far = FN(is_far)(job->m * job->n);
     REAL edge[FN(SHALLOW) * NR];
     if (rest)
         FN(pack_block)(job->k, rest, job->b.data + whole, job->b.row, 1, edge, NR);
@@ -137,6 +139,10 @@ static void FN(gemm_shallow)(void *context, idx task)
         for (idx j = 0, columns; j < job->n; j += columns) {
             const int last = j >= whole;
             columns = last ? rest : FN(min)(NR, whole - j);
+            if (VECTOR_BYTES == 32 && far)
+                for (idx r = 0; r < rows; r++)
+                    __builtin_prefetch(job->to.c + (i + r) * job->to.row + j + FN(SHALLOW_AHEAD),
+                                       1, 2);
             FN(multiply_column)(rows, job->k, job->a.data + i, 0, 1, job->a.column, nothing,
                                 last ? edge : job->b.data + j, last ? NR : job->b.row, NULL,
                                 &job->to, i, j, columns);
