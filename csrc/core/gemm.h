@@ -277,13 +277,13 @@ INLINE void FN(store_tile)(int rows, int vectors, vec acc[MR][NR_VECTORS], const
 }
 #undef EACH_OF_TILE
 
-enum { FN(EXPECTED) = 32 }; /* steps in which a line arrives */
+/* Asks for the lines of C that a tile will be stored to, or if that is soon, the next one to the
+ * right: stores to lines that are far away would fill the CPU's queue of them. */
+enum { FN(EXPECTED) = 16, FN(SOON) = 64 }; /* steps: a line arrives, and surely so */
 
-/* Asks for the lines of C that a tile will be stored to: stores to lines that are far away would
- * fill the CPU's queue of them. */
-INLINE void FN(expect_tile)(int rows, const sink *to, idx i0, idx j0)
+INLINE void FN(expect_tile)(int rows, idx k, const sink *to, idx i0, idx j0)
 {
-    const REAL *c = FN(target_at)(to, i0, j0).c;
+    const REAL *c = FN(target_at)(to, i0, j0).c + (k < FN(SOON) ? NR : 0);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
         __builtin_prefetch(c + i * to->row, 1, 3);
@@ -296,7 +296,7 @@ INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a
 {
     vec acc[MR][NR_VECTORS];
     if (VECTOR_BYTES == 32 && rows == MR && k >= FN(EXPECTED))
-        FN(expect_tile)(rows, to, i0, j0);
+        FN(expect_tile)(rows, k, to, i0, j0);
     FN(tile_product)(rows, vectors, k, a, a_row, a_step, next, next_step, b, b_step, b_rows, acc);
     FN(store_tile)(rows, vectors, acc, to, i0, j0, columns);
 }
