@@ -477,6 +477,10 @@ INLINE void FN(copy_ahead)(REAL *dst, const REAL *src, idx count, idx ahead)
     }
     for (; j + VLEN <= count; j += VLEN)
         FN(store)(dst + j, FN(load)(src + j));
+    if (j < count && count >= VLEN) { /* the last vector overlaps the one before */
+        FN(store)(dst + count - VLEN, FN(load)(src + count - VLEN));
+        return;
+    }
     for (; j < count; j++)
         dst[j] = src[j];
 }

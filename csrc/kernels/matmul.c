@@ -138,7 +138,7 @@ static void FN(gemm_shallow)(void *context, idx task)
     const idx first = task * job->rows, end = FN(min)(first + job->rows, job->m);
     const idx whole = job->n / VLEN * VLEN, rest = job->n - whole;
     const fetch nothing = {job->a.data, 0, 0};
-    const int far = job->m * job->n * (idx)sizeof(REAL) > FN(L2_BYTES);
+    const int far = job->k >= 4 && job->m * job->n * (idx)sizeof(REAL) > FN(L2_BYTES);
     const int packs = VECTOR_BYTES == 32 && !FN(rows_spread)(job->a.column);
     REAL panel[FN(SHALLOW) * MR];
     REAL edge[FN(SHALLOW) * NR];
