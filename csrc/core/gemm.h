@@ -461,7 +461,7 @@ static void FN(pack_panel)(idx rows, idx k, const REAL *a, idx row, idx step, RE
     }
 }
 
-enum { FN(PACK_AHEAD) = 8 };
+enum { FN(PACK_AHEAD) = VECTOR_BYTES == 32 ? 2 : 8 }; /* rows */
 
 /* Copies a piece of a row and asks for the one that comes ahead elements later: rows are too far
  * apart to be foreseen. */

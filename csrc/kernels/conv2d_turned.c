@@ -130,16 +130,28 @@ static void FN(turned_store)(const turned_job *job, const REAL *sums, idx stride
     }
 }
 
-/* Asks for some rows of what turned_given will read, whose pieces are too short to be foreseen. */
-INLINE void FN(turned_ask)(const turned_job *job, idx row, idx rows, idx k, idx depth)
+/* Asks for a share, begin to end of NR, of what turned_given will read for the rows from row on:
+ * rows or, of filters that are turned, channels, whose pieces are too short to be foreseen. */
+INLINE void FN(turned_ask)(const turned_job *job, idx row, idx begin, idx end, idx k, idx depth)
 {
-    const idx line = 64 / (idx)sizeof(REAL), step = job->row_step;
-    if (job->tap_offset)
-        return;
-    const REAL *w = job->weight + row * step + k;
-    for (idx r = 0; r < rows; r++, w += step)
-        for (idx p = 0; p < depth; p += line)
-            __builtin_prefetch(w + p, 0, 2);
+    const idx line = 64 / (idx)sizeof(REAL), taps = job->from.taps;
+    const REAL *w = job->weight + row * job->row_step;
+    idx step = job->row_step, size = depth;
+    if (job->tap_offset) {
+        const idx channels = (depth + taps - 1) / taps;
+        if (channels * job->channel_step * (idx)sizeof(REAL) > FN(L2_BYTES))
+            return; /* lines so far apart share too few of its sets */
+        w += k / taps * job->channel_step;
+        size = NR * step;
+        step = job->channel_step;
+        begin = begin * channels / NR;
+        end = end * channels / NR;
+    } else {
+        w += k;
+    }
+    for (idx r = begin; r < end; r++)
+        for (idx p = 0; p < size; p += line)
+            __builtin_prefetch(w + r * step + p, 0, 2);
 }
 
 /* A panel of given weights: rows from row on, some depth from k on. */
@@ -225,7 +237,7 @@ static void FN(turned_block)(void *context, idx task)
                     if (last)
                         FN(turned_expect)(job, row + j + r, done - r, column, columns);
                     if (job->given && VECTOR_BYTES == 32 && next_row + done <= rows)
-                        FN(turned_ask)(job, row + next_row + r, done - r, next_k,
+                        FN(turned_ask)(job, row + next_row, r, done, next_k,
                                        FN(min)(most, depth - next_k));
                     r = done;
                     FN(multiply_packed_tile)(FN(min)(MR, columns - i), count,
