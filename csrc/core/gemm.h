@@ -10,6 +10,7 @@
 enum {
     FN(KC) = 256,           /* depth of a block: NR * KC elements of B take half of L1 */
     FN(MC) = 144 / MR * MR, /* rows of A that stay in L2 */
+    FN(L2_BYTES) = VECTOR_BYTES == 32 ? 1 << 19 : 1 << 21, /* that CPUs with such vectors have */
 };
 
 INLINE idx FN(round_up)(idx size, idx multiple)
@@ -276,12 +277,26 @@ INLINE void FN(store_tile)(int rows, int vectors, vec acc[MR][NR_VECTORS], const
 }
 #undef EACH_OF_TILE
 
+/* Asks for the lines of C that a tile will be stored to, or if that is soon, the next one to the
+ * right: stores to lines that are far away would fill the CPU's queue of them. */
+enum { FN(EXPECTED) = 16, FN(SOON) = 64 }; /* steps: a line arrives, and surely so */
+
+INLINE void FN(expect_tile)(int rows, idx k, const sink *to, idx i0, idx j0)
+{
+    const REAL *c = FN(target_at)(to, i0, j0).c + (k < FN(SOON) ? NR : 0);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+        __builtin_prefetch(c + i * to->row, 1, 3);
+}
+
 /* One tile of C at (i0, j0), of so many rows and vectors: constants where this is inlined. */
 INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
                               const REAL *next, idx next_step, const REAL *b, idx b_step,
                               const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
 {
     vec acc[MR][NR_VECTORS];
+    if (VECTOR_BYTES == 32 && rows == MR && k >= FN(EXPECTED))
+        FN(expect_tile)(rows, k, to, i0, j0);
     FN(tile_product)(rows, vectors, k, a, a_row, a_step, next, next_step, b, b_step, b_rows, acc);
     FN(store_tile)(rows, vectors, acc, to, i0, j0, columns);
 }
@@ -446,16 +461,25 @@ static void FN(pack_panel)(idx rows, idx k, const REAL *a, idx row, idx step, RE
     }
 }
 
-enum { FN(PACK_AHEAD) = 8 };
+enum { FN(PACK_AHEAD) = VECTOR_BYTES == 32 ? 2 : 8 }; /* rows */
 
 /* Copies a piece of a row and asks for the one that comes ahead elements later: rows are too far
  * apart to be foreseen. */
 INLINE void FN(copy_ahead)(REAL *dst, const REAL *src, idx count, idx ahead)
 {
+    enum { VECTORS = 64 / VECTOR_BYTES };
     idx j = 0;
-    for (; j + VLEN <= count; j += VLEN) {
+    for (; j + VECTORS * VLEN <= count; j += VECTORS * VLEN) {
         __builtin_prefetch(src + j + ahead);
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++)
+            FN(store)(dst + j + v * VLEN, FN(load)(src + j + v * VLEN));
+    }
+    for (; j + VLEN <= count; j += VLEN)
         FN(store)(dst + j, FN(load)(src + j));
+    if (j < count && count >= VLEN) { /* the last vector overlaps the one before */
+        FN(store)(dst + count - VLEN, FN(load)(src + count - VLEN));
+        return;
     }
     for (; j < count; j++)
         dst[j] = src[j];

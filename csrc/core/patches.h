@@ -377,9 +377,14 @@ static void FN(pack_pixels)(const patches *from, idx first_row, idx rows, idx co
                           from->tap_h[0] * from->w + piece.row * down + from->tap_w[0] +
                           piece.first * from->step_w;
         for (idx r = 0; r < rows; r++)
-            for (idx i = 0; i < piece.rows; i++)
-                FN(gather_run)(dst + r * stride + i * piece.count, src + r * plane + i * down,
-                               piece.count, from->step_w);
+            for (idx i = 0; i < piece.rows; i++) {
+                REAL *to = dst + r * stride + i * piece.count;
+                const REAL *at = src + r * plane + i * down;
+                if (VECTOR_BYTES == 32 && from->step_w == 1)
+                    FN(copy_ahead)(to, at, piece.count, FN(PACK_AHEAD) * plane);
+                else
+                    FN(gather_run)(to, at, piece.count, from->step_w);
+            }
         dst += piece.rows * piece.count;
     }
     for (idx r = 0; r < rows; r++)

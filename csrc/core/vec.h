@@ -64,6 +64,35 @@ INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
 INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
 INLINE vec FN(odd_lanes)(vec a, vec b) { return SHUFFLE(a, b, ODD); }
 
+/* AVX2 shuffles within the halves of a vector at half the price of across them: so whole halves are
+ * joined first, the lower (upper) ones of a and b, and what is left stays within them. */
+#if VECTOR_BYTES == 32 && LANES == 8
+INLINE vec FN(join_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11); }
+INLINE vec FN(join_high)(vec a, vec b) { return SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15); }
+INLINE vec FN(half_zip_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13); }
+INLINE vec FN(half_zip_high)(vec a, vec b) { return SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15); }
+#elif VECTOR_BYTES == 32
+INLINE vec FN(join_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 1, 4, 5); }
+INLINE vec FN(join_high)(vec a, vec b) { return SHUFFLE(a, b, 2, 3, 6, 7); }
+INLINE vec FN(half_zip_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 4, 2, 6); }
+INLINE vec FN(half_zip_high)(vec a, vec b) { return SHUFFLE(a, b, 1, 5, 3, 7); }
+#else
+INLINE vec FN(join_low)(vec a, vec b) { return FN(zip_low)(a, b); }
+INLINE vec FN(join_high)(vec a, vec b) { return FN(zip_high)(a, b); }
+INLINE vec FN(half_zip_low)(vec a, vec b) { return FN(zip_low)(a, b); }
+INLINE vec FN(half_zip_high)(vec a, vec b) { return FN(zip_high)(a, b); }
+#endif
+
+/* What a round over half as many pairs of vectors does to a and b: the first one joins halves. */
+INLINE vec FN(pair_low)(idx half, vec a, vec b)
+{
+    return half == VLEN / 2 ? FN(join_low)(a, b) : FN(half_zip_low)(a, b);
+}
+INLINE vec FN(pair_high)(idx half, vec a, vec b)
+{
+    return half == VLEN / 2 ? FN(join_high)(a, b) : FN(half_zip_high)(a, b);
+}
+
 /* The sums of VLEN vectors' lanes. Each round adds the halves of two vectors and so leaves half as
  * many vectors. */
 INLINE vec FN(sum_each)(vec v[])
@@ -72,7 +101,7 @@ INLINE vec FN(sum_each)(vec v[])
     for (idx half = VLEN / 2; half; half /= 2)
 #pragma GCC unroll 8
         for (idx i = 0; i < half; i++)
-            v[i] = FN(zip_low)(v[i], v[i + half]) + FN(zip_high)(v[i], v[i + half]);
+            v[i] = FN(pair_low)(half, v[i], v[i + half]) + FN(pair_high)(half, v[i], v[i + half]);
     return v[0];
 }
 
@@ -124,7 +153,8 @@ INLINE vec FN(largest_each)(vec v[])
     for (idx half = VLEN / 2; half; half /= 2)
 #pragma GCC unroll 8
         for (idx i = 0; i < half; i++)
-            v[i] = FN(larger)(FN(zip_low)(v[i], v[i + half]), FN(zip_high)(v[i], v[i + half]));
+            v[i] = FN(larger)(FN(pair_low)(half, v[i], v[i + half]),
+                              FN(pair_high)(half, v[i], v[i + half]));
     return v[0];
 }
 
@@ -330,10 +360,35 @@ INLINE vec FN(load_strided)(const REAL *p, idx stride, idx count)
 }
 
 /* Transposes VLEN vectors as a matrix. Each round of zips of the vectors i and i + VLEN/2 moves one bit of the lane number into
- * the vector number. */
+ * the vector number. Where halves are joined first, what remains is such a matrix in each of them. */
 INLINE void FN(transpose_vectors)(vec rows[VECTOR_BYTES / sizeof(REAL)])
 {
     vec zipped[VECTOR_BYTES / sizeof(REAL)];
+#if VECTOR_BYTES == 32
+    const idx half = VLEN / 2;
+#pragma GCC unroll 8
+    for (idx i = 0; i < half; i++) {
+        zipped[i] = FN(join_low)(rows[i], rows[i + half]);
+        zipped[i + half] = FN(join_high)(rows[i], rows[i + half]);
+    }
+#pragma GCC unroll 8
+    for (idx i = 0; i < VLEN; i++)
+        rows[i] = zipped[i];
+#pragma GCC unroll 4
+    for (idx round = 1; round < half; round *= 2) {
+#pragma GCC unroll 2
+        for (idx at = 0; at < VLEN; at += half)
+#pragma GCC unroll 4
+            for (idx i = 0; i < half / 2; i++) {
+                const vec a = rows[at + i], b = rows[at + i + half / 2];
+                zipped[at + 2 * i] = FN(half_zip_low)(a, b);
+                zipped[at + 2 * i + 1] = FN(half_zip_high)(a, b);
+            }
+#pragma GCC unroll 8
+        for (idx i = 0; i < VLEN; i++)
+            rows[i] = zipped[i];
+    }
+#else
 #pragma GCC unroll 4
     for (idx round = 1; round < VLEN; round *= 2) {
 #pragma GCC unroll 8
@@ -345,6 +400,7 @@ INLINE void FN(transpose_vectors)(vec rows[VECTOR_BYTES / sizeof(REAL)])
         for (idx i = 0; i < VLEN; i++)
             rows[i] = zipped[i];
     }
+#endif
 }
 
 /* A block of VLEN x VLEN: dst[j*dst_stride + i] = src[i*src_stride + j]. */

@@ -12,7 +12,7 @@ enum {
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
     FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2, as does
                                           one twice as wide, which is read in longer runs */
-    FN(WHOLE_PATCHES) = 5 << 17,       /* bytes at most of a block's patches of all depth */
+    FN(WHOLE_PATCHES) = 5 * FN(L2_BYTES) / 16, /* bytes at most of a block's patches of all depth */
     FN(TASK_ROWS) = 8 * MR,            /* of a task at least, where each packs its own patches */
     FN(SHARED_PATCHES) = 5 << 18,      /* bytes at most that are packed once for all tasks */
     FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */

@@ -11,7 +11,7 @@ enum {
     FN(TURNED_COLUMNS) = 1024 / sizeof(REAL),   /* pixels of a block: with KC rows it stays in L2 */
     FN(TURNED_SUMS) = (1 << 18) / sizeof(REAL), /* of a task */
     FN(TURNED_PATCHES) = 1 << 21,               /* bytes at most */
-    FN(TURNED_SPAN) = 5 << 17,                  /* bytes of them at most, for given weights */
+    FN(TURNED_SPAN) = 5 * FN(L2_BYTES) / 16,    /* bytes of them at most, for given weights */
 };
 
 typedef struct {
@@ -130,6 +130,30 @@ static void FN(turned_store)(const turned_job *job, const REAL *sums, idx stride
     }
 }
 
+/* Asks for a share, begin to end of NR, of what turned_given will read for the rows from row on:
+ * rows or, of filters that are turned, channels, whose pieces are too short to be foreseen. */
+INLINE void FN(turned_ask)(const turned_job *job, idx row, idx begin, idx end, idx k, idx depth)
+{
+    const idx line = 64 / (idx)sizeof(REAL), taps = job->from.taps;
+    const REAL *w = job->weight + row * job->row_step;
+    idx step = job->row_step, size = depth;
+    if (job->tap_offset) {
+        const idx channels = (depth + taps - 1) / taps;
+        if (channels * job->channel_step * (idx)sizeof(REAL) > FN(L2_BYTES))
+            return; /* lines so far apart share too few of its sets */
+        w += k / taps * job->channel_step;
+        size = NR * step;
+        step = job->channel_step;
+        begin = begin * channels / NR;
+        end = end * channels / NR;
+    } else {
+        w += k;
+    }
+    for (idx r = begin; r < end; r++)
+        for (idx p = 0; p < size; p += line)
+            __builtin_prefetch(w + r * step + p, 0, 2);
+}
+
 /* A panel of given weights: rows from row on, some depth from k on. */
 static void FN(turned_given)(const turned_job *job, idx row, idx rows, idx k, idx depth, REAL *dst)
 {
@@ -206,10 +230,15 @@ static void FN(turned_block)(void *context, idx task)
                     next = j + NR < rows ? panel + NR * depth : b + (k + count) * NR;
                 }
                 to.accumulate = k > 0;
+                const int on = k + count < until;
+                const idx next_row = on ? j : j + NR, next_k = on ? k + count : from;
                 for (idx i = 0, r = 0; i < columns; i += MR, next += count * share) {
                     const idx done = FN(min)(width, (i / MR + 1) * ((width + tiles - 1) / tiles));
                     if (last)
                         FN(turned_expect)(job, row + j + r, done - r, column, columns);
+                    if (job->given && VECTOR_BYTES == 32 && next_row + done <= rows)
+                        FN(turned_ask)(job, row + next_row, r, done, next_k,
+                                       FN(min)(most, depth - next_k));
                     r = done;
                     FN(multiply_packed_tile)(FN(min)(MR, columns - i), count,
                                              a + i * depth + k * MR, next, share, panel, &to, i, j,

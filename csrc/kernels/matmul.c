@@ -12,6 +12,7 @@ enum {
         NR,        /* rows of a are read where they are if they are used for so few columns */
     FN(TASKS) = 8, /* to share, where each is worth it */
     FN(SHALLOW) = 32, /* depth at most of a product that packs nothing */
+    FN(SHALLOW_AHEAD) = 512 / sizeof(REAL), /* of c, whose rows are too many to be foreseen */
     FN(FAR_DEPTH) = 64, /* ... of one that waits for c ... */
     FN(FAR_OF_DEPTH) = 1 << 17, /* ... which has so many elements for each step of it */
     FN(LONG_COLUMNS) = 8192 / sizeof(REAL), /* of long rows: two pages at a time */
@@ -121,6 +122,14 @@ static void FN(gemm_grid_long)(gemm_job *job)
     job->rows = FN(even_piece)(job->m, FN(max)(size / job->columns, MR), MR);
 }
 
+/* Whether MR rows so far apart fall on different sets of an L1 cache: rows of a power of two do
+ * not. */
+static int FN(rows_spread)(idx row)
+{
+    const idx bytes = row * (idx)sizeof(REAL);
+    return bytes % 2048 >= 64 && bytes % 2048 <= 2048 - 64;
+}
+
 /* Some rows of c where k is so small that packing would cost as much as the product: rows of b are
  * read where they are, and so are the columns of a, which lie as in a panel. */
 static void FN(gemm_shallow)(void *context, idx task)
@@ -129,28 +138,32 @@ static void FN(gemm_shallow)(void *context, idx task)
     const idx first = task * job->rows, end = FN(min)(first + job->rows, job->m);
     const idx whole = job->n / VLEN * VLEN, rest = job->n - whole;
     const fetch nothing = {job->a.data, 0, 0};
+    const int far = job->k >= 4 && job->m * job->n * (idx)sizeof(REAL) > FN(L2_BYTES);
+    const int packs = VECTOR_BYTES == 32 && !FN(rows_spread)(job->a.column);
+    REAL panel[FN(SHALLOW) * MR];
     REAL edge[FN(SHALLOW) * NR];
     if (rest)
         FN(pack_block)(job->k, rest, job->b.data + whole, job->b.row, 1, edge, NR);
     for (idx i = first; i < end; i += MR) {
-        const idx rows = FN(min)(MR, end - i);
+        const idx rows = FN(min)(MR, end - i), step = packs ? MR : job->a.column;
+        const REAL *a = job->a.data + i;
+        if (packs) {
+            FN(pack_panel)(rows, job->k, a, 1, job->a.column, panel);
+            a = panel;
+        }
         for (idx j = 0, columns; j < job->n; j += columns) {
             const int last = j >= whole;
             columns = last ? rest : FN(min)(NR, whole - j);
-            FN(multiply_column)(rows, job->k, job->a.data + i, 0, 1, job->a.column, nothing,
+            if (VECTOR_BYTES == 32 && far)
+                for (idx r = 0; r < rows; r++)
+                    __builtin_prefetch(job->to.c + (i + r) * job->to.row + j + FN(SHALLOW_AHEAD),
+                                       1, 2);
+            FN(multiply_column)(rows, job->k, a, 0, 1, step, nothing,
                                 last ? edge : job->b.data + j, last ? NR : job->b.row, NULL,
                                 &job->to, i, j, columns);
         }
     }
     FN(finish_far_stores)();
-}
-
-/* Whether MR rows so far apart fall on different sets of an L1 cache: rows of a power of two do
- * not. */
-static int FN(rows_spread)(idx row)
-{
-    const idx bytes = row * (idx)sizeof(REAL);
-    return bytes % 2048 >= 64 && bytes % 2048 <= 2048 - 64;
 }
 
 /* A product with a thin operand: a (thin, k), element (i, p) at a.data[i * a.row + p * a.column].
