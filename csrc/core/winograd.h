@@ -168,18 +168,32 @@ INLINE idx FN(padded_size)(int step)
 }
 
 /* The pixels of each segment's tiles, `size` in a row or a column of one tile, with zeros around
- * the plane. */
+ * the plane. Those of the next channel are fetched meanwhile: planes are too far apart, and rows too
+ * short, to be foreseen. Up to VLEN elements behind are overwritten. */
 static void FN(pad_tiles)(const patches *from, idx channel, const tile_run *run, idx size,
                           REAL *padded)
 {
-    const idx step = from->step_w;
+    const idx step = from->step_w, h = from->h, w = from->w, line = 64 / (idx)sizeof(REAL);
     for (int s = 0; s < run->segments; s++) {
         const segment piece = run->list[s];
         const idx width = (piece.count - 1) * step + size, height = (piece.rows - 1) * step + size;
-        FN(pad_rows)(from->src + piece.image * from->image + channel * from->h * from->w, from->h,
-                     from->w, piece.row * step + from->tap_h[0], 1, height,
-                     piece.first * step + from->tap_w[0], 1, width, padded);
-        padded += height * width;
+        const idx column = piece.first * step + from->tap_w[0];
+        const idx row = piece.row * step + from->tap_h[0];
+        const idx begin = FN(min)(FN(max)(-column, 0), width);
+        const idx end = FN(max)(FN(min)(w - column, width), begin), count = end - begin;
+        const REAL *plane = from->src + piece.image * from->image + channel * h * w;
+        const REAL *src = plane + row * w + column + begin;
+        for (idx r = row; r < row + height; r++, src += w, padded += width) {
+            if (r < 0 || r >= h) {
+                FN(zero_loosely)(padded, width);
+                continue;
+            }
+            for (idx q = 0; q < count; q += line)
+                __builtin_prefetch(src + h * w + q, 0, 2);
+            FN(zero_loosely)(padded, begin);
+            FN(copy_run)(padded + begin, src, count);
+            FN(zero_loosely)(padded + end, width - end);
+        }
     }
 }
 

@@ -108,21 +108,30 @@ static void FN(winograd_filters)(void *context, idx panel)
 }
 
 /* v[k][channel][tile] for the tiles first .. first + count. */
-INLINE void FN(winograd_tiles)(int step, const winograd_job *job, idx first, idx count, idx channel,
-                               idx channels, REAL *v, idx stride, idx plane, REAL *scratch)
+INLINE void FN(winograd_tiles_of)(int step, const patches *from, idx first, idx count, idx channel,
+                                  idx channels, REAL *v, idx stride, idx plane, REAL *scratch)
 {
     const idx length = FN(line_length)(step), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
     REAL *lines = scratch + FN(padded_size)(step);
     for (idx t = 0; t < count; t += piece) {
-        const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
+        const tile_run run = FN(tiles_of)(from, first + t, FN(min)(piece, count - t));
         for (idx c = channel; c < channel + channels; c++) {
-            FN(pad_tiles)(&job->from, c, &run, 6, scratch);
+            FN(pad_tiles)(from, c, &run, 6, scratch);
             FN(winograd_lines)(step, &run, -1, scratch, lines);
             for (int i = 0; i < 6; i++)
                 FN(winograd_columns)(step, lines + i * length, 6 * length, run.count,
                                      v + i * 6 * plane + c * stride + t, plane);
         }
     }
+}
+
+static void FN(winograd_tiles)(const patches *from, idx first, idx count, idx channel, idx channels,
+                               REAL *v, idx stride, idx plane, REAL *scratch)
+{
+    if (from->step_w == 4)
+        FN(winograd_tiles_of)(4, from, first, count, channel, channels, v, stride, plane, scratch);
+    else
+        FN(winograd_tiles_of)(2, from, first, count, channel, channels, v, stride, plane, scratch);
 }
 
 /* The rows row .. row + rows of the result's tiles first .. first + count, from
@@ -173,7 +182,7 @@ INLINE void FN(winograd_block_of)(int step, winograd_job *job, idx task)
         return;
     }
     REAL *scratch = v + FN(PRODUCTS) * plane;
-    FN(winograd_tiles)(step, job, first, count, 0, job->channels, v, stride, plane, scratch);
+    FN(winograd_tiles)(&job->from, first, count, 0, job->channels, v, stride, plane, scratch);
     for (idx row = 0; row < job->rows; row += job->task_rows)
         FN(winograd_products)(step, job, first, count, row,
                               FN(min)(job->task_rows, job->rows - row), v, stride, plane, scratch);
@@ -201,10 +210,7 @@ static void FN(winograd_shared_tiles)(void *context, idx task)
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    if (job->step == 4)
-        FN(winograd_tiles)(4, job, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
-    else
-        FN(winograd_tiles)(2, job, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
+    FN(winograd_tiles)(&job->from, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
     pydl_block_free(scratch);
 }
 
