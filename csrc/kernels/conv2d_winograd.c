@@ -395,7 +395,7 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
     } all_costs[] = {
         [FN(TO_Y)] = {0.8, 350, 200, 45},
         [FN(TO_DX)] = {0.8, 350, 200, 60},
-        [FN(TO_DW)] = {0.7, 400, 350, 100},
+        [FN(TO_DW)] = {0.7, 400, 350, VECTOR_BYTES < 64 ? 45 : 100}, /* results follow in L2 */
     };
     const double peak = all_costs[direction].peak, there = all_costs[direction].there;
     const double back = all_costs[direction].back;
