@@ -16,8 +16,8 @@ enum {
     FN(TILE_PIECE) = 64, /* tiles transformed at a time: their pixels stay in L1 */
 };
 
-/* Whether the next plane's pixels are fetched while those of one are read or written: planes are too
- * far apart, and rows too short, to be foreseen. As measured with AVX2. */
+/* Whether the next plane's pixels are fetched while those of one are read or written: planes are
+ * too far apart, and rows too short, to be foreseen. As measured with AVX2. */
 #define FETCHED_AHEAD (VECTOR_BYTES < 64)
 
 #define ROOT ((REAL)1.41421356237309504880168872420969808)

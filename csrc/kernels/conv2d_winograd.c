@@ -5,8 +5,8 @@
  *                    U = G w G^T (36,oc,c), V = B^T x B (36,c,tiles)
  *   backward_input   the same of dy, the filters rotated, their axes exchanged, padding k - 1 - pad
  *
- * Scratch: U or a part of it, and for each thread two times TILE_BYTES or, where channels are many, V and M of NR
- * tiles; where tasks share V, up to SHARED_BYTES more. */
+ * Scratch: U or a part of it, and for each thread two times TILE_BYTES or, where channels are many,
+ * V and M of NR tiles; where tasks share V, up to SHARED_BYTES more. */
 enum {
     FN(TILE_BYTES) = 512 << 10,  /* V of a block, and as much again for its products: half of L2 */
     FN(SHARED_BYTES) = 32 << 20, /* V of all tiles where they make but a few blocks */
@@ -34,7 +34,7 @@ typedef struct {
     ending last;
     REAL *dst; /* (images, rows, h, w) */
     idx h, w;
-    const REAL *u; /* 36 matrices (rows, channels) in panels, u_plane apart; or NULL, not made yet */
+    const REAL *u; /* 36 matrices (rows, channels) in panels, u_plane apart; NULL: not made yet */
     REAL *made_u;
     REAL *v; /* the transformed tiles, where tasks share them */
     idx u_plane, tiles, block, blocks, task_rows;
@@ -84,7 +84,7 @@ INLINE void FN(winograd_filter_panel)(int side, int rotated, const REAL *in, idx
     }
 }
 
-/* Some channels (at most FILTER_CHANNELS) of a panel of the 36 matrices U, which are plane apart. */
+/* At most FILTER_CHANNELS channels of a panel of the 36 matrices U, which are plane apart. */
 static void FN(winograd_panel)(const winograd_job *job, idx first, idx channel, idx channels,
                                REAL *u, idx plane, REAL *taps)
 {

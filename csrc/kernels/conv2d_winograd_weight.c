@@ -3,9 +3,9 @@
  *
  *   dw = A^T [sum over tiles of (G dy G^T) . V] A,  V = B^T x B
  *
- * 36 products (c,tiles) (tiles,oc). Where L2 is large, a task makes six at a time, those of one point
- * of the first axis, from tiles that it transforms for itself; elsewhere tasks share a block of
- * transformed tiles, and each has some channels and rows of all 36, whose dw follows at once.
+ * 36 products (c,tiles) (tiles,oc). Where L2 is large, a task makes six at a time, those of one
+ * point of the first axis, from tiles that it transforms for itself; elsewhere tasks share a block
+ * of transformed tiles, and each has some channels and rows of all 36, whose dw follows at once.
  * Scratch: the sums, 36 (c,oc) for each of at most eight chunks of the tiles, or one where they are
  * large; six times a block of tiles of x and dy for each thread. Or the sums once and 36 times a
  * block of tiles. */
