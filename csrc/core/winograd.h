@@ -16,6 +16,10 @@ enum {
     FN(TILE_PIECE) = 64, /* tiles transformed at a time: their pixels stay in L1 */
 };
 
+/* Whether the next plane's pixels are fetched while those of one are read or written: planes are
+ * too far apart, and rows too short, to be foreseen. As measured with AVX2. */
+#define FETCHED_AHEAD (VECTOR_BYTES < 64)
+
 #define ROOT ((REAL)1.41421356237309504880168872420969808)
 
 /* out = G in, for 2 to 5 coefficients: at the point z, in[0] + in[1] z + in[2] z^2 ..., scaled so
@@ -168,18 +172,31 @@ INLINE idx FN(padded_size)(int step)
 }
 
 /* The pixels of each segment's tiles, `size` in a row or a column of one tile, with zeros around
- * the plane. */
+ * the plane. Up to VLEN elements behind are overwritten. */
 static void FN(pad_tiles)(const patches *from, idx channel, const tile_run *run, idx size,
                           REAL *padded)
 {
-    const idx step = from->step_w;
+    const idx step = from->step_w, h = from->h, w = from->w, line = 64 / (idx)sizeof(REAL);
     for (int s = 0; s < run->segments; s++) {
         const segment piece = run->list[s];
         const idx width = (piece.count - 1) * step + size, height = (piece.rows - 1) * step + size;
-        FN(pad_rows)(from->src + piece.image * from->image + channel * from->h * from->w, from->h,
-                     from->w, piece.row * step + from->tap_h[0], 1, height,
-                     piece.first * step + from->tap_w[0], 1, width, padded);
-        padded += height * width;
+        const idx column = piece.first * step + from->tap_w[0];
+        const idx row = piece.row * step + from->tap_h[0];
+        const idx begin = FN(min)(FN(max)(-column, 0), width);
+        const idx end = FN(max)(FN(min)(w - column, width), begin), count = end - begin;
+        const REAL *plane = from->src + piece.image * from->image + channel * h * w;
+        const REAL *src = plane + row * w + column + begin;
+        for (idx r = row; r < row + height; r++, src += w, padded += width) {
+            if (r < 0 || r >= h) {
+                FN(zero_loosely)(padded, width);
+                continue;
+            }
+            for (idx q = 0; FETCHED_AHEAD && q < count; q += line)
+                __builtin_prefetch(src + h * w + q, 0, 2);
+            FN(zero_loosely)(padded, begin);
+            FN(copy_run)(padded + begin, src, count);
+            FN(zero_loosely)(padded + end, width - end);
+        }
     }
 }
 
@@ -276,6 +293,7 @@ INLINE void FN(winograd_outputs)(int step, const REAL *m, idx plane, idx count, 
 INLINE void FN(winograd_scatter_to)(int step, const tile_run *run, const REAL *lines, idx length,
                                     REAL *dst, ending last, idx place, idx image, idx h, idx w)
 {
+    const idx line = 64 / (idx)sizeof(REAL);
     for (int s = 0; s < run->segments; s++) {
         const segment piece = run->list[s];
         const idx column = piece.first * step, width = FN(min)(piece.count * step, w - column);
@@ -283,6 +301,8 @@ INLINE void FN(winograd_scatter_to)(int step, const tile_run *run, const REAL *l
         for (idx row = 0; row < piece.rows; row++, lines += piece.count * step)
             for (idx a = 0; a < step && (piece.row + row) * step + a < h; a++) {
                 const idx at = plane + ((piece.row + row) * step + a) * w;
+                for (idx q = 0; FETCHED_AHEAD && q < width; q += line)
+                    __builtin_prefetch(dst + at + h * w + q, 1, 2);
                 FN(finish_run)(dst + at, lines + a * length, width, last, at);
             }
     }
@@ -297,3 +317,4 @@ static void FN(winograd_scatter)(int step, const tile_run *run, const REAL *line
         FN(winograd_scatter_to)(step, run, lines, length, dst, (ending){0}, place, image, h, w);
 }
 #undef ROOT
+#undef FETCHED_AHEAD

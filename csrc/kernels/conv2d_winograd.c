@@ -5,14 +5,20 @@
  *                    U = G w G^T (36,oc,c), V = B^T x B (36,c,tiles)
  *   backward_input   the same of dy, the filters rotated, their axes exchanged, padding k - 1 - pad
  *
- * Scratch: U, and for each thread two times TILE_BYTES or, where channels are many, V and M of NR
- * tiles; where tasks share V, up to SHARED_BYTES more. */
+ * Scratch: U or a part of it, and for each thread two times TILE_BYTES or, where channels are many,
+ * V and M of NR tiles; where tasks share V, up to SHARED_BYTES more. */
 enum {
     FN(TILE_BYTES) = 512 << 10,  /* V of a block, and as much again for its products: half of L2 */
     FN(SHARED_BYTES) = 32 << 20, /* V of all tiles where they make but a few blocks */
     FN(SMALL_U_BYTES) = 5 << 19, /* U that every block may as well read for itself */
     FN(FILTER_CHANNELS) = 32,    /* channels of the filters transformed at a time */
     FN(CHANNEL_PIECE) = 8,       /* channels of a task that transforms tiles for all */
+    /* U of more bytes is not stored where there are so few tiles and L2 is small: each task makes
+     * its own, so many channels at a time, in so much memory with its products */
+    FN(OWN_U_BYTES) = 2 << 20,
+    FN(OWN_TILES) = 48,
+    FN(OWN_DEPTH) = 64,
+    FN(OWN_BYTES) = 768 << 10,
 };
 
 typedef struct {
@@ -28,10 +34,11 @@ typedef struct {
     ending last;
     REAL *dst; /* (images, rows, h, w) */
     idx h, w;
-    const REAL *u; /* 36 matrices (rows, channels) in panels, u_plane apart; or NULL, not made yet */
+    const REAL *u; /* 36 matrices (rows, channels) in panels, u_plane apart; NULL: not made yet */
     REAL *made_u;
     REAL *v; /* the transformed tiles, where tasks share them */
     idx u_plane, tiles, block, blocks, task_rows;
+    int own; /* each task makes U for its rows alone */
     int failed;
 } FN(winograd_job);
 #define winograd_job FN(winograd_job)
@@ -77,51 +84,101 @@ INLINE void FN(winograd_filter_panel)(int side, int rotated, const REAL *in, idx
     }
 }
 
-/* One panel of the 36 matrices U. */
+/* At most FILTER_CHANNELS channels of a panel of the 36 matrices U, which are plane apart. */
+static void FN(winograd_panel)(const winograd_job *job, idx first, idx channel, idx channels,
+                               REAL *u, idx plane, REAL *taps)
+{
+    const idx rows = FN(min)(MR, job->rows - first);
+    const REAL *weight = job->weight + first * job->row_step + channel * job->channel_step;
+    if (job->channel_step == job->taps)
+        FN(pack_panel)(rows, channels * job->taps, weight, job->row_step, 1, taps);
+    else
+        for (idx c = 0; c < channels; c++)
+            FN(pack_panel)(rows, job->taps, weight + c * job->channel_step, job->row_step, 1,
+                           taps + c * job->taps * MR);
+    if (job->step == 4 && job->rotated)
+        FN(winograd_filter_panel)(3, 1, taps, channels, u, plane);
+    else if (job->step == 4)
+        FN(winograd_filter_panel)(3, 0, taps, channels, u, plane);
+    else
+        FN(winograd_filter_panel)(5, job->rotated, taps, channels, u, plane);
+}
+
+INLINE idx FN(taps_size)(const winograd_job *job)
+{
+    return job->taps * FN(FILTER_CHANNELS) * MR + 2 * VLEN;
+}
+
+/* One panel of U. */
 static void FN(winograd_filters)(void *context, idx panel)
 {
     winograd_job *job = context;
-    const idx first = panel * MR, rows = FN(min)(MR, job->rows - first), most = FN(FILTER_CHANNELS);
-    REAL *taps = pydl_block_alloc((size_t)(job->taps * most * MR + 2 * VLEN) * sizeof(REAL));
+    REAL *taps = pydl_block_alloc((size_t)FN(taps_size)(job) * sizeof(REAL));
     if (!taps) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    for (idx channel = 0; channel < job->channels; channel += most) {
-        const idx channels = FN(min)(most, job->channels - channel);
-        const REAL *weight = job->weight + first * job->row_step + channel * job->channel_step;
-        REAL *u = job->made_u + first * job->channels + channel * MR;
-        if (job->channel_step == job->taps)
-            FN(pack_panel)(rows, channels * job->taps, weight, job->row_step, 1, taps);
-        else
-            for (idx c = 0; c < channels; c++)
-                FN(pack_panel)(rows, job->taps, weight + c * job->channel_step, job->row_step, 1,
-                               taps + c * job->taps * MR);
-        if (job->step == 4 && job->rotated)
-            FN(winograd_filter_panel)(3, 1, taps, channels, u, job->u_plane);
-        else if (job->step == 4)
-            FN(winograd_filter_panel)(3, 0, taps, channels, u, job->u_plane);
-        else
-            FN(winograd_filter_panel)(5, job->rotated, taps, channels, u, job->u_plane);
-    }
+    for (idx channel = 0; channel < job->channels; channel += FN(FILTER_CHANNELS))
+        FN(winograd_panel)(job, panel * MR, channel,
+                           FN(min)(FN(FILTER_CHANNELS), job->channels - channel),
+                           job->made_u + panel * MR * job->channels + channel * MR, job->u_plane,
+                           taps);
     pydl_block_free(taps);
 }
 
 /* v[k][channel][tile] for the tiles first .. first + count. */
-INLINE void FN(winograd_tiles)(int step, const winograd_job *job, idx first, idx count, idx channel,
-                               idx channels, REAL *v, idx stride, idx plane, REAL *scratch)
+INLINE void FN(winograd_tiles_of)(int step, const patches *from, idx first, idx count, idx channel,
+                                  idx channels, REAL *v, idx stride, idx plane, REAL *scratch)
 {
     const idx length = FN(line_length)(step), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
     REAL *lines = scratch + FN(padded_size)(step);
     for (idx t = 0; t < count; t += piece) {
-        const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
+        const tile_run run = FN(tiles_of)(from, first + t, FN(min)(piece, count - t));
         for (idx c = channel; c < channel + channels; c++) {
-            FN(pad_tiles)(&job->from, c, &run, 6, scratch);
+            FN(pad_tiles)(from, c, &run, 6, scratch);
             FN(winograd_lines)(step, &run, -1, scratch, lines);
             for (int i = 0; i < 6; i++)
                 FN(winograd_columns)(step, lines + i * length, 6 * length, run.count,
                                      v + i * 6 * plane + c * stride + t, plane);
         }
+    }
+}
+
+static void FN(winograd_tiles)(const patches *from, idx first, idx count, idx channel, idx channels,
+                               REAL *v, idx stride, idx plane, REAL *scratch)
+{
+    if (from->step_w == 4)
+        FN(winograd_tiles_of)(4, from, first, count, channel, channels, v, stride, plane, scratch);
+    else
+        FN(winograd_tiles_of)(2, from, first, count, channel, channels, v, stride, plane, scratch);
+}
+
+INLINE idx FN(own_plane)(idx rows)
+{
+    return FN(plane_of)(FN(round_up)(rows, MR) * FN(OWN_DEPTH));
+}
+
+/* m[row][k][tile] of some rows, whose U is made in scratch, OWN_DEPTH channels at a time. */
+static void FN(winograd_own_products)(const winograd_job *job, idx count, idx row, idx rows,
+                                      const REAL *v, idx stride, idx plane, REAL *m, idx m_stride,
+                                      idx m_row, REAL *scratch)
+{
+    const idx u_plane = FN(own_plane)(rows);
+    REAL *u = scratch, *taps = scratch + FN(PRODUCTS) * u_plane;
+    sink to = {.row = m_row};
+    for (idx channel = 0; channel < job->channels; channel += FN(OWN_DEPTH)) {
+        const idx depth = FN(min)(FN(OWN_DEPTH), job->channels - channel);
+        for (idx r = 0; r < rows; r += MR)
+            for (idx c = 0; c < depth; c += FN(FILTER_CHANNELS))
+                FN(winograd_panel)(job, row + r, channel + c,
+                                   FN(min)(FN(FILTER_CHANNELS), depth - c), u + r * depth + c * MR,
+                                   u_plane, taps);
+        for (idx k = 0; k < FN(PRODUCTS); k++) {
+            to.c = m + k * m_stride;
+            FN(multiply_panels)(rows, count, depth, u + k * u_plane, depth,
+                                v + k * plane + channel * stride, stride, NULL, &to);
+        }
+        to.accumulate = 1;
     }
 }
 
@@ -133,7 +190,10 @@ INLINE void FN(winograd_products)(int step, const winograd_job *job, idx first, 
     const idx depth = FN(even_piece)(job->channels, FN(KC), 1), m_stride = FN(block_stride)(count);
     const idx m_row = FN(plane_of)(FN(PRODUCTS) * m_stride), length = FN(line_length)(step);
     REAL *m = scratch, *lines = scratch + rows * m_row;
-    for (idx k = 0; k < FN(PRODUCTS); k++) {
+    if (job->own)
+        FN(winograd_own_products)(job, count, row, rows, v, stride, plane, m, m_stride, m_row,
+                                  lines);
+    for (idx k = 0; k < FN(PRODUCTS) && !job->own; k++) {
         sink to = {.c = m + k * m_stride, .row = m_row};
         for (idx channel = 0; channel < job->channels; channel += depth) {
             FN(multiply_panels)(rows, count, FN(min)(depth, job->channels - channel),
@@ -173,7 +233,7 @@ INLINE void FN(winograd_block_of)(int step, winograd_job *job, idx task)
         return;
     }
     REAL *scratch = v + FN(PRODUCTS) * plane;
-    FN(winograd_tiles)(step, job, first, count, 0, job->channels, v, stride, plane, scratch);
+    FN(winograd_tiles)(&job->from, first, count, 0, job->channels, v, stride, plane, scratch);
     for (idx row = 0; row < job->rows; row += job->task_rows)
         FN(winograd_products)(step, job, first, count, row,
                               FN(min)(job->task_rows, job->rows - row), v, stride, plane, scratch);
@@ -201,10 +261,7 @@ static void FN(winograd_shared_tiles)(void *context, idx task)
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    if (job->step == 4)
-        FN(winograd_tiles)(4, job, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
-    else
-        FN(winograd_tiles)(2, job, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
+    FN(winograd_tiles)(&job->from, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
     pydl_block_free(scratch);
 }
 
@@ -218,8 +275,9 @@ static void FN(winograd_shared_block)(void *context, idx task)
     const idx rows = FN(min)(job->task_rows, job->rows - row);
     const idx stride = FN(block_stride)(job->tiles), plane = FN(plane_of)(job->channels * stride);
     const idx products = rows * FN(plane_of)(FN(PRODUCTS) * FN(block_stride)(count));
-    REAL *scratch =
-        pydl_block_alloc((size_t)(products + FN(winograd_scratch)(job->step)) * sizeof(REAL));
+    const idx own = job->own ? FN(PRODUCTS) * FN(own_plane)(rows) + FN(taps_size)(job) : 0;
+    REAL *scratch = pydl_block_alloc(
+        (size_t)(products + FN(max)(own, FN(winograd_scratch)(job->step))) * sizeof(REAL));
     if (!scratch) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
@@ -253,7 +311,11 @@ static int FN(winograd_plan)(winograd_job *job)
         bytes = 2 * FN(TILE_BYTES);
         rows = (job->rows * job->blocks + most - 1) / most;
     }
-    const idx limit = FN(min)(bytes / (tile * job->block), rows);
+    job->own = VECTOR_BYTES < 64 && shared && !job->u && job->tiles <= FN(OWN_TILES) &&
+               job->rows * job->channels * tile > FN(OWN_U_BYTES);
+    const idx room = job->own ? FN(OWN_BYTES) / (tile * (job->block + FN(OWN_DEPTH)))
+                              : bytes / (tile * job->block);
+    const idx limit = FN(min)(room, rows);
     job->task_rows = FN(even_piece)(job->rows, FN(max)(limit / MR, 1) * MR, MR);
     return shared;
 }
@@ -280,11 +342,11 @@ static int FN(winograd_run)(winograd_job *job)
     const int shared = FN(winograd_plan)(job);
     const idx plane = FN(plane_of)(job->channels * FN(block_stride)(job->tiles));
     REAL *made = NULL;
-    if (!job->u)
+    if (!job->u && !job->own)
         job->u = made =
             pydl_block_alloc((size_t)(FN(PRODUCTS) * job->u_plane) * sizeof(REAL));
     job->v = shared ? pydl_block_alloc((size_t)(FN(PRODUCTS) * plane) * sizeof(REAL)) : NULL;
-    job->failed = !job->u || (shared && !job->v);
+    job->failed = !(job->u || job->own) || (shared && !job->v);
     const double work = 2.0 * FN(PRODUCTS) * (double)job->tiles * pairs;
     if (made && !job->failed)
         FN(winograd_make_u)(job, made);
@@ -389,7 +451,7 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
     } all_costs[] = {
         [FN(TO_Y)] = {0.8, 350, 200, 45},
         [FN(TO_DX)] = {0.8, 350, 200, 60},
-        [FN(TO_DW)] = {0.7, 400, 350, 100},
+        [FN(TO_DW)] = {0.7, 400, 350, VECTOR_BYTES < 64 ? 45 : 100}, /* results follow in L2 */
     };
     const double peak = all_costs[direction].peak, there = all_costs[direction].there;
     const double back = all_costs[direction].back;

@@ -3,14 +3,22 @@
  *
  *   dw = A^T [sum over tiles of (G dy G^T) . V] A,  V = B^T x B
  *
- * 36 products (c,tiles) (tiles,oc), six at a time: those of one point of the first axis.
+ * 36 products (c,tiles) (tiles,oc). Where L2 is large, a task makes six at a time, those of one
+ * point of the first axis, from tiles that it transforms for itself; elsewhere tasks share a block
+ * of transformed tiles, and each has some channels and rows of all 36, whose dw follows at once.
  * Scratch: the sums, 36 (c,oc) for each of at most eight chunks of the tiles, or one where they are
- * large; six times a block of tiles of x and dy for each thread. */
+ * large; six times a block of tiles of x and dy for each thread. Or the sums once and 36 times a
+ * block of tiles. */
 enum {
     FN(SUM_BYTES) = 800 << 10,              /* sums that stay in L2 from tile to tile */
     FN(WEIGHT_TILES) = 4 * FN(TILE_PIECE),  /* tiles of a block */
     FN(WEIGHT_CHANNELS) = 256 / MR * MR,    /* channels of a task */
     FN(RESULT_CHANNELS) = 8,                /* channels of a task of the last transform */
+    FN(SHARED_TILE_BYTES) = 2 << 20,        /* transformed tiles of x and dy that tasks share, */
+    FN(LEAST_TILES) = 128,                  /* but so many: each block reads and writes all sums */
+    FN(GROUP_ROWS) = 32,                    /* of such a task: 36 times 72x32 sums stay in L2 */
+    FN(GROUP_CHANNELS) = 72 / MR * MR,
+    FN(DY_PIECE) = 32,                      /* tiles of dy transformed at a time */
 };
 
 typedef struct {
@@ -20,6 +28,11 @@ typedef struct {
     REAL *dw, *sums; /* sums[chunk][k][channel][row], so long a row and a plane (channel, row) */
     idx sum_row, sum_plane, tiles, block, piece, pieces, chunk, chunks;
     int points; /* of the first axis that a task covers */
+    /* where tasks share the transformed tiles: those of the block, x (36,channel,tile) and dy
+     * (36,panel of NR rows,tile,row), so that a panel is read as one piece of memory; the sums of a
+     * task, and how many such groups there are along the rows */
+    REAL *x, *y;
+    idx x_stride, x_plane, y_panel, y_plane, first, count, group_channels, group_rows, row_groups;
     int failed;
 } FN(winograd_weight_job);
 #define winograd_weight_job FN(winograd_weight_job)
@@ -156,35 +169,28 @@ static void FN(winograd_weight_task)(void *context, idx task)
         FN(winograd_weight_sums)(2, job, task);
 }
 
-/* dw of some channels from the sums of the chunks: the transform along the rows, then the rows'
- * turn. */
-INLINE void FN(winograd_weight_result)(int side, winograd_weight_job *job, idx task)
+/* dw of some channels (at most RESULT_CHANNELS) and rows from sums[chunk][k][channel][row], the
+ * chunks chunk_step apart: the transform along the rows, then the rows' turn. */
+INLINE void FN(winograd_weight_result)(int side, const winograd_weight_job *job, idx channel,
+                                       idx channels, idx first, idx rows, const REAL *sums,
+                                       idx chunks, idx chunk_step, REAL *found)
 {
-    const idx first = task * FN(RESULT_CHANNELS);
-    const idx channels = FN(min)(FN(RESULT_CHANNELS), job->channels - first);
     const idx taps = side * side, filter = job->channels * taps, group = channels * taps * VLEN;
-    REAL *found = pydl_block_alloc((size_t)(job->sum_row * channels * taps) * sizeof(REAL));
-    if (!found) {
-        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
     for (idx c = 0; c < channels; c++)
-        for (idx row = 0; row < job->rows; row += VLEN) {
-            const REAL *sums = job->sums + (first + c) * job->sum_row + row;
+        for (idx row = 0; row < rows; row += VLEN) {
+            const REAL *src = sums + c * job->sum_row + row;
             REAL *dst = found + row / VLEN * group + c * taps * VLEN;
             vec half[6][5], in[6], out[5];
-#pragma GCC unroll 6
             for (int i = 0; i < 6; i++) {
 #pragma GCC unroll 6
-                for (int j = 0; j < 6; j++) {
-                    const REAL *sum = sums + (i * 6 + j) * job->sum_plane;
-                    in[j] = FN(load)(sum);
-                    for (idx chunk = 1; chunk < job->chunks; chunk++)
-                        in[j] += FN(load)(sum + chunk * FN(PRODUCTS) * job->sum_plane);
-                }
+                for (int j = 0; j < 6; j++)
+                    in[j] = FN(load)(src + (i * 6 + j) * job->sum_plane);
+                for (idx chunk = 1; chunk < chunks; chunk++)
+#pragma GCC unroll 6
+                    for (int j = 0; j < 6; j++)
+                        in[j] += FN(load)(src + chunk * chunk_step + (i * 6 + j) * job->sum_plane);
                 FN(winograd_result)(side, in, half[i]);
             }
-#pragma GCC unroll 5
             for (int b = 0; b < side; b++) {
 #pragma GCC unroll 6
                 for (int i = 0; i < 6; i++)
@@ -195,19 +201,186 @@ INLINE void FN(winograd_weight_result)(int side, winograd_weight_job *job, idx t
                     FN(store)(dst + (a * side + b) * VLEN, out[a]);
             }
         }
-    for (idx row = 0; row < job->rows; row += VLEN)
-        FN(transpose)(channels * taps, FN(min)(VLEN, job->rows - row), found + row / VLEN * group,
-                      VLEN, job->dw + row * filter + first * taps, filter);
-    pydl_block_free(found);
+    for (idx row = 0; row < rows; row += VLEN)
+        FN(transpose)(channels * taps, FN(min)(VLEN, rows - row), found + row / VLEN * group, VLEN,
+                      job->dw + (first + row) * filter + channel * taps, filter);
+}
+
+static void FN(winograd_weight_results)(const winograd_weight_job *job, idx channel, idx channels,
+                                        idx first, idx rows, const REAL *sums, idx chunks,
+                                        idx chunk_step, REAL *found)
+{
+    if (job->step == 4)
+        FN(winograd_weight_result)(3, job, channel, channels, first, rows, sums, chunks, chunk_step,
+                                   found);
+    else
+        FN(winograd_weight_result)(5, job, channel, channels, first, rows, sums, chunks, chunk_step,
+                                   found);
 }
 
 static void FN(winograd_weight_last)(void *context, idx task)
 {
     winograd_weight_job *job = context;
-    if (job->step == 4)
-        FN(winograd_weight_result)(3, job, task);
+    const idx first = task * FN(RESULT_CHANNELS), taps = job->step == 4 ? 9 : 25;
+    const idx channels = FN(min)(FN(RESULT_CHANNELS), job->channels - first);
+    REAL *found = pydl_block_alloc((size_t)(job->sum_row * channels * taps) * sizeof(REAL));
+    if (!found) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    FN(winograd_weight_results)(job, first, channels, 0, job->rows,
+                                job->sums + first * job->sum_row, job->chunks,
+                                FN(PRODUCTS) * job->sum_plane, found);
+    pydl_block_free(found);
+}
+
+/* ---- tasks that share the transformed tiles, a block of them after the other ---- */
+
+/* out[k*plane + tile*NR + row] = G dy G^T, vectors along VLEN rows whose padded pixels are pad
+ * apart. */
+INLINE void FN(winograd_dy_block)(int step, const tile_run *run, const REAL *padded, idx pad,
+                                  REAL *out, idx plane, REAL *pixels)
+{
+    FN(transpose)(VLEN, run->count * step * step, padded, pad, pixels, VLEN);
+    for (int s = 0; s < run->segments; s++) {
+        const segment piece = run->list[s];
+        const idx width = piece.count * step * VLEN;
+        for (idx row = 0; row < piece.rows; row++, pixels += step * width)
+            for (idx t = 0; t < piece.count; t++, out += NR) {
+                vec half[6][4], in[4], six[6];
+#pragma GCC unroll 4
+                for (int b = 0; b < step; b++) {
+#pragma GCC unroll 4
+                    for (int a = 0; a < step; a++)
+                        in[a] = FN(load)(pixels + a * width + (t * step + b) * VLEN);
+                    FN(winograd_filter)(step, in, six);
+#pragma GCC unroll 6
+                    for (int i = 0; i < 6; i++)
+                        half[i][b] = six[i];
+                }
+                for (int i = 0; i < 6; i++) {
+                    FN(winograd_filter)(step, half[i], six);
+#pragma GCC unroll 6
+                    for (int j = 0; j < 6; j++)
+                        FN(store)(out + (i * 6 + j) * plane, six[j]);
+                }
+            }
+    }
+}
+
+/* The block's tiles of dy, of VLEN rows from row on. */
+INLINE void FN(winograd_dy_tiles)(int step, const winograd_weight_job *job, idx row, REAL *scratch)
+{
+    const idx piece = FN(even_piece)(job->count, FN(DY_PIECE), 1), pad = FN(padded_size)(step);
+    const idx rows = FN(min)(VLEN, job->rows - row);
+    for (idx t = 0; t < job->count; t += piece) {
+        const tile_run run =
+            FN(tiles_of)(&job->dy_from, job->first + t, FN(min)(piece, job->count - t));
+        for (idx r = 0; r < rows; r++)
+            FN(pad_tiles)(&job->dy_from, row + r, &run, step, scratch + r * pad);
+        FN(winograd_dy_block)(step, &run, scratch, pad,
+                              job->y + row / NR * job->y_panel + t * NR + row % NR, job->y_plane,
+                              scratch + VLEN * pad);
+    }
+}
+
+/* Some channels of x, or some rows of dy. */
+static void FN(winograd_weight_shared_tiles)(void *context, idx task)
+{
+    winograd_weight_job *job = context;
+    const idx size = VLEN * FN(padded_size)(job->step) +
+                     (FN(DY_PIECE) * job->step * job->step + 1) * VLEN;
+    REAL *scratch = pydl_block_alloc((size_t)FN(max)(size, FN(winograd_scratch)(job->step)) *
+                                     sizeof(REAL));
+    if (!scratch) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    const idx first = task * FN(CHANNEL_PIECE);
+    const idx row = first - FN(round_up)(job->channels, FN(CHANNEL_PIECE));
+    if (row < 0)
+        FN(winograd_tiles)(&job->from, job->first, job->count, first,
+                           FN(min)(FN(CHANNEL_PIECE), job->channels - first), job->x, job->x_stride,
+                           job->x_plane, scratch);
     else
-        FN(winograd_weight_result)(5, job, task);
+        for (idx r = row; r < FN(min)(row + FN(CHANNEL_PIECE), job->rows); r += VLEN)
+            if (job->step == 4)
+                FN(winograd_dy_tiles)(4, job, r, scratch);
+            else
+                FN(winograd_dy_tiles)(2, job, r, scratch);
+    pydl_block_free(scratch);
+}
+
+/* The sums of some channels and rows, whose results follow while they are in L2. */
+static void FN(winograd_weight_group)(void *context, idx task)
+{
+    winograd_weight_job *job = context;
+    const idx channel = task / job->row_groups * job->group_channels;
+    const idx row = task % job->row_groups * job->group_rows;
+    const idx channels = FN(min)(job->group_channels, job->channels - channel);
+    const idx rows = FN(min)(job->group_rows, job->rows - row);
+    const idx size = FN(PRODUCTS) * job->sum_plane, taps = job->step == 4 ? 9 : 25;
+    const int once = job->count == job->tiles, last = job->first + job->count == job->tiles;
+    REAL *scratch = pydl_block_alloc(
+        (size_t)(FN(RESULT_CHANNELS) * taps * job->sum_row + once * size) * sizeof(REAL));
+    if (!scratch) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    REAL *sums = once ? scratch + FN(RESULT_CHANNELS) * taps * job->sum_row
+                      : job->sums + task * size;
+    sink to = {.row = job->sum_row, .accumulate = job->first > 0};
+    for (idx k = 0; k < FN(PRODUCTS); k++) {
+        const REAL *x = job->x + k * job->x_plane + channel * job->x_stride;
+        const REAL *y = job->y + k * job->y_plane + row / NR * job->y_panel;
+        for (idx r = 0; r < rows; r += NR, y += job->y_panel) {
+            to.c = sums + k * job->sum_plane + r;
+            FN(multiply_rows)(channels, FN(min)(NR, rows - r), job->count, x, job->x_stride, y, NR,
+                              &to);
+        }
+    }
+    for (idx c = 0; last && c < channels; c += FN(RESULT_CHANNELS))
+        FN(winograd_weight_results)(job, channel + c, FN(min)(FN(RESULT_CHANNELS), channels - c),
+                                    row, rows, sums + c * job->sum_row, 1, 0, scratch);
+    pydl_block_free(scratch);
+}
+
+static int FN(winograd_weight_shared)(winograd_weight_job *job)
+{
+    const idx tile = FN(PRODUCTS) * (job->channels + job->rows) * (idx)sizeof(REAL);
+    const idx most = FN(max)(FN(SHARED_TILE_BYTES) / tile, FN(LEAST_TILES));
+    job->block = FN(even_piece)(job->tiles, most, VLEN);
+    job->x_stride = FN(plane_of)(job->block);
+    job->y_panel = job->block * NR;
+    job->x_plane = FN(plane_of)(job->channels * job->x_stride);
+    job->y_plane = FN(plane_of)(job->block * FN(round_up)(job->rows, NR));
+    job->group_rows = FN(even_piece)(job->rows, FN(GROUP_ROWS), NR);
+    job->group_channels = FN(even_piece)(job->channels, FN(GROUP_CHANNELS), MR);
+    job->row_groups = (job->rows + job->group_rows - 1) / job->group_rows;
+    const idx groups =
+        (job->channels + job->group_channels - 1) / job->group_channels * job->row_groups;
+    job->sum_row = FN(round_up)(job->group_rows, VLEN);
+    job->sum_plane = FN(plane_of)(job->group_channels * job->sum_row);
+    const idx sums = job->block < job->tiles ? groups * FN(PRODUCTS) * job->sum_plane : 0;
+    job->x = pydl_block_alloc(
+        (size_t)(FN(PRODUCTS) * (job->x_plane + job->y_plane) + sums) * sizeof(REAL));
+    if (!job->x)
+        return PYDL_NO_MEMORY;
+    job->y = job->x + FN(PRODUCTS) * job->x_plane;
+    job->sums = job->y + FN(PRODUCTS) * job->y_plane;
+    const idx pieces = (job->channels + FN(CHANNEL_PIECE) - 1) / FN(CHANNEL_PIECE) +
+                       (job->rows + FN(CHANNEL_PIECE) - 1) / FN(CHANNEL_PIECE);
+    for (job->first = 0; job->first < job->tiles && !job->failed; job->first += job->count) {
+        job->count = FN(min)(job->block, job->tiles - job->first);
+        pydl_parallel_for(pieces, 300.0 * (double)job->count * (double)(job->channels + job->rows),
+                          FN(winograd_weight_shared_tiles), job);
+        if (!job->failed)
+            pydl_parallel_for(groups, 2.0 * FN(PRODUCTS) * (double)job->count *
+                                          (double)job->channels * (double)job->rows,
+                              FN(winograd_weight_group), job);
+    }
+    pydl_block_free(job->x);
+    return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
 static int FN(winograd_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
@@ -228,6 +401,8 @@ static int FN(winograd_backward_weight)(const pydl_conv2d_shape *s, const REAL *
         .tiles = s->n * grid_h * grid_w,
         .sum_row = FN(round_up)(s->oc, VLEN),
     };
+    if (VECTOR_BYTES < 64) /* as measured with AVX2 and 512 KiB of L2 */
+        return FN(winograd_weight_shared)(&job);
     job.piece = FN(even_piece)(s->c, FN(WEIGHT_CHANNELS), MR);
     job.pieces = (s->c + job.piece - 1) / job.piece;
     /* As many points as their sums leave room for: each one reads x and dy again. */
