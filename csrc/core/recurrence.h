@@ -190,6 +190,16 @@ static int FN(unit_vectors_for)(idx units)
 INLINE int FN(gate_vectors_for)(idx units) { return units > VLEN ? 2 : 1; }
 
 /* ---- tiles ---- */
+/* As in gemm.h: AVX2 has as many registers as a tile needs, and more instructions than
+ * multiply-adds. Four steps at a time save the loop's own; that what is multiplied by is still
+ * wanted afterwards keeps every sum in its register, and reads it once for several rows. */
+#define FOUR_STEPS (VECTOR_BYTES == 32)
+#if VECTOR_BYTES == 32
+#define STILL_WANTED(value) __asm__ volatile("" : : "x"(value))
+#else
+#define STILL_WANTED(value)
+#endif
+
 /* sums[i][j] (+)= sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors`
  * being constants. A tile of few sums makes each of them in several chains, since one
  * multiply-add must wait for the one before it in its chain. The cache line at ahead is fetched,
@@ -200,40 +210,51 @@ INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, con
 {
     const int size = rows * vectors;
     const int chains = 4 * size <= TILE_VECTORS ? 4 : 2 * size <= TILE_VECTORS ? 2 : 1;
+    const int steps = FOUR_STEPS && chains < 4 ? 4 : chains;
     vec acc[TILE_VECTORS];
 #pragma GCC unroll 32
     for (int i = 0; i < chains * size; i++)
         acc[i] = i < size && add ? FN(load)(sums + i * VLEN) : (vec){0};
     idx k = 0;
-    for (; k + chains <= depth; k += chains) {
+    for (; k + steps <= depth; k += steps) {
 #pragma GCC unroll 4
-        for (int chain = 0; chain < chains; chain++) {
-            vec *sum = acc + chain * size, weights[4], value[FN(TILE_ROWS)];
-            __builtin_prefetch(ahead, 0, 2);
+        for (int step = 0; step < steps; step++) {
+            vec *sum = acc + step % chains * size, weights[4], value[FN(TILE_ROWS)];
+            if (steps == chains || step % 2 == 0)
+                __builtin_prefetch(ahead, 0, 2);
             ahead += ahead_step;
             /* the smaller side stays in registers */
             if (rows < vectors) {
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++)
-                    value[i] = FN(splat)(a[i * a_row + k + chain]);
+                    value[i] = FN(splat)(a[i * a_row + k + step]);
 #pragma GCC unroll 4
                 for (int j = 0; j < vectors; j++) {
                     const vec weight = FN(load)(panel + j * VLEN);
 #pragma GCC unroll 8
                     for (int i = 0; i < rows; i++)
                         sum[i * vectors + j] += value[i] * weight;
+                    if (rows > 1)
+                        STILL_WANTED(weight);
                 }
+#pragma GCC unroll 8
+                for (int i = 0; i < rows; i++)
+                    STILL_WANTED(value[i]);
             } else {
 #pragma GCC unroll 4
                 for (int j = 0; j < vectors; j++)
                     weights[j] = FN(load)(panel + j * VLEN);
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++) {
-                    const vec splat = FN(splat)(a[i * a_row + k + chain]);
+                    const vec splat = FN(splat)(a[i * a_row + k + step]);
 #pragma GCC unroll 4
                     for (int j = 0; j < vectors; j++)
                         sum[i * vectors + j] += splat * weights[j];
+                    STILL_WANTED(splat);
                 }
+#pragma GCC unroll 4
+                for (int j = 0; j < vectors; j++)
+                    STILL_WANTED(weights[j]);
             }
             panel += vectors * VLEN;
         }
@@ -285,6 +306,8 @@ TILE_FUNCTION(4, TILE_CASE(1, 4) TILE_CASE(2, 4) TILE_CASE(3, 4))
 #endif
 #undef TILE_CASE
 #undef TILE_FUNCTION
+#undef FOUR_STEPS
+#undef STILL_WANTED
 
 /* ---- steps ---- */
 /* Whether one of the samples needs what a has for it. */
