@@ -21,6 +21,8 @@ enum {
     FN(SHARED_WEIGHTS) = 1 << 20,   /* bytes of panels that may be in every thread's L2 */
     FN(STRIP) = 16,                 /* panels that are finished together where memory is far */
     FN(FEW_STEPS) = 2,              /* for which packing the weights does not pay */
+    /* of weights that pass once in a step; 0: as far ahead as of others */
+    FN(STREAM_AHEAD) = VECTOR_BYTES == 32 ? 1024 / sizeof(REAL) : 0,
 };
 
 /* What a product multiplies at a step: rows `row` apart, NULL if they are zeros. Those of
@@ -339,10 +341,12 @@ INLINE idx FN(tile_row)(const recurrence *r, idx tiles, idx number)
 
 /* `depth` rows of a panel times the rows of a of so many tiles, tile i from row start[i] on. The
  * panel passes in blocks of its depth that stay in L1 for all the tiles; meanwhile each of these
- * fetches its part of the next block, as evenly as it can: lines in plenty at a time would keep the
- * tile from what it reads itself. */
+ * fetches its part of the next block, or of next after the last, as evenly as it can: lines in
+ * plenty at a time would keep the tile from what it reads itself. Where one tile is all, the CPU
+ * foresees what it reads, and only what is near is fetched. */
 static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth,
-                               const REAL *panel, idx tiles, const idx *start, int add, REAL *sums)
+                               const REAL *panel, const REAL *next, idx tiles, const idx *start,
+                               int add, REAL *sums)
 {
     const int vectors = w->gates * w->unit_vectors;
     const FN(tile_function) multiply = vectors == 2   ? FN(recurrent_tile_2)
@@ -352,17 +356,21 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
     const idx ahead_step = FN(min)(line, (width + tiles - 1) / tiles);
     const idx limit = FN(PANEL_BLOCK) / (width * (idx)sizeof(REAL));
     /* the same whoever does how many of the tiles, so that the sums are the same bits */
-    const idx block = FN(tile_count)(r, w) > 1 ? FN(even_piece)(depth, limit, 4) : depth;
+    const int once = FN(tile_count)(r, w) == 1;
+    const idx block = once ? depth : FN(even_piece)(depth, limit, 4);
     for (idx k = 0; k < depth; k += block) {
         const idx count = FN(min)(block, depth - k);
-        const REAL *weights = panel + k * width;
+        const REAL *weights = panel + k * width, *after = next;
+        if (once && FN(STREAM_AHEAD))
+            after = weights + FN(STREAM_AHEAD);
+        else if (k + count < depth)
+            after = weights + count * width;
         REAL *to = sums;
         for (idx i = 0; i < tiles; i++) {
             const idx row = start[i], rows = start[i + 1] - row;
-            const REAL *ahead = weights + count * (width + i * ahead_step);
             if (FN(any_lives)(r->shape, a, row, rows))
-                multiply(rows, count, a->data + row * a->row + k, a->row, weights, ahead,
-                         ahead_step, add || k, to);
+                multiply(rows, count, a->data + row * a->row + k, a->row, weights,
+                         after + i * count * ahead_step, ahead_step, add || k, to);
             else
                 memset(to, 0, (size_t)(rows * width) * sizeof(REAL));
             to += rows * width;
@@ -452,15 +460,18 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
             const idx row = start[0], rows = start[to - from] - row;
             for (idx j = 0; j < count; j++) {
                 const idx panel = backwards ? low + count - 1 - j : low + j;
-                const REAL *weights = w->panels + panel * width * w->depth;
+                const idx size = width * w->depth;
+                const REAL *weights = w->panels + panel * size, *of_h = weights + inputs * width;
+                const REAL *next = backwards ? weights - size : weights + size;
                 REAL *of_panel = sums + (panel - low) * rows * width;
                 if (w->plain && a.data)
                     FN(multiply_plain)(w, &a, row, rows, panel * span, of_panel);
                 else if (inputs)
-                    FN(multiply_panel)(r, w, &x, inputs, weights, to - from, start, 0, of_panel);
+                    FN(multiply_panel)(r, w, &x, inputs, weights, of_h, to - from, start, 0,
+                                       of_panel);
                 if (a.data && !w->plain)
-                    FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * width,
-                                       to - from, start, inputs > 0, of_panel);
+                    FN(multiply_panel)(r, w, &a, w->depth - inputs, of_h, next, to - from, start,
+                                       inputs > 0, of_panel);
                 else if (!a.data)
                     memset(of_panel, 0, (size_t)(rows * width) * sizeof(REAL));
             }
