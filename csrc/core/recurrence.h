@@ -51,14 +51,16 @@ typedef struct {
          i_++, b += of->down, unit += of->across, sums += of->stride)
 
 /* name(cell, tile) out of INLINE name_rows(cell, tile, count), compiled for whole vectors and
- * for parts. */
+ * for parts. The tile is copied, since stores of REAL could change the original as far as the
+ * compiler knows. */
 #define FINISH(name)                                                                          \
     static void FN(name)(void *cell, const tile *of)                                          \
     {                                                                                         \
+        const tile copy = *of;                                                                \
         if (of->count == VLEN)                                                                \
-            FN(name##_rows)(cell, of, VLEN);                                                  \
+            FN(name##_rows)(cell, &copy, VLEN);                                               \
         else                                                                                  \
-            FN(name##_rows)(cell, of, of->count);                                             \
+            FN(name##_rows)(cell, &copy, copy.count);                                         \
     }
 
 typedef struct {
