@@ -21,6 +21,8 @@ enum {
     FN(SHARED_WEIGHTS) = 1 << 20,   /* bytes of panels that may be in every thread's L2 */
     FN(STRIP) = 16,                 /* panels that are finished together where memory is far */
     FN(FEW_STEPS) = 2,              /* for which packing the weights does not pay */
+    /* of weights that pass once in a step; 0: as far ahead as of others */
+    FN(STREAM_AHEAD) = VECTOR_BYTES == 32 ? 1024 / sizeof(REAL) : 0,
 };
 
 /* What a product multiplies at a step: rows `row` apart, NULL if they are zeros. Those of
@@ -49,14 +51,16 @@ typedef struct {
          i_++, b += of->down, unit += of->across, sums += of->stride)
 
 /* name(cell, tile) out of INLINE name_rows(cell, tile, count), compiled for whole vectors and
- * for parts. */
+ * for parts. The tile is copied, since stores of REAL could change the original as far as the
+ * compiler knows. */
 #define FINISH(name)                                                                          \
     static void FN(name)(void *cell, const tile *of)                                          \
     {                                                                                         \
+        const tile copy = *of;                                                                \
         if (of->count == VLEN)                                                                \
-            FN(name##_rows)(cell, of, VLEN);                                                  \
+            FN(name##_rows)(cell, &copy, VLEN);                                               \
         else                                                                                  \
-            FN(name##_rows)(cell, of, of->count);                                             \
+            FN(name##_rows)(cell, &copy, copy.count);                                         \
     }
 
 typedef struct {
@@ -190,6 +194,16 @@ static int FN(unit_vectors_for)(idx units)
 INLINE int FN(gate_vectors_for)(idx units) { return units > VLEN ? 2 : 1; }
 
 /* ---- tiles ---- */
+/* As in gemm.h: AVX2 has as many registers as a tile needs, and more instructions than
+ * multiply-adds. Four steps at a time save the loop's own; that what is multiplied by is still
+ * wanted afterwards keeps every sum in its register, and reads it once for several rows. */
+#define FOUR_STEPS (VECTOR_BYTES == 32)
+#if VECTOR_BYTES == 32
+#define STILL_WANTED(value) __asm__ volatile("" : : "x"(value))
+#else
+#define STILL_WANTED(value)
+#endif
+
 /* sums[i][j] (+)= sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors`
  * being constants. A tile of few sums makes each of them in several chains, since one
  * multiply-add must wait for the one before it in its chain. The cache line at ahead is fetched,
@@ -200,40 +214,51 @@ INLINE void FN(recurrent_tile)(const int rows, const int vectors, idx depth, con
 {
     const int size = rows * vectors;
     const int chains = 4 * size <= TILE_VECTORS ? 4 : 2 * size <= TILE_VECTORS ? 2 : 1;
+    const int steps = FOUR_STEPS && chains < 4 ? 4 : chains;
     vec acc[TILE_VECTORS];
 #pragma GCC unroll 32
     for (int i = 0; i < chains * size; i++)
         acc[i] = i < size && add ? FN(load)(sums + i * VLEN) : (vec){0};
     idx k = 0;
-    for (; k + chains <= depth; k += chains) {
+    for (; k + steps <= depth; k += steps) {
 #pragma GCC unroll 4
-        for (int chain = 0; chain < chains; chain++) {
-            vec *sum = acc + chain * size, weights[4], value[FN(TILE_ROWS)];
-            __builtin_prefetch(ahead, 0, 2);
+        for (int step = 0; step < steps; step++) {
+            vec *sum = acc + step % chains * size, weights[4], value[FN(TILE_ROWS)];
+            if (steps == chains || step % 2 == 0)
+                __builtin_prefetch(ahead, 0, 2);
             ahead += ahead_step;
             /* the smaller side stays in registers */
             if (rows < vectors) {
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++)
-                    value[i] = FN(splat)(a[i * a_row + k + chain]);
+                    value[i] = FN(splat)(a[i * a_row + k + step]);
 #pragma GCC unroll 4
                 for (int j = 0; j < vectors; j++) {
                     const vec weight = FN(load)(panel + j * VLEN);
 #pragma GCC unroll 8
                     for (int i = 0; i < rows; i++)
                         sum[i * vectors + j] += value[i] * weight;
+                    if (rows > 1)
+                        STILL_WANTED(weight);
                 }
+#pragma GCC unroll 8
+                for (int i = 0; i < rows; i++)
+                    STILL_WANTED(value[i]);
             } else {
 #pragma GCC unroll 4
                 for (int j = 0; j < vectors; j++)
                     weights[j] = FN(load)(panel + j * VLEN);
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++) {
-                    const vec splat = FN(splat)(a[i * a_row + k + chain]);
+                    const vec splat = FN(splat)(a[i * a_row + k + step]);
 #pragma GCC unroll 4
                     for (int j = 0; j < vectors; j++)
                         sum[i * vectors + j] += splat * weights[j];
+                    STILL_WANTED(splat);
                 }
+#pragma GCC unroll 4
+                for (int j = 0; j < vectors; j++)
+                    STILL_WANTED(weights[j]);
             }
             panel += vectors * VLEN;
         }
@@ -285,6 +310,8 @@ TILE_FUNCTION(4, TILE_CASE(1, 4) TILE_CASE(2, 4) TILE_CASE(3, 4))
 #endif
 #undef TILE_CASE
 #undef TILE_FUNCTION
+#undef FOUR_STEPS
+#undef STILL_WANTED
 
 /* ---- steps ---- */
 /* Whether one of the samples needs what a has for it. */
@@ -316,10 +343,12 @@ INLINE idx FN(tile_row)(const recurrence *r, idx tiles, idx number)
 
 /* `depth` rows of a panel times the rows of a of so many tiles, tile i from row start[i] on. The
  * panel passes in blocks of its depth that stay in L1 for all the tiles; meanwhile each of these
- * fetches its part of the next block, as evenly as it can: lines in plenty at a time would keep the
- * tile from what it reads itself. */
+ * fetches its part of the next block, or of next after the last, as evenly as it can: lines in
+ * plenty at a time would keep the tile from what it reads itself. Where one tile is all, the CPU
+ * foresees what it reads, and only what is near is fetched. */
 static void FN(multiply_panel)(const recurrence *r, const product *w, const operand *a, idx depth,
-                               const REAL *panel, idx tiles, const idx *start, int add, REAL *sums)
+                               const REAL *panel, const REAL *next, idx tiles, const idx *start,
+                               int add, REAL *sums)
 {
     const int vectors = w->gates * w->unit_vectors;
     const FN(tile_function) multiply = vectors == 2   ? FN(recurrent_tile_2)
@@ -329,17 +358,21 @@ static void FN(multiply_panel)(const recurrence *r, const product *w, const oper
     const idx ahead_step = FN(min)(line, (width + tiles - 1) / tiles);
     const idx limit = FN(PANEL_BLOCK) / (width * (idx)sizeof(REAL));
     /* the same whoever does how many of the tiles, so that the sums are the same bits */
-    const idx block = FN(tile_count)(r, w) > 1 ? FN(even_piece)(depth, limit, 4) : depth;
+    const int once = FN(tile_count)(r, w) == 1;
+    const idx block = once ? depth : FN(even_piece)(depth, limit, 4);
     for (idx k = 0; k < depth; k += block) {
         const idx count = FN(min)(block, depth - k);
-        const REAL *weights = panel + k * width;
+        const REAL *weights = panel + k * width, *after = next;
+        if (once && FN(STREAM_AHEAD))
+            after = weights + FN(STREAM_AHEAD);
+        else if (k + count < depth)
+            after = weights + count * width;
         REAL *to = sums;
         for (idx i = 0; i < tiles; i++) {
             const idx row = start[i], rows = start[i + 1] - row;
-            const REAL *ahead = weights + count * (width + i * ahead_step);
             if (FN(any_lives)(r->shape, a, row, rows))
-                multiply(rows, count, a->data + row * a->row + k, a->row, weights, ahead,
-                         ahead_step, add || k, to);
+                multiply(rows, count, a->data + row * a->row + k, a->row, weights,
+                         after + i * count * ahead_step, ahead_step, add || k, to);
             else
                 memset(to, 0, (size_t)(rows * width) * sizeof(REAL));
             to += rows * width;
@@ -429,15 +462,18 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
             const idx row = start[0], rows = start[to - from] - row;
             for (idx j = 0; j < count; j++) {
                 const idx panel = backwards ? low + count - 1 - j : low + j;
-                const REAL *weights = w->panels + panel * width * w->depth;
+                const idx size = width * w->depth;
+                const REAL *weights = w->panels + panel * size, *of_h = weights + inputs * width;
+                const REAL *next = backwards ? weights - size : weights + size;
                 REAL *of_panel = sums + (panel - low) * rows * width;
                 if (w->plain && a.data)
                     FN(multiply_plain)(w, &a, row, rows, panel * span, of_panel);
                 else if (inputs)
-                    FN(multiply_panel)(r, w, &x, inputs, weights, to - from, start, 0, of_panel);
+                    FN(multiply_panel)(r, w, &x, inputs, weights, of_h, to - from, start, 0,
+                                       of_panel);
                 if (a.data && !w->plain)
-                    FN(multiply_panel)(r, w, &a, w->depth - inputs, weights + inputs * width,
-                                       to - from, start, inputs > 0, of_panel);
+                    FN(multiply_panel)(r, w, &a, w->depth - inputs, of_h, next, to - from, start,
+                                       inputs > 0, of_panel);
                 else if (!a.data)
                     memset(of_panel, 0, (size_t)(rows * width) * sizeof(REAL));
             }

@@ -88,14 +88,15 @@ INLINE void FN(gru_finish_step)(const gru_cell *c, const tile *of, idx count, in
 /* reset_after: all gates at once */
 INLINE void FN(gru_finish_rows)(void *cell, const tile *of, idx count)
 {
-    FN(gru_finish_step)(cell, of, count, 1);
+    COPY_CELL(gru_cell, c);
+    FN(gru_finish_step)(c, of, count, 1);
 }
 FINISH(gru_finish)
 
 /* not reset_after: r and z, which stay where their input was */
 INLINE void FN(gru_finish_resets_rows)(void *cell, const tile *of, idx count)
 {
-    const gru_cell *c = cell;
+    COPY_CELL(gru_cell, c);
     const idx h = c->s->h, t = FN(time_of)(c->s, of->step);
     FOR_VECTORS_OF_TILE {
         if (!FN(lives)(c->s, t, b))
@@ -115,7 +116,8 @@ FINISH(gru_finish_resets)
 /* not reset_after: n and the new state */
 INLINE void FN(gru_finish_state_rows)(void *cell, const tile *of, idx count)
 {
-    FN(gru_finish_step)(cell, of, count, 0);
+    COPY_CELL(gru_cell, c);
+    FN(gru_finish_step)(c, of, count, 0);
 }
 FINISH(gru_finish_state)
 
@@ -131,7 +133,7 @@ static operand FN(gru_gradient)(const void *cell, idx step)
 
 INLINE void FN(gru_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
-    const gru_cell *c = cell;
+    COPY_CELL(gru_cell, c);
     const pydl_recurrent_shape *s = c->s;
     const idx h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
     FOR_VECTORS_OF_TILE {
@@ -180,7 +182,7 @@ static operand FN(gru_candidate_gradient)(const void *cell, idx step)
 
 INLINE void FN(gru_finish_resets_backward_rows)(void *cell, const tile *of, idx count)
 {
-    const gru_cell *c = cell;
+    COPY_CELL(gru_cell, c);
     const pydl_recurrent_shape *s = c->s;
     const idx h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
     if (of->step == s->t)

@@ -57,6 +57,7 @@ INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
             c = f * FN(load_part)(state, count, 0) + i * g;
             FN(store_part)(state, count, c);
         }
+#pragma GCC unroll 4
         for (idx gate = 0; gate < 4; gate++)
             __builtin_prefetch(input + gate * h + of->next, 0, 2);
         FN(store)(sums + 2 * of->gate_stride, c);
@@ -73,7 +74,7 @@ INLINE void FN(lstm_cells_rows)(const lstm_cell *l, const tile *of, idx count)
 
 INLINE void FN(lstm_finish_rows)(void *cell, const tile *of, idx count)
 {
-    const lstm_cell *l = cell;
+    COPY_CELL(lstm_cell, l);
     const idx h = l->s->h, t = FN(time_of)(l->s, of->step);
     FN(lstm_cells_rows)(l, of, count);
     FOR_VECTORS_OF_TILE {
@@ -132,7 +133,7 @@ static operand FN(lstm_gradient)(const void *cell, idx step)
 
 INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
-    const lstm_cell *l = cell;
+    COPY_CELL(lstm_cell, l);
     const pydl_recurrent_shape *s = l->s;
     const idx h = s->h, t = FN(time_of)(s, s->t - 1 - of->step);
     FOR_VECTORS_OF_TILE {
@@ -156,6 +157,7 @@ INLINE void FN(lstm_finish_backward_rows)(void *cell, const tile *of, idx count)
             d_o = dh * u * (o * (1 - o));
             FN(store_part)(l->dc + b * h + unit, count, dc * f);
             dh = (vec){0};
+#pragma GCC unroll 4
             for (idx gate = 0; gate < 4; gate++) {
                 __builtin_prefetch(gates + gate * h + of->next, 0, 2);
                 __builtin_prefetch(da + gate * h + of->next, 1, 2);

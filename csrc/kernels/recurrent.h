@@ -20,6 +20,12 @@ INLINE REAL *FN(input_row)(const input_gates *g, const pydl_recurrent_shape *s, 
     return g->data + ((t - g->origin) * s->b + b) * g->row;
 }
 
+/* *name = the cell and its shape in copies, which no store of REAL can change. */
+#define COPY_CELL(type, name)                                                                 \
+    type copy_ = *(const type *)cell, *const name = &copy_;                                   \
+    const pydl_recurrent_shape shape_ = *copy_.s;                                             \
+    copy_.s = &shape_
+
 /* Row (t, b) of an array (t,b,width). */
 INLINE idx FN(row_of)(const pydl_recurrent_shape *s, idx t, idx b,
                       idx width)

@@ -24,7 +24,7 @@ static operand FN(rnn_state)(const void *cell, idx step)
 
 INLINE void FN(rnn_finish_rows)(void *cell, const tile *of, idx count)
 {
-    const rnn_cell *c = cell;
+    COPY_CELL(rnn_cell, c);
     const idx h = c->s->h, t = FN(time_of)(c->s, of->step);
     FOR_VECTORS_OF_TILE {
         const vec before = FN(load_part)(c->state[of->step % 2] + b * c->stride + unit, count, 0);
@@ -79,7 +79,7 @@ static operand FN(rnn_gradient)(const void *cell, idx step)
 
 INLINE void FN(rnn_finish_backward_rows)(void *cell, const tile *of, idx count)
 {
-    const rnn_cell *c = cell;
+    COPY_CELL(rnn_cell, c);
     const idx h = c->s->h, t = FN(time_of)(c->s, c->s->t - 1 - of->step);
     FOR_VECTORS_OF_TILE {
         const idx of_y = FN(row_of)(c->s, t, b, h) + unit;
