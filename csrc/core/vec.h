@@ -64,31 +64,47 @@ INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
 INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
 INLINE vec FN(odd_lanes)(vec a, vec b) { return SHUFFLE(a, b, ODD); }
 
-/* The sums of VLEN vectors' lanes. Each round adds the halves of two vectors and so leaves half as
- * many vectors. */
-INLINE vec FN(sum_each)(vec v[])
+/* The lanes of each of VLEN vectors joined by an operation: every round joins two vectors' halves and
+ * so leaves half as many vectors; and the lanes of one vector. AVX2 takes its halves last, since it
+ * zips within them by one instruction, across them by two; and so their order has to be mended. */
+#if VECTOR_BYTES == 32
+#if REAL_IS_FLOAT
+#define NEAR_LOW 0, 8, 1, 9, 4, 12, 5, 13
+#define NEAR_HIGH 2, 10, 3, 11, 6, 14, 7, 15
+#define HALF_LOW 0, 1, 2, 3, 8, 9, 10, 11
+#define HALF_HIGH 4, 5, 6, 7, 12, 13, 14, 15
+#define IN_ORDER 0, 4, 1, 5, 2, 6, 3, 7
+#else
+#define NEAR_LOW 0, 4, 2, 6
+#define NEAR_HIGH 1, 5, 3, 7
+#define HALF_LOW 0, 1, 4, 5
+#define HALF_HIGH 2, 3, 6, 7
+#define IN_ORDER 0, 2, 1, 3
+#endif
+INLINE vec FN(round_low)(vec a, vec b, idx half)
 {
-#pragma GCC unroll 4
-    for (idx half = VLEN / 2; half; half /= 2)
-#pragma GCC unroll 8
-        for (idx i = 0; i < half; i++)
-            v[i] = FN(zip_low)(v[i], v[i + half]) + FN(zip_high)(v[i], v[i + half]);
-    return v[0];
+    return half == 1 ? SHUFFLE(a, b, HALF_LOW) : SHUFFLE(a, b, NEAR_LOW);
 }
-
-INLINE REAL FN(sum_lanes)(vec v)
+INLINE vec FN(round_high)(vec a, vec b, idx half)
 {
-#pragma GCC unroll 4
-    for (idx left = VLEN; left > 1; left /= 2)
-        v = FN(zip_low)(v, v) + FN(zip_high)(v, v);
-    return v[0];
+    return half == 1 ? SHUFFLE(a, b, HALF_HIGH) : SHUFFLE(a, b, NEAR_HIGH);
 }
+INLINE vec FN(in_order)(vec v) { return SHUFFLE(v, v, IN_ORDER); }
+#undef NEAR_LOW
+#undef NEAR_HIGH
+#undef HALF_LOW
+#undef HALF_HIGH
+#undef IN_ORDER
+#else
+INLINE vec FN(round_low)(vec a, vec b, idx half) { return (void)half, FN(zip_low)(a, b); }
+INLINE vec FN(round_high)(vec a, vec b, idx half) { return (void)half, FN(zip_high)(a, b); }
+INLINE vec FN(in_order)(vec v) { return v; }
+#endif
 #undef ZIP_LOW
 #undef ZIP_HIGH
 #undef EVEN
 #undef ODD
 #undef LANES
-#undef SHUFFLE
 
 #define lanes FN(lanes)
 INLINE vec FN(select)(lanes mask, vec a, vec b) { return (vec)((mask & (lanes)a) | (~mask & (lanes)b)); }
@@ -109,24 +125,31 @@ INLINE vec FN(larger)(vec a, vec b) { return FN(select)((lanes)(a > b), a, b); }
 INLINE vec FN(smaller)(vec a, vec b) { return FN(select)((lanes)(a < b), a, b); }
 #endif
 
-INLINE REAL FN(largest_lane)(vec v)
-{
-#pragma GCC unroll 4
-    for (idx left = VLEN; left > 1; left /= 2)
-        v = FN(larger)(FN(zip_low)(v, v), FN(zip_high)(v, v));
-    return v[0];
-}
-
-/* The largest lane of each of VLEN vectors, as in sum_each. */
-INLINE vec FN(largest_each)(vec v[])
-{
-#pragma GCC unroll 4
-    for (idx half = VLEN / 2; half; half /= 2)
-#pragma GCC unroll 8
-        for (idx i = 0; i < half; i++)
-            v[i] = FN(larger)(FN(zip_low)(v[i], v[i + half]), FN(zip_high)(v[i], v[i + half]));
-    return v[0];
-}
+#define JOIN_LANES(each, lane, both)                                                               \
+    INLINE vec FN(each)(vec v[])                                                                   \
+    {                                                                                              \
+        _Pragma("GCC unroll 4") for (idx half = VLEN / 2; half; half /= 2)                         \
+            _Pragma("GCC unroll 8") for (idx i = 0; i < half; i++)                                 \
+                v[i] = both(FN(round_low)(v[i], v[i + half], half),                                \
+                            FN(round_high)(v[i], v[i + half], half));                              \
+        return FN(in_order)(v[0]);                                                                 \
+    }                                                                                              \
+    INLINE REAL FN(lane)(vec v)                                                                    \
+    {                                                                                              \
+        idx left = VLEN;                                                                           \
+        if (VECTOR_BYTES == 32) {                                                                  \
+            v = both(v, FN(round_high)(v, v, 1));                                                  \
+            left /= 2;                                                                             \
+        }                                                                                          \
+        _Pragma("GCC unroll 4") for (; left > 1; left /= 2)                                        \
+            v = both(FN(round_low)(v, v, 2), FN(round_high)(v, v, 2));                             \
+        return v[0];                                                                               \
+    }
+INLINE vec FN(added)(vec a, vec b) { return a + b; }
+JOIN_LANES(sum_each, sum_lanes, FN(added))
+JOIN_LANES(largest_each, largest_lane, FN(larger))
+#undef JOIN_LANES
+#undef SHUFFLE
 
 /* 0 1 2 ... */
 INLINE lanes FN(lane_numbers)(void)
@@ -196,7 +219,24 @@ INLINE FN(chosen) FN(not_above)(vec a, vec b)
 #elif defined(X86) && VECTOR_BYTES == 32
 #define PART ((__m256i)FN(first_lanes)(count))
 #define LOAD_PART FN(select)((lanes)PART, (vec)X86(maskload)(p, PART), FN(splat)(fill))
-#define STORE_PART X86(maskstore)(p, PART, v)
+#define STORE_PART FN(store_pieces)(p, count, v)
+/* By pieces of 16, 8 and 4 bytes: Zen takes 42 micro-operations for a masked store. */
+INLINE void FN(store_pieces)(REAL *p, idx count, vec v)
+{
+    __m128 part = _mm256_castps256_ps128((__m256)v);
+    if (count & VLEN / 2) {
+        _mm_storeu_ps((float *)p, part);
+        part = _mm256_extractf128_ps((__m256)v, 1);
+        p += VLEN / 2;
+    }
+    if (count & VLEN / 4) {
+        _mm_storel_pi((__m64 *)p, part);
+        part = _mm_movehl_ps(part, part);
+        p += VLEN / 4;
+    }
+    if (REAL_IS_FLOAT && count & 1)
+        _mm_store_ss((float *)p, part);
+}
 #endif
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {
@@ -241,7 +281,7 @@ INLINE vec FN(load_masked)(const REAL *p, idx count, REAL fill)
 }
 INLINE void FN(store_masked)(REAL *p, idx count, vec v)
 {
-#ifdef STORE_PART
+#if VECTOR_BYTES == 64 && defined(STORE_PART)
     if (!__builtin_constant_p(count)) {
         STORE_PART;
         return;
