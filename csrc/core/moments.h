@@ -2,7 +2,7 @@
  * values, stride elements apart.
  *
  * Of every block of a channel, which stays in L1, the sums of d = x - shift and of d^2 are taken,
- * where shift is the mean of a fourth of the block, or at least an eighth: so shift is within
+ * where shift is the mean of an eighth of the block or more: so shift is within
  * sqrt(8 var) of the block's mean, and sum d^2 - (sum d)^2 / count loses at most a factor of 9 of
  * precision however large the mean is. Blocks are joined in double by the formula for the variance
  * of a union (Chan, Golub, LeVeque 1983, who discuss shifts as well). Channels of one block are
@@ -11,7 +11,8 @@
 enum {
     FN(MOMENT_BLOCK) = 4096, /* values: a third of L1 in float */
     FN(MOMENT_GROUP) = 8192, /* values of the channels that are taken together */
-    FN(ALIGNED_ROW) = 64,    /* rows of so many values are worth a partial vector to be aligned */
+    /* rows of so many values are worth a partial vector to be aligned; of AVX2 none */
+    FN(ALIGNED_ROW) = VECTOR_BYTES == 32 ? INT32_MAX : 64,
     FN(GROUP) = VECTOR_BYTES / sizeof(REAL), /* channels in a group, at most: a vector's lanes */
 };
 
@@ -70,7 +71,7 @@ enum {
 #define FOR_CHANNEL_ROWS(offset, rows, stride, columns, ...)                                       \
     do {                                                                                           \
         idx row = (offset);                                                                        \
-        if (FN(MASKED) && (columns) <= 4 * VLEN) {                                                 \
+        if (FN(MASKED) && VECTOR_BYTES == 64 && (columns) <= 4 * VLEN) {                                                 \
             idx part[4];                                                                           \
             FN(cut_row)(columns, part);                                                            \
             for (idx left = (rows); left > 0; left--, row += (stride))                             \
@@ -99,8 +100,8 @@ typedef struct {
 INLINE FN(extent) FN(shift_part)(idx rows, idx columns)
 {
     if (rows >= 4)
-        return (FN(extent)){rows / 4, columns};
-    return (FN(extent)){1, FN(min)(columns, FN(max)(columns / 2, FN(ALIGNED_ROW)))};
+        return (FN(extent)){(rows + 7) / 8, columns};
+    return (FN(extent)){1, FN(min)(columns, FN(round_up)((rows * columns + 7) / 8, 4 * VLEN))};
 }
 
 /* Of blocks of channels, size elements apart, the lanes' sums of x. */
@@ -123,8 +124,8 @@ static void FN(block_moments)(const REAL *x, idx offset, FN(extent) block, idx s
         vec sums[4] = {{0}}, squares[4] = {{0}};
         const vec from = FN(splat)(shift[c]);
         FOR_CHANNEL_ROWS(offset, block.rows, stride, block.columns, {
-            const vec d = FN(load_masked)(x + at, rest, shift[c]) - from;
-            sums[k] += d;
+            const vec d = from - FN(load_masked)(x + at, rest, shift[c]);
+            sums[k] -= d;
             squares[k] += d * d;
         });
         sum[c] = FN(sum_of_4)(sums);
@@ -195,7 +196,8 @@ typedef struct {
 /* Of count values each: sum and square are those of x - shift and of its square. */
 INLINE statistics FN(statistics_about)(REAL count, vec shift, vec sum, vec square, double eps)
 {
-    const vec past = sum / count, var = FN(at_least)((square - sum * past) / count, 0);
+    const REAL share = 1 / count;
+    const vec past = sum * share, var = FN(at_least)((square - sum * past) * share, 0);
     return (statistics){shift + past, FN(rstd_of)(var, eps)};
 }
 
@@ -231,8 +233,8 @@ static statistics FN(statistics_of_group)(const REAL *x, idx offset, idx n, idx 
     vec sums[FN(GROUP)], squares[FN(GROUP)];
     REAL shifts[FN(GROUP)];
     FN(block_sums)(x, offset, part, stride, size, channels, sums);
-    const vec shift = FN(finite_or_0)(FN(sum_group)(channels, sums) /
-                                      (REAL)(part.rows * part.columns));
+    const vec shift = FN(finite_or_0)(FN(sum_group)(channels, sums) *
+                                      (1 / (REAL)(part.rows * part.columns)));
     FN(store)(shifts, shift);
     FN(block_moments)(x, offset, block, stride, size, channels, shifts, sums, squares);
     return FN(statistics_about)(count, shift, FN(sum_group)(channels, sums),

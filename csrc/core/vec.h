@@ -21,6 +21,16 @@ INLINE vec FN(kept)(vec v)
     return v;
 }
 
+/* p, whose vectors are to be loaded for each use rather than take registers from sums: a sum that is
+ * kept in memory costs each addition the way there and back. For AVX2's 16 registers. */
+INLINE const void *FN(from_memory)(const void *p)
+{
+#if VECTOR_BYTES == 32
+    __asm__("" : "+r"(p));
+#endif
+    return p;
+}
+
 /* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ...,
  * odd_lanes a1 a3 ... b1 b3 ... */
 #ifdef __clang__
@@ -61,63 +71,64 @@ typedef uint64_t FN(wrapping_lanes) __attribute__((vector_size(VECTOR_BYTES)));
 #endif
 INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
 INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
-INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
-INLINE vec FN(odd_lanes)(vec a, vec b) { return SHUFFLE(a, b, ODD); }
 
-/* AVX2 shuffles within the halves of a vector at half the price of across them: so whole halves are
- * joined first, the lower (upper) ones of a and b, and what is left stays within them. */
+/* AVX2 shuffles within the halves of a vector at half the price of across them. So the lower (upper)
+ * halves of a and b are joined, or a and b are zipped within their halves; in_order mends the order
+ * of lanes that were zipped there by turns, down to one vector, whose halves were joined last. */
 #if VECTOR_BYTES == 32 && LANES == 8
 INLINE vec FN(join_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11); }
 INLINE vec FN(join_high)(vec a, vec b) { return SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15); }
 INLINE vec FN(half_zip_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13); }
 INLINE vec FN(half_zip_high)(vec a, vec b) { return SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15); }
+INLINE vec FN(in_order)(vec v) { return SHUFFLE(v, v, 0, 4, 1, 5, 2, 6, 3, 7); }
 #elif VECTOR_BYTES == 32
 INLINE vec FN(join_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 1, 4, 5); }
 INLINE vec FN(join_high)(vec a, vec b) { return SHUFFLE(a, b, 2, 3, 6, 7); }
 INLINE vec FN(half_zip_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 4, 2, 6); }
 INLINE vec FN(half_zip_high)(vec a, vec b) { return SHUFFLE(a, b, 1, 5, 3, 7); }
+INLINE vec FN(in_order)(vec v) { return SHUFFLE(v, v, 0, 2, 1, 3); }
 #else
 INLINE vec FN(join_low)(vec a, vec b) { return FN(zip_low)(a, b); }
 INLINE vec FN(join_high)(vec a, vec b) { return FN(zip_high)(a, b); }
 INLINE vec FN(half_zip_low)(vec a, vec b) { return FN(zip_low)(a, b); }
 INLINE vec FN(half_zip_high)(vec a, vec b) { return FN(zip_high)(a, b); }
+INLINE vec FN(in_order)(vec v) { return v; }
 #endif
 
-/* What a round over half as many pairs of vectors does to a and b: the first one joins halves. */
-INLINE vec FN(pair_low)(idx half, vec a, vec b)
+/* The even and the odd lanes in the order that a shuffle leaves them in; unmixed puts them right, and
+ * what is in order into theirs. AVX2 takes a shuffle more for all that crosses its halves. */
+#if VECTOR_BYTES == 32 && LANES == 8
+#define EVEN_MIXED 0, 2, 8, 10, 4, 6, 12, 14
+#define ODD_MIXED 1, 3, 9, 11, 5, 7, 13, 15
+#define MIXED 0, 1, 4, 5, 2, 3, 6, 7
+#elif VECTOR_BYTES == 32
+#define EVEN_MIXED 0, 4, 2, 6
+#define ODD_MIXED 1, 5, 3, 7
+#define MIXED 0, 2, 1, 3
+#else
+#define EVEN_MIXED EVEN
+#define ODD_MIXED ODD
+#endif
+INLINE vec FN(even_mixed)(vec a, vec b) { return SHUFFLE(a, b, EVEN_MIXED); }
+INLINE vec FN(odd_mixed)(vec a, vec b) { return SHUFFLE(a, b, ODD_MIXED); }
+INLINE vec FN(unmixed)(vec v)
 {
-    return half == VLEN / 2 ? FN(join_low)(a, b) : FN(half_zip_low)(a, b);
+#ifdef MIXED
+    return SHUFFLE(v, v, MIXED);
+#else
+    return v;
+#endif
 }
-INLINE vec FN(pair_high)(idx half, vec a, vec b)
-{
-    return half == VLEN / 2 ? FN(join_high)(a, b) : FN(half_zip_high)(a, b);
-}
-
-/* The sums of VLEN vectors' lanes. Each round adds the halves of two vectors and so leaves half as
- * many vectors. */
-INLINE vec FN(sum_each)(vec v[])
-{
-#pragma GCC unroll 4
-    for (idx half = VLEN / 2; half; half /= 2)
-#pragma GCC unroll 8
-        for (idx i = 0; i < half; i++)
-            v[i] = FN(pair_low)(half, v[i], v[i + half]) + FN(pair_high)(half, v[i], v[i + half]);
-    return v[0];
-}
-
-INLINE REAL FN(sum_lanes)(vec v)
-{
-#pragma GCC unroll 4
-    for (idx left = VLEN; left > 1; left /= 2)
-        v = FN(zip_low)(v, v) + FN(zip_high)(v, v);
-    return v[0];
-}
+INLINE vec FN(even_lanes)(vec a, vec b) { return FN(unmixed)(FN(even_mixed)(a, b)); }
+INLINE vec FN(odd_lanes)(vec a, vec b) { return FN(unmixed)(FN(odd_mixed)(a, b)); }
+#undef MIXED
+#undef EVEN_MIXED
+#undef ODD_MIXED
 #undef ZIP_LOW
 #undef ZIP_HIGH
 #undef EVEN
 #undef ODD
 #undef LANES
-#undef SHUFFLE
 
 #define lanes FN(lanes)
 INLINE vec FN(select)(lanes mask, vec a, vec b) { return (vec)((mask & (lanes)a) | (~mask & (lanes)b)); }
@@ -138,25 +149,41 @@ INLINE vec FN(larger)(vec a, vec b) { return FN(select)((lanes)(a > b), a, b); }
 INLINE vec FN(smaller)(vec a, vec b) { return FN(select)((lanes)(a < b), a, b); }
 #endif
 
-INLINE REAL FN(largest_lane)(vec v)
+/* The lanes of each of VLEN vectors joined by an operation: every round joins two vectors' halves and
+ * so leaves half as many vectors; and the lanes of one vector. */
+INLINE vec FN(round_low)(idx half, vec a, vec b)
 {
-#pragma GCC unroll 4
-    for (idx left = VLEN; left > 1; left /= 2)
-        v = FN(larger)(FN(zip_low)(v, v), FN(zip_high)(v, v));
-    return v[0];
+    return half == 1 ? FN(join_low)(a, b) : FN(half_zip_low)(a, b);
 }
-
-/* The largest lane of each of VLEN vectors, as in sum_each. */
-INLINE vec FN(largest_each)(vec v[])
+INLINE vec FN(round_high)(idx half, vec a, vec b)
 {
-#pragma GCC unroll 4
-    for (idx half = VLEN / 2; half; half /= 2)
-#pragma GCC unroll 8
-        for (idx i = 0; i < half; i++)
-            v[i] = FN(larger)(FN(pair_low)(half, v[i], v[i + half]),
-                              FN(pair_high)(half, v[i], v[i + half]));
-    return v[0];
+    return half == 1 ? FN(join_high)(a, b) : FN(half_zip_high)(a, b);
 }
+#define JOIN_LANES(each, lane, both)                                                               \
+    INLINE vec FN(each)(vec v[])                                                                   \
+    {                                                                                              \
+        _Pragma("GCC unroll 4") for (idx half = VLEN / 2; half; half /= 2)                         \
+            _Pragma("GCC unroll 8") for (idx i = 0; i < half; i++)                                 \
+                v[i] = both(FN(round_low)(half, v[i], v[i + half]),                                \
+                            FN(round_high)(half, v[i], v[i + half]));                              \
+        return FN(in_order)(v[0]);                                                                 \
+    }                                                                                              \
+    INLINE REAL FN(lane)(vec v)                                                                    \
+    {                                                                                              \
+        idx left = VLEN;                                                                           \
+        if (VECTOR_BYTES == 32) {                                                                  \
+            v = both(v, FN(join_high)(v, v));                                                      \
+            left /= 2;                                                                             \
+        }                                                                                          \
+        _Pragma("GCC unroll 4") for (; left > 1; left /= 2)                                        \
+            v = both(FN(half_zip_low)(v, v), FN(half_zip_high)(v, v));                             \
+        return v[0];                                                                               \
+    }
+INLINE vec FN(added)(vec a, vec b) { return a + b; }
+JOIN_LANES(sum_each, sum_lanes, FN(added))
+JOIN_LANES(largest_each, largest_lane, FN(larger))
+#undef JOIN_LANES
+#undef SHUFFLE
 
 /* 0 1 2 ... */
 INLINE lanes FN(lane_numbers)(void)
@@ -187,10 +214,17 @@ INLINE FN(chosen) FN(choose)(lanes of) { return _mm512_movepi32_mask((__m512i)of
 #else
 INLINE FN(chosen) FN(choose)(lanes of) { return _mm512_movepi64_mask((__m512i)of); }
 #endif
-/* sum + a * b in the chosen lanes, sum in the others, whatever b holds there. */
+/* sum + a * b in the chosen lanes, sum in the others; b comes from factor. Without such registers
+ * the others add a * 0, which is NaN where a is not finite, as it is for padding by zeros. */
 INLINE vec FN(add_product)(vec sum, vec a, vec b, FN(chosen) which)
 {
     return (vec)X86(mask3_fmadd)(a, b, sum, which);
+}
+/* What add_product is given as b: v, loaded once, with 0 in other lanes if it would read them. */
+INLINE vec FN(factor)(vec v, FN(chosen) which)
+{
+    (void)which;
+    return FN(kept)(v);
 }
 /* a in the chosen lanes, b in the others. */
 INLINE vec FN(blend)(FN(chosen) which, vec a, vec b) { return (vec)X86(mask_blend)(which, b, a); }
@@ -208,8 +242,10 @@ typedef lanes FN(chosen);
 INLINE FN(chosen) FN(choose)(lanes of) { return of; }
 INLINE vec FN(add_product)(vec sum, vec a, vec b, FN(chosen) which)
 {
-    return sum + a * (vec)((lanes)b & which);
+    (void)which;
+    return sum + a * b;
 }
+INLINE vec FN(factor)(vec v, FN(chosen) which) { return FN(kept)((vec)((lanes)v & which)); }
 INLINE vec FN(blend)(FN(chosen) which, vec a, vec b) { return FN(select)(which, a, b); }
 INLINE FN(chosen) FN(not_above)(vec a, vec b)
 {
@@ -226,7 +262,27 @@ INLINE FN(chosen) FN(not_above)(vec a, vec b)
 #elif defined(X86) && VECTOR_BYTES == 32
 #define PART ((__m256i)FN(first_lanes)(count))
 #define LOAD_PART FN(select)((lanes)PART, (vec)X86(maskload)(p, PART), FN(splat)(fill))
-#define STORE_PART X86(maskstore)(p, PART, v)
+#define STORE_PART FN(store_pieces)(p, count, v)
+/* count < VLEN. AMD's CPUs take ten times as long for a masked store as for a whole one, and three
+ * times for these. */
+INLINE void FN(store_pieces)(REAL *p, idx count, vec v)
+{
+    const idx bytes = count * (idx)sizeof(REAL);
+    __m128 rest = _mm256_castps256_ps128((__m256)v);
+    char *to = (char *)p;
+    if (bytes & 16) {
+        memcpy(to, &rest, 16);
+        rest = _mm256_extractf128_ps((__m256)v, 1);
+        to += 16;
+    }
+    if (bytes & 8) {
+        memcpy(to, &rest, 8);
+        rest = _mm_movehl_ps(rest, rest);
+        to += 8;
+    }
+    if (bytes & 4)
+        memcpy(to, &rest, 4);
+}
 #endif
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {
@@ -255,12 +311,12 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
 #endif
 }
 #ifdef STORE_PART
-enum { FN(MASKED) = 1 }; /* such a vector costs no more than a whole one */
+enum { FN(MASKED) = 1 }; /* such a vector costs little more than a whole one */
 #else
 enum { FN(MASKED) = 0 };
 #endif
 
-/* The same, count from 0 to VLEN, without a branch where lanes are masked. */
+/* The same, count from 0 to VLEN, without a branch where lanes are masked at no cost. */
 INLINE vec FN(load_masked)(const REAL *p, idx count, REAL fill)
 {
 #ifdef LOAD_PART
@@ -271,7 +327,7 @@ INLINE vec FN(load_masked)(const REAL *p, idx count, REAL fill)
 }
 INLINE void FN(store_masked)(REAL *p, idx count, vec v)
 {
-#ifdef STORE_PART
+#if VECTOR_BYTES == 64 && defined(STORE_PART)
     if (!__builtin_constant_p(count)) {
         STORE_PART;
         return;

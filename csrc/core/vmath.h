@@ -49,6 +49,7 @@ INLINE vec FN(reciprocal)(vec d)
 #define LN2_HIGH 0x1.62e4p-1f /* so few bits that a product with an exponent is exact */
 #define LN2_LOW 0x1.7f7d1cp-20f
 #define EXP_LEAST -104.0f /* exp is 0 below and infinite above, whatever the rounding */
+#define EXP_LEAST_NORMAL -88.0f /* rounds to 2^-127 */
 #define EXP_MOST 89.0f
 #define SIGMOID_MOST 88.0f /* 1 / (1 + exp) is subnormal above, and flushed to 0 */
 #define TANH_MOST 20.0f /* tanh(x) rounds to 1 for 2 x above */
@@ -68,6 +69,7 @@ INLINE vec FN(reciprocal)(vec d)
 #define LN2_HIGH 0x1.62e42fefa38p-1
 #define LN2_LOW 0x1.ef35793c7673p-45
 #define EXP_LEAST -746.0
+#define EXP_LEAST_NORMAL -709.0
 #define EXP_MOST 710.0
 #define SIGMOID_MOST 709.0
 #define TANH_MOST 40.0
@@ -139,6 +141,21 @@ INLINE vec FN(exp_within)(vec x)
 
 /* exp(x), within 1.2 ulp; 0 where the result is subnormal and the CPU flushes those. */
 INLINE vec FN(exp)(vec x) { return FN(exp_within)(FN(at_most)(x, EXP_MOST)); }
+
+/* exp(x) for x <= 0, or NaN, where the CPU flushes subnormal results: what needs a smaller power of
+ * 2 than the least normal one is 0. */
+INLINE vec FN(exp_negative)(vec x)
+{
+#if VECTOR_BYTES == 64
+    return FN(exp_within)(x);
+#else
+    const vec within = FN(at_least)(x, EXP_LEAST_NORMAL);
+    const vec n = within * LOG2_E + (ROUND + EXPONENT_BIAS), count = n - (ROUND + EXPONENT_BIAS);
+    const vec p = FN(exp_polynomial)(within - count * LN2_HIGH - count * LN2_LOW);
+    const vec power = (vec)((lanes)n << MANTISSA_BITS);
+    return p * power + power;
+#endif
+}
 
 /* 1 / (1 + exp(-x)), within 2.5 ulp; 0 where that is subnormal. */
 INLINE vec FN(sigmoid)(vec x)
@@ -261,6 +278,7 @@ INLINE vec FN(normal_tail)(vec x, vec *bell)
 #undef LN2_HIGH
 #undef LN2_LOW
 #undef EXP_LEAST
+#undef EXP_LEAST_NORMAL
 #undef EXP_MOST
 #undef SIGMOID_MOST
 #undef TANH_MOST

@@ -25,6 +25,7 @@ typedef struct {
 
 enum {
     FN(ELEMENTWISE_CHUNK) = 16384,
+    FN(LINE) = 64 / sizeof(REAL), /* elements of a cache line, a vector or more */
     FN(ELEMENTWISE_AHEAD) = 2048 / sizeof(REAL), /* fetched before the loop comes to them */
 };
 
@@ -50,14 +51,15 @@ static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
         const REAL *a = job->a, *b = job->b, p = job->p, q = job->q;                               \
         REAL *result = job->result;                                                                \
         idx i = task * FN(ELEMENTWISE_CHUNK);                                                      \
-        for (; i + VLEN <= end; i += VLEN) {                                                       \
+        for (; i + FN(LINE) <= end; i += FN(LINE)) {                                               \
             __builtin_prefetch(a + i + FN(ELEMENTWISE_AHEAD));                                     \
             if (b != a)                                                                            \
                 __builtin_prefetch(b + i + FN(ELEMENTWISE_AHEAD));                                 \
             __builtin_prefetch(result + i + FN(ELEMENTWISE_AHEAD), 1);                             \
-            FN(store)(result + i, FN(name##_formula)(FN(load)(a + i), FN(load)(b + i), p, q));     \
+            _Pragma("GCC unroll 4") for (idx j = i; j < i + FN(LINE); j += VLEN)                   \
+                FN(store)(result + j, FN(name##_formula)(FN(load)(a + j), FN(load)(b + j), p, q)); \
         }                                                                                          \
-        if (i < end)                                                                               \
+        for (; i < end; i += VLEN)                                                                 \
             FN(store_part)(result + i, end - i,                                                    \
                            FN(name##_formula)(FN(load_part)(a + i, end - i, 0),                    \
                                               FN(load_part)(b + i, end - i, 0), p, q));            \

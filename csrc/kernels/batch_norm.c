@@ -52,11 +52,11 @@ INLINE line FN(backward_line)(const batch_norm_job *job, idx k, idx channels, ve
 {
     const vec rstd = FN(of_channels)(job->rstd, k, channels, 0), dw = dot * rstd;
     const vec scale = rstd * FN(of_channels)(job->w, k, channels, 1);
-    const REAL m = (REAL)(job->n * job->size);
+    const REAL share = 1 / (REAL)(job->n * job->size);
     FN(store_masked)(job->db + k, channels, sum);
     FN(store_masked)(job->dw + k, channels, dw);
-    return (line){FN(of_channels)(job->mean, k, channels, 0), scale, sum / m * scale,
-                  dw / m * rstd * scale};
+    return (line){FN(of_channels)(job->mean, k, channels, 0), scale, sum * share * scale,
+                  dw * share * rstd * scale};
 }
 
 /* y of channels; rows of each, stride elements apart. The last rows come first. */
@@ -68,10 +68,10 @@ INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, 
     const idx size = job->size;
     offset += (rows - 1) * stride;
     for (idx c = 0; c < channels; c++, offset += size) {
-        const vec mean = FN(splat)(of->mean[c]), scale = FN(splat)(of->scale[c]);
+        const vec mean = FN(splat)(of->mean[c]), scale = FN(splat)(-of->scale[c]);
         const vec shift = FN(splat)(of->shift[c]);
         FOR_CHANNEL_ROWS(offset, rows, -stride, size, {
-            vec v = (FN(load_masked)(x + at, rest, 0) - mean) * scale + shift;
+            vec v = (mean - FN(load_masked)(x + at, rest, 0)) * scale + shift;
             if (add)
                 v += FN(load_masked)(residual + at, rest, 0);
             FN(store_masked)(y + at, rest, relu ? FN(at_least)(v, 0) : v);
@@ -148,7 +148,7 @@ INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent
             if (keep)
                 FN(store_masked)(kept + at, rest, g);
             sums[k] += g;
-            dots[k] += g * (FN(load_masked)(x + at, rest, 0) - from);
+            dots[k] -= g * (from - FN(load_masked)(x + at, rest, 0));
         });
         sum[c] = FN(sum_of_4)(sums);
         dot[c] = FN(sum_of_4)(dots);
@@ -169,7 +169,7 @@ INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx channel
         FOR_CHANNEL_ROWS(offset, n, -stride, size, {
             vec v = FN(gradient_at)(dy + at, y + at, rest, mask && !keep) * scale;
             if (training)
-                v = v - shift - (FN(load_masked)(x + at, rest, 0) - mean) * slope;
+                v += (mean - FN(load_masked)(x + at, rest, 0)) * slope - shift;
             FN(store_masked)(dx + at, rest, v);
         });
     }
@@ -245,6 +245,7 @@ enum { FN(STRIP_COLUMNS) = FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL) };
 typedef struct {
     idx first, channels;
     idx part[FN(STRIP_VECTORS)];
+    int whole; /* all vectors are; noted where that is worth code of its own */
     REAL mean[FN(STRIP_COLUMNS)], scale[FN(STRIP_COLUMNS)];
     REAL shift[FN(STRIP_COLUMNS)], slope[FN(STRIP_COLUMNS)];
 } FN(strip);
@@ -255,7 +256,20 @@ INLINE void FN(find_strip)(const batch_norm_job *job, idx task, strip *s)
     s->first = task * job->task_channels;
     s->channels = FN(min)(job->task_channels, job->c - s->first);
     FN(cut_row)(s->channels * job->size, s->part);
+    s->whole = VECTOR_BYTES < 64 && s->part[FN(STRIP_VECTORS) - 1] == VLEN;
 }
+
+/* Runs statements for row i of a strip, whose vectors are known to be whole or not. */
+#define FOR_STRIP_ROW(whole, ...)                                                                  \
+    do {                                                                                           \
+        const idx first_column = (i * job->c + s->first) * job->size;                              \
+        if (whole) {                                                                               \
+            static const idx all[] = {VLEN, VLEN, VLEN, VLEN};                                     \
+            FOR_SHORT_ROW(first_column, all, __VA_ARGS__);                                         \
+        } else {                                                                                   \
+            FOR_SHORT_ROW(first_column, s->part, __VA_ARGS__);                                     \
+        }                                                                                          \
+    } while (0)
 
 /* values, of channels that begin with the strip's channel k, to all of their columns */
 INLINE void FN(spread)(idx k, idx channels, idx size, vec values, REAL *columns)
@@ -296,17 +310,16 @@ INLINE vec FN(channel_sums)(const vec columns[], idx k, idx channels, idx size)
 }
 
 /* The columns' sums over some rows of x - mean, the strip's, and of its square. */
-static void FN(strip_moments)(const batch_norm_job *job, const strip *s, idx rows,
-                              vec sums[FN(STRIP_VECTORS)], vec squares[FN(STRIP_VECTORS)])
+INLINE void FN(sum_strip)(const batch_norm_job *job, const strip *s, int whole, idx rows,
+                          vec sums[FN(STRIP_VECTORS)], vec squares[FN(STRIP_VECTORS)])
 {
-    const idx stride = job->c * job->size;
     const REAL *x = job->x;
     for (idx first = 0; first < rows; first += FN(STRIP_ROWS)) {
         vec sum[FN(STRIP_VECTORS)] = {{0}}, square[FN(STRIP_VECTORS)] = {{0}};
         for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), rows); i++)
-            FOR_SHORT_ROW(i * stride + s->first * job->size, s->part, {
-                const vec d = FN(load_masked)(x + at, rest, 0) - FN(load)(s->mean + k * VLEN);
-                sum[k] += d;
+            FOR_STRIP_ROW(whole, {
+                const vec d = FN(load)(s->mean + k * VLEN) - FN(load_masked)(x + at, rest, 0);
+                sum[k] -= d;
                 square[k] += d * d;
             });
         for (int k = 0; k < FN(STRIP_VECTORS); k++) {
@@ -316,13 +329,22 @@ static void FN(strip_moments)(const batch_norm_job *job, const strip *s, idx row
     }
 }
 
-static void FN(normalise_strip)(const batch_norm_job *job, const strip *s)
+static void FN(strip_moments)(const batch_norm_job *job, const strip *s, idx rows,
+                              vec sums[FN(STRIP_VECTORS)], vec squares[FN(STRIP_VECTORS)])
+{
+    if (s->whole)
+        FN(sum_strip)(job, s, 1, rows, sums, squares);
+    else
+        FN(sum_strip)(job, s, 0, rows, sums, squares);
+}
+
+INLINE void FN(normalise_strip_rows)(const batch_norm_job *job, const strip *s, int whole)
 {
     const REAL *x = job->x, *residual = job->residual;
     REAL *y = job->y;
     const int relu = job->relu;
     for (idx i = 0; i < job->n; i++)
-        FOR_SHORT_ROW((i * job->c + s->first) * job->size, s->part, {
+        FOR_STRIP_ROW(whole, {
             vec v = (FN(load_masked)(x + at, rest, 0) - FN(load)(s->mean + k * VLEN)) *
                         FN(load)(s->scale + k * VLEN) +
                     FN(load)(s->shift + k * VLEN);
@@ -332,12 +354,20 @@ static void FN(normalise_strip)(const batch_norm_job *job, const strip *s)
         });
 }
 
+static void FN(normalise_strip)(const batch_norm_job *job, const strip *s)
+{
+    if (s->whole)
+        FN(normalise_strip_rows)(job, s, 1);
+    else
+        FN(normalise_strip_rows)(job, s, 0);
+}
+
 /* As in moments.h: all rows of a channel are a block, its columns' sums added up. */
 static void FN(batch_norm_forward_strip)(void *context, idx task)
 {
     const batch_norm_job *job = context;
     const idx size = job->size, part = FN(shift_part)(job->n, 1).rows;
-    strip whole, *const s = &whole;
+    strip found, *const s = &found;
     vec shifts[FN(STRIP_VECTORS)] = {{0}}, unused[FN(STRIP_VECTORS)] = {{0}};
     vec sums[FN(STRIP_VECTORS)] = {{0}}, squares[FN(STRIP_VECTORS)] = {{0}};
     FN(find_strip)(job, task, s);
@@ -367,7 +397,7 @@ static void FN(batch_norm_forward_strip)(void *context, idx task)
 static void FN(batch_norm_inference_strip)(void *context, idx task)
 {
     const batch_norm_job *job = context;
-    strip whole, *const s = &whole;
+    strip found, *const s = &found;
     FN(find_strip)(job, task, s);
     FOR_GROUPS {
         const idx first = s->first + k;
@@ -380,16 +410,16 @@ static void FN(batch_norm_inference_strip)(void *context, idx task)
 }
 
 /* The columns' sums of g, and of g (x - mean); dresidual is stored. */
-INLINE void FN(strip_gradients)(const batch_norm_job *job, const strip *s, int mask,
+INLINE void FN(strip_gradients)(const batch_norm_job *job, const strip *s, int whole, int mask,
                                 vec sums[FN(STRIP_VECTORS)], vec dots[FN(STRIP_VECTORS)])
 {
-    const idx stride = job->c * job->size, n = job->n;
+    const idx n = job->n;
     const REAL *x = job->x, *dy = job->dy, *y = job->mask;
     REAL *kept = job->dresidual;
     for (idx first = 0; first < n; first += FN(STRIP_ROWS)) {
         vec sum[FN(STRIP_VECTORS)] = {{0}}, dot[FN(STRIP_VECTORS)] = {{0}};
         for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), n); i++)
-            FOR_SHORT_ROW(i * stride + s->first * job->size, s->part, {
+            FOR_STRIP_ROW(whole, {
                 const vec g = FN(gradient_at)(dy + at, y + at, rest, mask);
                 if (kept)
                     FN(store_masked)(kept + at, rest, g);
@@ -403,13 +433,13 @@ INLINE void FN(strip_gradients)(const batch_norm_job *job, const strip *s, int m
     }
 }
 
-INLINE void FN(gradient_strip)(const batch_norm_job *job, const strip *s, int mask)
+INLINE void FN(gradient_strip)(const batch_norm_job *job, const strip *s, int whole, int mask)
 {
     const REAL *x = job->x, *dy = job->dy, *y = job->mask;
     REAL *dx = job->dx;
     const int training = job->training;
     for (idx i = 0; i < job->n; i++)
-        FOR_SHORT_ROW((i * job->c + s->first) * job->size, s->part, {
+        FOR_STRIP_ROW(whole, {
             const idx j = k * VLEN;
             vec v = FN(gradient_at)(dy + at, y + at, rest, mask) * FN(load)(s->scale + j);
             if (training)
@@ -419,29 +449,35 @@ INLINE void FN(gradient_strip)(const batch_norm_job *job, const strip *s, int ma
         });
 }
 
-static void FN(batch_norm_backward_strip)(void *context, idx task)
+INLINE void FN(batch_norm_backward_of)(const batch_norm_job *job, strip *s, int whole, int mask)
 {
-    const batch_norm_job *job = context;
     const idx size = job->size;
-    strip whole, *const s = &whole;
     vec sums[FN(STRIP_VECTORS)] = {{0}}, dots[FN(STRIP_VECTORS)] = {{0}};
-    FN(find_strip)(job, task, s);
     FOR_GROUPS
         FN(spread)(k, channels, size, FN(of_channels)(job->mean, s->first + k, channels, 0),
                    s->mean);
-    if (job->mask)
-        FN(strip_gradients)(job, s, 1, sums, dots);
-    else
-        FN(strip_gradients)(job, s, 0, sums, dots);
+    FN(strip_gradients)(job, s, whole, mask, sums, dots);
     FOR_GROUPS
         FN(spread_line)(s, k, channels, size,
                         FN(backward_line)(job, s->first + k, channels,
                                           FN(channel_sums)(sums, k, channels, size),
                                           FN(channel_sums)(dots, k, channels, size)));
-    if (job->mask)
-        FN(gradient_strip)(job, s, 1);
+    FN(gradient_strip)(job, s, whole, mask);
+}
+
+static void FN(batch_norm_backward_strip)(void *context, idx task)
+{
+    const batch_norm_job *job = context;
+    strip found, *const s = &found;
+    FN(find_strip)(job, task, s);
+    if (s->whole && job->mask)
+        FN(batch_norm_backward_of)(job, s, 1, 1);
+    else if (s->whole)
+        FN(batch_norm_backward_of)(job, s, 1, 0);
+    else if (job->mask)
+        FN(batch_norm_backward_of)(job, s, 0, 1);
     else
-        FN(gradient_strip)(job, s, 0);
+        FN(batch_norm_backward_of)(job, s, 0, 0);
 }
 
 /* parts: channels, or planes in inference */
@@ -508,3 +544,4 @@ static int FN(batch_norm_backward)(idx n, idx c, idx size, int training, const R
 #undef line
 #undef strip
 #undef FOR_GROUPS
+#undef FOR_STRIP_ROW

@@ -23,22 +23,23 @@ static void FN(layer_norm_forward_body)(void *context, idx task)
     const layer_norm_job *job = context;
     const idx size = job->size, end = FN(min)(job->rows, (task + 1) * job->task_rows);
     const idx group = FN(group_of)(size);
+    const REAL *w = job->w, *b = job->b;
     for (idx first = task * job->task_rows; first < end; first += group) {
         const idx rows = FN(min)(group, end - first);
         const statistics found =
             FN(statistics_of_group)(job->x, first * size, 1, size, 0, rows, job->eps);
         for (idx k = 0; k < rows; k++) {
-            const REAL m = found.mean[k], rstd = found.rstd[k];
+            const vec mean = FN(splat)(found.mean[k]), scale = FN(splat)(-found.rstd[k]);
             const REAL *x = job->x + (first + k) * size;
             REAL *y = job->y + (first + k) * size;
-            job->new_mean[first + k] = m;
-            job->new_rstd[first + k] = rstd;
+            job->new_mean[first + k] = found.mean[k];
+            job->new_rstd[first + k] = found.rstd[k];
             FOR_ROW(0, size, {
-                vec v = (FN(load_part)(x + at, rest, 0) - m) * rstd;
-                if (job->w)
-                    v *= FN(load_part)(job->w + at, rest, 0);
-                if (job->b)
-                    v += FN(load_part)(job->b + at, rest, 0);
+                vec v = (mean - FN(load_part)(x + at, rest, 0)) * scale;
+                if (w)
+                    v *= FN(load_part)(w + at, rest, 0);
+                if (b)
+                    v += FN(load_part)(b + at, rest, 0);
                 FN(store_part)(y + at, rest, v);
             });
         }

@@ -42,11 +42,17 @@ static void FN(run_rows)(row_job *job, double cost, pydl_body body)
     for (idx r = task * job->chunk, x = r * c; r < FN(min)(job->rows, (task + 1) * job->chunk);    \
          r++, x += c)
 
+#if VECTOR_BYTES == 64
+#define UNROLLED
+#else
+#define UNROLLED _Pragma("GCC unroll 2")
+#endif
 /* Runs statements for the vectors of a row of count elements: j the offset, rest the elements of
  * the vector that count. */
 #define FOR_VECTORS(count, ...)                                                                    \
     do {                                                                                           \
         idx j = 0;                                                                                 \
+        UNROLLED                                                                                   \
         for (; j + VLEN <= (count); j += VLEN) {                                                   \
             const idx rest = VLEN;                                                                 \
             __VA_ARGS__;                                                                           \
@@ -82,7 +88,7 @@ INLINE vec FN(row_exp)(idx c, const REAL *x, REAL m, int what, REAL *y)
     vec sum = {0};
     FOR_VECTORS(c, {
         const vec difference = FN(load_part)(x + j, rest, -INFINITY) - m;
-        const vec e = FN(exp_within)(difference);
+        const vec e = FN(exp_negative)(difference);
         FN(store_part)(y + j, rest, what == FN(STORE_EXP) ? e : difference);
         sum += e;
     });
@@ -222,7 +228,7 @@ INLINE void FN(softmax_tiles)(const row_job *job, idx task, int what)
             FN(store)(m + j, FN(larger)(FN(load_part)(job->a + at, rest, 0), FN(load)(m + j)));
         FOR_TILE_VECTORS {
             const vec difference = FN(load_part)(job->a + at, rest, 0) - FN(load)(m + j);
-            const vec e = FN(exp)(difference);
+            const vec e = FN(exp_negative)(difference);
             FN(store_part)(y + at, rest, what == FN(STORE_EXP) ? e : difference);
             FN(store)(sum + j, FN(load)(sum + j) + e);
         }
@@ -406,3 +412,4 @@ static int FN(softmax_cross_entropy_backward)(idx rows, idx c, const REAL *dloss
 #undef row_job
 #undef FOR_ROWS
 #undef FOR_VECTORS
+#undef UNROLLED
