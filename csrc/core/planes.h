@@ -26,6 +26,16 @@ INLINE void FN(ask_ahead)(const REAL *p)
     __builtin_prefetch(p + FN(LEAST_AHEAD) + VLEN, 1, 2);
 }
 
+/* Stores the first count elements of a row of a plane whose rows come in order, `room` elements
+ * before its end: whole where masks cost more, as the rows below overwrite what is too much. */
+INLINE void FN(store_row)(REAL *p, idx count, idx room, vec v)
+{
+    if (VECTOR_BYTES < 64 && room >= VLEN)
+        FN(store)(p, v);
+    else
+        FN(store_part)(p, count, v);
+}
+
 /* Plane i of so many with readable elements around it: itself, or a copy where the array ends. */
 INLINE const REAL *FN(readable_plane)(const REAL *planes, idx count, idx size, idx i, idx before,
                                       idx after, REAL *copy)

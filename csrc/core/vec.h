@@ -61,8 +61,6 @@ typedef uint64_t FN(wrapping_lanes) __attribute__((vector_size(VECTOR_BYTES)));
 #endif
 INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
 INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
-INLINE vec FN(even_lanes)(vec a, vec b) { return SHUFFLE(a, b, EVEN); }
-INLINE vec FN(odd_lanes)(vec a, vec b) { return SHUFFLE(a, b, ODD); }
 
 /* The sums of VLEN vectors' lanes. Each round adds the halves of two vectors and so leaves half as
  * many vectors. */
@@ -83,6 +81,35 @@ INLINE REAL FN(sum_lanes)(vec v)
         v = FN(zip_low)(v, v) + FN(zip_high)(v, v);
     return v[0];
 }
+/* The even and the odd lanes in the order that a shuffle leaves them in; in_order puts them right,
+ * and a vector in order in theirs. AVX2 takes a shuffle more for all that crosses its halves. */
+#if VECTOR_BYTES == 32 && LANES == 8
+#define EVEN_MIXED 0, 2, 8, 10, 4, 6, 12, 14
+#define ODD_MIXED 1, 3, 9, 11, 5, 7, 13, 15
+#define MIXED 0, 1, 4, 5, 2, 3, 6, 7
+#elif VECTOR_BYTES == 32
+#define EVEN_MIXED 0, 4, 2, 6
+#define ODD_MIXED 1, 5, 3, 7
+#define MIXED 0, 2, 1, 3
+#else
+#define EVEN_MIXED EVEN
+#define ODD_MIXED ODD
+#endif
+INLINE vec FN(even_mixed)(vec a, vec b) { return SHUFFLE(a, b, EVEN_MIXED); }
+INLINE vec FN(odd_mixed)(vec a, vec b) { return SHUFFLE(a, b, ODD_MIXED); }
+INLINE vec FN(in_order)(vec v)
+{
+#ifdef MIXED
+    return SHUFFLE(v, v, MIXED);
+#else
+    return v;
+#endif
+}
+INLINE vec FN(even_lanes)(vec a, vec b) { return FN(in_order)(FN(even_mixed)(a, b)); }
+INLINE vec FN(odd_lanes)(vec a, vec b) { return FN(in_order)(FN(odd_mixed)(a, b)); }
+#undef MIXED
+#undef EVEN_MIXED
+#undef ODD_MIXED
 #undef ZIP_LOW
 #undef ZIP_HIGH
 #undef EVEN
@@ -157,10 +184,17 @@ INLINE FN(chosen) FN(choose)(lanes of) { return _mm512_movepi32_mask((__m512i)of
 #else
 INLINE FN(chosen) FN(choose)(lanes of) { return _mm512_movepi64_mask((__m512i)of); }
 #endif
-/* sum + a * b in the chosen lanes, sum in the others, whatever b holds there. */
+/* sum + a * b in the chosen lanes, sum in the others; b comes from factor. Without such registers
+ * the others add a * 0, which is NaN where a is not finite, as it is for padding by zeros. */
 INLINE vec FN(add_product)(vec sum, vec a, vec b, FN(chosen) which)
 {
     return (vec)X86(mask3_fmadd)(a, b, sum, which);
+}
+/* What add_product is given as b: v, loaded once, with 0 in other lanes if it would read them. */
+INLINE vec FN(factor)(vec v, FN(chosen) which)
+{
+    (void)which;
+    return FN(kept)(v);
 }
 /* a in the chosen lanes, b in the others. */
 INLINE vec FN(blend)(FN(chosen) which, vec a, vec b) { return (vec)X86(mask_blend)(which, b, a); }
@@ -178,8 +212,10 @@ typedef lanes FN(chosen);
 INLINE FN(chosen) FN(choose)(lanes of) { return of; }
 INLINE vec FN(add_product)(vec sum, vec a, vec b, FN(chosen) which)
 {
-    return sum + a * (vec)((lanes)b & which);
+    (void)which;
+    return sum + a * b;
 }
+INLINE vec FN(factor)(vec v, FN(chosen) which) { return FN(kept)((vec)((lanes)v & which)); }
 INLINE vec FN(blend)(FN(chosen) which, vec a, vec b) { return FN(select)(which, a, b); }
 INLINE FN(chosen) FN(not_above)(vec a, vec b)
 {
@@ -196,7 +232,27 @@ INLINE FN(chosen) FN(not_above)(vec a, vec b)
 #elif defined(X86) && VECTOR_BYTES == 32
 #define PART ((__m256i)FN(first_lanes)(count))
 #define LOAD_PART FN(select)((lanes)PART, (vec)X86(maskload)(p, PART), FN(splat)(fill))
-#define STORE_PART X86(maskstore)(p, PART, v)
+#define STORE_PART FN(store_pieces)(p, count, v)
+/* AMD's CPUs take ten times as long for a masked store as for a whole one. */
+INLINE void FN(store_pieces)(REAL *p, idx count, vec v)
+{
+    const __m256 all = (__m256)v;
+    __m128 rest = _mm256_castps256_ps128(all);
+    const idx words = count * (idx)sizeof(REAL) / 4;
+    float *to = (float *)p;
+    if (words & 4) {
+        _mm_storeu_ps(to, rest);
+        rest = _mm256_extractf128_ps(all, 1);
+        to += 4;
+    }
+    if (words & 2) {
+        _mm_storel_pi((__m64 *)to, rest);
+        rest = _mm_movehl_ps(rest, rest);
+        to += 2;
+    }
+    if (REAL_IS_FLOAT && (words & 1))
+        _mm_store_ss(to, rest);
+}
 #endif
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
 {

@@ -47,6 +47,17 @@ INLINE int FN(is_common)(const depthwise_job *job)
            s->stride_h == job->step && s->stride_w == job->step;
 }
 
+/* The output in lane i of vectors whose lanes are mixed, as in even_mixed. */
+INLINE idx FN(mixed_lane)(idx i)
+{
+    vec number = {0};
+    number[i] = 1;
+    number = FN(in_order)(number);
+    for (i = 0; !number[i];)
+        i++;
+    return i;
+}
+
 /* Fills in what follows from the planes, the shifts and the number of outputs in a row. */
 static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body body)
 {
@@ -62,6 +73,7 @@ static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body
     job->ahead = FN(walk_of)((1 + job->pair) * job->h * job->w, job->vectors);
     job->ahead_to = FN(walk_of)((1 + job->pair) * s->oh * s->ow, job->vectors);
     const idx period = job->pair ? VLEN / 2 : VLEN;
+    const int mixed = job->common && job->step == 2 && !job->pair;
     const idx last = FN(first_output)(job, job->vectors - 1);
     job->before = -least;
     job->after = FN(max)((last + VLEN) * job->step + most - job->w, 0);
@@ -77,7 +89,7 @@ static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body
         lanes *mask = job->mask + v * (s->kw + 1);
         for (idx k = 0; k <= s->kw; k++)
             for (idx i = 0; i < VLEN; i++) {
-                const idx output = first + i % period;
+                const idx output = first + (mixed ? FN(mixed_lane)(i) : i % period);
                 const idx column = k < s->kw ? output * job->step + job->shift[k] : 0;
                 const int within = k < s->kw ? column >= 0 && column < job->w
                                              : output >= v * VLEN && output < job->outputs;
@@ -200,11 +212,18 @@ typedef struct {
 } FN(plane_pair);
 #define plane_pair FN(plane_pair)
 
-/* Every step-th column of the two from there on, or of the first. */
-INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx step, idx count)
+/* Every step-th column from tap k on of the two from x + at, or of the first; lanes of step 2 are
+ * mixed there. Odd columns come out of the vectors that hold even ones, and the taps before them. */
+INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx k, idx step)
 {
+    const REAL *first = x[0] + at + k;
+    if (!pair && step == 2 && VECTOR_BYTES < 64 && k % 2)
+        return FN(odd_mixed)(FN(load)(first - 1), FN(load)(first - 1 + VLEN));
+    if (!pair && step == 2)
+        return FN(even_mixed)(FN(load)(first), FN(load)(first + VLEN));
     if (!pair)
-        return FN(load_strided)(x[0] + at, step, count);
+        return FN(load)(first);
+    at += k;
     if (step == 2)
         return FN(even_lanes)(FN(load)(x[0] + at), FN(load)(x[1] + at));
     return FN(load_halves)(x[0] + at, x[1] + at);
@@ -220,7 +239,7 @@ INLINE vec FN(splat_pair)(const REAL *const value[2], int pair, idx i)
  * The outputs of row q begin with row q * step + top of the image, which x points to; y points to
  * row q - live + 1 of the outputs. */
 typedef struct {
-    const REAL *x[2], *next_x, *next_y;
+    const REAL *x[2], *next_x, *next_y, *end; /* of the plane y[0] */
     REAL *y[2];
     idx w, ow, count; /* outputs of a row from the vector on */
     idx top, h, oh;
@@ -238,7 +257,7 @@ INLINE column_strip FN(column_strip_of)(const depthwise_job *job, idx size, idx 
     const lanes *mask = job->mask + v * (size + 1);
     column_strip of = {.next_x = p->x[0] + job->ahead.by + job->ahead.share * v,
                 .next_y = p->y[0] + job->ahead_to.by + job->ahead_to.share * v,
-                .w = job->w, .ow = s->ow, .count = s->ow - at, .top = -s->pad_h, .h = job->h,
+                .end = p->y[0] + s->oh * s->ow, .w = job->w, .ow = s->ow, .count = s->ow - at, .top = -s->pad_h, .h = job->h,
                 .oh = s->oh, .finish = job->last.residual || job->last.relu,
                 .last = FN(ending_at)(job->last, place + at)};
     for (int i = 0; i < 2; i++) {
@@ -266,7 +285,8 @@ INLINE void FN(slide_on)(column_strip *of, int pair, int inside, idx size, idx s
             continue;
 #pragma GCC unroll 8
         for (idx k = 0; k < size; k++) {
-            const vec pixels = FN(kept)(FN(load_columns)(of->x, pair, k, step, of->count));
+            const vec pixels =
+                FN(factor)(FN(load_columns)(of->x, pair, 0, k, step), of->mask[k]);
 #pragma GCC unroll 8
             for (idx d = 0; d < live; d++)
                 if (e + d * step < size)
@@ -276,12 +296,13 @@ INLINE void FN(slide_on)(column_strip *of, int pair, int inside, idx size, idx s
         }
     }
     if (inside || q >= live - 1) {
+        vec sum = step == 2 && !pair ? FN(in_order)(acc[0]) : acc[0];
         if (of->finish)
-            acc[0] = FN(finished)(acc[0], of->last, (q - live + 1) * of->ow, of->count);
+            sum = FN(finished)(sum, of->last, (q - live + 1) * of->ow, of->count);
         if (pair)
-            FN(store_halves)(of->y[0], of->y[1], of->ow, acc[0]);
+            FN(store_halves)(of->y[0], of->y[1], of->ow, sum);
         else
-            FN(store_part)(of->y[0], of->count, acc[0]);
+            FN(store_row)(of->y[0], of->count, of->end - of->y[0], sum);
     }
     __builtin_prefetch(of->next_y, 1, 2);
     of->next_y += VLEN;
@@ -305,9 +326,14 @@ INLINE void FN(slide)(const depthwise_job *job, int pair, idx size, idx step, co
     for (idx d = 0; d < live; d++)
         acc[d] = bias;
     for (idx q = 0; q < end; q++) {
-        if (q == first)
+        if (q == first) {
+            for (; VECTOR_BYTES == 32 && size == 3 && q + live <= within; q += live)
+#pragma GCC unroll 3
+                for (idx d = 0; d < live; d++) /* the sums are back in their registers after it */
+                    FN(slide_on)(&of, pair, 1, size, step, taps, bias, q + d, acc);
             for (; q < within; q++)
                 FN(slide_on)(&of, pair, 1, size, step, taps, bias, q, acc);
+        }
         if (q < end)
             FN(slide_on)(&of, pair, 0, size, step, taps, bias, q, acc);
     }

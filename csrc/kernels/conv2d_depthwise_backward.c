@@ -24,7 +24,8 @@ INLINE vec FN(gather_taps)(const depthwise_job *job, idx kw, idx stride, idx pad
             for (idx k = 0; k < kw; k++) {
                 const idx shift = ceil_div(pad - k * dilation, stride);
                 const idx place = k * dilation - pad + shift * stride;
-                const vec pixels = FN(load)(row + shift), tap = FN(splat)(w[k]);
+                const vec tap = FN(splat)(w[k]);
+                const vec pixels = FN(factor)(FN(load)(row + shift), mask[k]);
                 if (place == e)
                     sum = FN(add_product)(sum, tap, pixels, mask[k]);
                 else if (stride == 2)
@@ -185,6 +186,8 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
             g[live - 1] = FN(load_part_halves)(dy[0] + q * ow, dy[1] + q * ow, ow);
         else if (q < oh)
             g[live - 1] = FN(load_part)(dy[0] + q * ow + at, ow - at, 0);
+        if (step == 2 && !pair)
+            g[live - 1] = FN(in_order)(g[live - 1]);
         __builtin_prefetch(next_dy, 0, 2);
         next_dy += VLEN;
 #pragma GCC unroll 2
@@ -198,7 +201,7 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
 #pragma GCC unroll 8
             for (idx k = 0; k < size; k++) {
                 const vec pixels =
-                    FN(kept)(FN(load_columns)(x, pair, from + k, step, ow - at));
+                    FN(factor)(FN(load_columns)(x, pair, from, k, step), mask[k]);
 #pragma GCC unroll 8
                 for (idx d = 0; d < live; d++) {
                     const idx tap = (e + d * step) * size + k;
