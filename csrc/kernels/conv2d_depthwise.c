@@ -235,21 +235,22 @@ INLINE vec FN(splat_pair)(const REAL *const value[2], int pair, idx i)
     return pair ? FN(select)(FN(first_lanes)(VLEN / 2), first, FN(splat)(value[1][i])) : first;
 }
 
-/* A strip of columns that is walked down: at most `live` rows of outputs are begun, not finished.
- * The outputs of row q begin with row q * step + top of the image, which x points to; y points to
- * row q - live + 1 of the outputs. */
+/* A strip of columns that is walked down, one or two vectors wide: at most `live` rows of outputs
+ * are begun, not finished. The outputs of row q begin with row q * step + top of the image, which x
+ * points to; y points to row q - live + 1 of the outputs. */
 typedef struct {
-    const REAL *x[2], *next_x, *next_y, *end; /* of the plane y[0] */
+    const REAL *x[2], *next_x, *next_y, *end; /* of the plane of y[0] */
     REAL *y[2];
     idx w, ow, count; /* outputs of a row from the vector on */
+    idx other;        /* the second vector's outputs begin so many further on */
     idx top, h, oh;
     int finish;
     ending last;
-    FN(chosen) mask[8];
+    FN(chosen) mask[2][8];
 } FN(column_strip);
 #define column_strip FN(column_strip)
 
-INLINE column_strip FN(column_strip_of)(const depthwise_job *job, idx size, idx step,
+INLINE column_strip FN(column_strip_of)(const depthwise_job *job, int wide, idx size, idx step,
                                         const plane_pair *p, idx place, idx v)
 {
     const pydl_conv2d_shape *s = job->s;
@@ -257,98 +258,128 @@ INLINE column_strip FN(column_strip_of)(const depthwise_job *job, idx size, idx 
     const lanes *mask = job->mask + v * (size + 1);
     column_strip of = {.next_x = p->x[0] + job->ahead.by + job->ahead.share * v,
                 .next_y = p->y[0] + job->ahead_to.by + job->ahead_to.share * v,
-                .end = p->y[0] + s->oh * s->ow, .w = job->w, .ow = s->ow, .count = s->ow - at, .top = -s->pad_h, .h = job->h,
-                .oh = s->oh, .finish = job->last.residual || job->last.relu,
+                .end = p->y[0] + s->oh * s->ow, .w = job->w, .ow = s->ow, .count = s->ow - at,
+                .other = wide == 2 ? FN(first_output)(job, v + 1) - at : 0,
+                .top = -s->pad_h, .h = job->h, .oh = s->oh,
+                .finish = job->last.residual || job->last.relu,
                 .last = FN(ending_at)(job->last, place + at)};
     for (int i = 0; i < 2; i++) {
         of.x[i] = p->x[i] + at * step + job->shift[0] + of.top * of.w;
         of.y[i] = p->y[i] + at + (1 - live) * of.ow;
     }
+#pragma GCC unroll 2
+    for (int u = 0; u < wide; u++)
 #pragma GCC unroll 8
-    for (idx k = 0; k < size; k++)
-        of.mask[k] = FN(choose)(mask[k]);
+        for (idx k = 0; k < size; k++)
+            of.mask[u][k] = FN(choose)(mask[u * (size + 1) + k]);
     return of;
 }
 
+/* Asks for a strip's share of what lies ahead, whole vectors or lines. */
+INLINE const REAL *FN(ask_strip)(const REAL *p, idx vectors, int write)
+{
+    const idx line = FN(max)(VLEN, 64 / (idx)sizeof(REAL)), end = vectors * VLEN;
+#pragma GCC unroll 4
+    for (idx i = 0; i < end; i += line)
+        if (write)
+            __builtin_prefetch(p + i, 1, 2);
+        else
+            __builtin_prefetch(p + i, 0, 2);
+    return p + end;
+}
+
 /* Begins the outputs of row q, and finishes those of row q - live + 1. */
-INLINE void FN(slide_on)(column_strip *of, int pair, int inside, idx size, idx step,
-                         const vec taps[], vec bias, idx q, vec acc[])
+INLINE void FN(slide_on)(column_strip *of, int pair, int wide, int inside, idx size, idx step,
+                         const vec taps[], vec bias, idx q, vec acc[][2])
 {
     const idx live = (size + step - 1) / step;
 #pragma GCC unroll 2
     for (idx e = 0; e < step; e++, of->x[0] += of->w, of->x[1] += of->w) {
         const idx row = of->top + q * step + e;
-#pragma GCC unroll 2
-        for (idx i = 0; i < step; i++, of->next_x += VLEN)
-            __builtin_prefetch(of->next_x, 0, 2);
+        of->next_x = FN(ask_strip)(of->next_x, step * wide, 0);
         if (!inside && (row < 0 || row >= of->h))
             continue;
 #pragma GCC unroll 8
         for (idx k = 0; k < size; k++) {
-            const vec pixels =
-                FN(factor)(FN(load_columns)(of->x, pair, 0, k, step), of->mask[k]);
+            vec pixels[2];
+#pragma GCC unroll 2
+            for (int u = 0; u < wide; u++)
+                pixels[u] = FN(factor)(
+                    FN(load_columns)(of->x, pair, u * of->other * step, k, step), of->mask[u][k]);
 #pragma GCC unroll 8
             for (idx d = 0; d < live; d++)
-                if (e + d * step < size)
-                    acc[live - 1 - d] = FN(add_product)(acc[live - 1 - d],
-                                                        taps[(e + d * step) * size + k], pixels,
-                                                        of->mask[k]);
+#pragma GCC unroll 2
+                for (int u = 0; u < wide; u++)
+                    if (e + d * step < size)
+                        acc[live - 1 - d][u] =
+                            FN(add_product)(acc[live - 1 - d][u], taps[(e + d * step) * size + k],
+                                            pixels[u], of->mask[u][k]);
         }
     }
-    if (inside || q >= live - 1) {
-        vec sum = step == 2 && !pair ? FN(in_order)(acc[0]) : acc[0];
+#pragma GCC unroll 2
+    for (int u = 0; u < wide; u++) {
+        if (!inside && q < live - 1)
+            continue;
+        vec sum = step == 2 && !pair ? FN(in_order)(acc[0][u]) : acc[0][u];
+        const idx other = u * of->other;
         if (of->finish)
-            sum = FN(finished)(sum, of->last, (q - live + 1) * of->ow, of->count);
+            sum = FN(finished)(sum, of->last, (q - live + 1) * of->ow + other, of->count - other);
         if (pair)
             FN(store_halves)(of->y[0], of->y[1], of->ow, sum);
+        else if (wide == 2)
+            FN(store)(of->y[0] + other, sum);
         else
             FN(store_row)(of->y[0], of->count, of->end - of->y[0], sum);
     }
-    __builtin_prefetch(of->next_y, 1, 2);
-    of->next_y += VLEN;
+    of->next_y = FN(ask_strip)(of->next_y, wide, 1);
     of->y[0] += of->ow, of->y[1] += of->ow;
+#pragma GCC unroll 2
+    for (int u = 0; u < wide; u++) {
 #pragma GCC unroll 8
-    for (idx d = 0; d + 1 < live; d++)
-        acc[d] = acc[d + 1];
-    acc[live - 1] = bias;
+        for (idx d = 0; d + 1 < live; d++)
+            acc[d][u] = acc[d + 1][u];
+        acc[live - 1][u] = bias;
+    }
 }
 
-INLINE void FN(slide)(const depthwise_job *job, int pair, idx size, idx step, const plane_pair *p,
-                      const vec taps[], vec bias, idx place, idx v)
+INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, idx step,
+                      const plane_pair *p, const vec taps[], vec bias, idx place, idx v)
 {
     const idx live = (size + step - 1) / step;
-    column_strip of = FN(column_strip_of)(job, size, step, p, place, v);
+    column_strip of = FN(column_strip_of)(job, wide, size, step, p, place, v);
     /* rows of the image are read without a look at where they lie from `first` to `within` */
     const idx end = of.oh + live - 1, within = FN(min)((of.h - of.top) / step, end);
     const idx first = FN(max)(live - 1, (step - 1 - of.top) / step);
-    vec acc[8];
+    vec acc[8][2];
 #pragma GCC unroll 8
     for (idx d = 0; d < live; d++)
-        acc[d] = bias;
+        acc[d][0] = acc[d][1] = bias;
     for (idx q = 0; q < end; q++) {
-        if (q == first) {
-            for (; VECTOR_BYTES == 32 && size == 3 && q + live <= within; q += live)
-#pragma GCC unroll 3
-                for (idx d = 0; d < live; d++) /* the sums are back in their registers after it */
-                    FN(slide_on)(&of, pair, 1, size, step, taps, bias, q + d, acc);
+        if (q == first)
             for (; q < within; q++)
-                FN(slide_on)(&of, pair, 1, size, step, taps, bias, q, acc);
-        }
+                FN(slide_on)(&of, pair, wide, 1, size, step, taps, bias, q, acc);
         if (q < end)
-            FN(slide_on)(&of, pair, 0, size, step, taps, bias, q, acc);
+            FN(slide_on)(&of, pair, wide, 0, size, step, taps, bias, q, acc);
     }
 }
+
+/* Whether strips are two vectors wide where they can be: a cache line, where a vector is half of
+ * one, so that a strip does not leave the half of each of its lines for the next one. */
+#define TWO_WIDE(size, step) (VECTOR_BYTES == 32 && (size) == 3)
 
 /* The results of a filter of constant size and stride, whose taps stay in registers. */
 INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, idx step,
                                   const plane_pair *p, idx w_step, vec bias, idx place)
 {
     vec taps[FN(MOST_TAPS)];
+    idx v = 0;
 #pragma GCC unroll 32
     for (idx i = 0; i < size * size; i++)
         taps[i] = FN(splat_pair)(p->w, pair, i * w_step);
-    for (idx v = 0; v < job->vectors; v++)
-        FN(slide)(job, pair, size, step, p, taps, bias, place, v);
+    for (; TWO_WIDE(size, step) && v + 2 <= job->vectors; v += 2)
+        FN(slide)(job, pair, 2, size, step, p, taps, bias, place, v);
+    for (; v < job->vectors; v++)
+        FN(slide)(job, pair, 1, size, step, p, taps, bias, place, v);
 }
 
 /* The common filters; a function for each, as the compiler runs short of registers where it makes
