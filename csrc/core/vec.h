@@ -21,6 +21,16 @@ INLINE vec FN(kept)(vec v)
     return v;
 }
 
+/* p, whose vectors are to be loaded for each use rather than take registers from sums: a sum that is
+ * kept in memory costs each addition the way there and back. For AVX2's 16 registers. */
+INLINE const void *FN(from_memory)(const void *p)
+{
+#if VECTOR_BYTES == 32
+    __asm__("" : "+r"(p));
+#endif
+    return p;
+}
+
 /* zip interleaves the lower (upper) halves of a and b: a0 b0 a1 b1 ...; even_lanes takes a0 a2 ... b0 b2 ...,
  * odd_lanes a1 a3 ... b1 b3 ... */
 #ifdef __clang__

@@ -363,9 +363,9 @@ INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, id
     }
 }
 
-/* Whether strips are two vectors wide where they can be: a cache line, where a vector is half of
- * one, so that a strip does not leave the half of each of its lines for the next one. */
-#define TWO_WIDE(size, step) (VECTOR_BYTES == 32 && (size) == 3)
+/* Whether strips are two vectors wide where they can be: with AVX2, whose vectors are half a cache
+ * line, where its registers are enough. */
+#define TWO_WIDE(size, step) (VECTOR_BYTES == 32 && (size) == 3 && (step) == 2)
 
 /* The results of a filter of constant size and stride, whose taps stay in registers. */
 INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, idx step,

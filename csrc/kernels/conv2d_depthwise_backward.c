@@ -198,15 +198,16 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
                 __builtin_prefetch(next_x, 0, 2);
             if (row < 0 || row >= h)
                 continue;
+            const FN(chosen) *const here = FN(from_memory)(mask);
 #pragma GCC unroll 8
             for (idx k = 0; k < size; k++) {
                 const vec pixels =
-                    FN(factor)(FN(load_columns)(x, pair, from, k, step), mask[k]);
+                    FN(factor)(FN(load_columns)(x, pair, from, k, step), here[k]);
 #pragma GCC unroll 8
                 for (idx d = 0; d < live; d++) {
                     const idx tap = (e + d * step) * size + k;
                     if (e + d * step < size)
-                        acc[tap] = FN(add_product)(acc[tap], g[live - 1 - d], pixels, mask[k]);
+                        acc[tap] = FN(add_product)(acc[tap], g[live - 1 - d], pixels, here[k]);
                 }
             }
         }
