@@ -26,6 +26,30 @@ INLINE void FN(ask_ahead)(const REAL *p)
     __builtin_prefetch(p + FN(LEAST_AHEAD) + VLEN, 1, 2);
 }
 
+/* Asks for a strip's share of what lies ahead, whole vectors or lines. */
+INLINE const REAL *FN(ask_strip)(const REAL *p, idx vectors, int write)
+{
+    const idx line = FN(max)(VLEN, 64 / (idx)sizeof(REAL)), end = vectors * VLEN;
+#pragma GCC unroll 4
+    for (idx i = 0; i < end; i += line)
+        if (write)
+            __builtin_prefetch(p + i, 1, 2);
+        else
+            __builtin_prefetch(p + i, 0, 2);
+    return p + end;
+}
+
+/* What would be in order in lane i of vectors whose lanes are mixed, as in even_mixed. */
+INLINE idx FN(mixed_lane)(idx i)
+{
+    vec number = {0};
+    number[i] = 1;
+    number = FN(in_order)(number);
+    for (i = 0; !number[i];)
+        i++;
+    return i;
+}
+
 /* Stores the first count elements of a row of a plane whose rows come in order, `room` elements
  * before its end: whole where masks cost more, as the rows below overwrite what is too much. */
 INLINE void FN(store_row)(REAL *p, idx count, idx room, vec v)

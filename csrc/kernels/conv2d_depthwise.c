@@ -47,17 +47,6 @@ INLINE int FN(is_common)(const depthwise_job *job)
            s->stride_h == job->step && s->stride_w == job->step;
 }
 
-/* The output in lane i of vectors whose lanes are mixed, as in even_mixed. */
-INLINE idx FN(mixed_lane)(idx i)
-{
-    vec number = {0};
-    number[i] = 1;
-    number = FN(in_order)(number);
-    for (i = 0; !number[i];)
-        i++;
-    return i;
-}
-
 /* Fills in what follows from the planes, the shifts and the number of outputs in a row. */
 static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body body)
 {
@@ -273,19 +262,6 @@ INLINE column_strip FN(column_strip_of)(const depthwise_job *job, int wide, idx 
         for (idx k = 0; k < size; k++)
             of.mask[u][k] = FN(choose)(mask[u * (size + 1) + k]);
     return of;
-}
-
-/* Asks for a strip's share of what lies ahead, whole vectors or lines. */
-INLINE const REAL *FN(ask_strip)(const REAL *p, idx vectors, int write)
-{
-    const idx line = FN(max)(VLEN, 64 / (idx)sizeof(REAL)), end = vectors * VLEN;
-#pragma GCC unroll 4
-    for (idx i = 0; i < end; i += line)
-        if (write)
-            __builtin_prefetch(p + i, 1, 2);
-        else
-            __builtin_prefetch(p + i, 0, 2);
-    return p + end;
 }
 
 /* Begins the outputs of row q, and finishes those of row q - live + 1. */
