@@ -40,7 +40,7 @@ INLINE idx FN(mixed_lane)(idx i)
 {
     vec number = {0};
     number[i] = 1;
-    number = FN(in_order)(number);
+    number = FN(unmixed)(number);
     for (i = 0; !number[i];)
         i++;
     return i;

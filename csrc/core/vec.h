@@ -91,8 +91,8 @@ INLINE REAL FN(sum_lanes)(vec v)
         v = FN(zip_low)(v, v) + FN(zip_high)(v, v);
     return v[0];
 }
-/* The even and the odd lanes in the order that a shuffle leaves them in; in_order puts them right,
- * and a vector in order in theirs. AVX2 takes a shuffle more for all that crosses its halves. */
+/* The even and the odd lanes in the order that a shuffle leaves them in; unmixed puts them right, and
+ * what is in order into theirs. AVX2 takes a shuffle more for all that crosses its halves. */
 #if VECTOR_BYTES == 32 && LANES == 8
 #define EVEN_MIXED 0, 2, 8, 10, 4, 6, 12, 14
 #define ODD_MIXED 1, 3, 9, 11, 5, 7, 13, 15
@@ -107,7 +107,7 @@ INLINE REAL FN(sum_lanes)(vec v)
 #endif
 INLINE vec FN(even_mixed)(vec a, vec b) { return SHUFFLE(a, b, EVEN_MIXED); }
 INLINE vec FN(odd_mixed)(vec a, vec b) { return SHUFFLE(a, b, ODD_MIXED); }
-INLINE vec FN(in_order)(vec v)
+INLINE vec FN(unmixed)(vec v)
 {
 #ifdef MIXED
     return SHUFFLE(v, v, MIXED);
@@ -115,8 +115,8 @@ INLINE vec FN(in_order)(vec v)
     return v;
 #endif
 }
-INLINE vec FN(even_lanes)(vec a, vec b) { return FN(in_order)(FN(even_mixed)(a, b)); }
-INLINE vec FN(odd_lanes)(vec a, vec b) { return FN(in_order)(FN(odd_mixed)(a, b)); }
+INLINE vec FN(even_lanes)(vec a, vec b) { return FN(unmixed)(FN(even_mixed)(a, b)); }
+INLINE vec FN(odd_lanes)(vec a, vec b) { return FN(unmixed)(FN(odd_mixed)(a, b)); }
 #undef MIXED
 #undef EVEN_MIXED
 #undef ODD_MIXED
@@ -243,25 +243,25 @@ INLINE FN(chosen) FN(not_above)(vec a, vec b)
 #define PART ((__m256i)FN(first_lanes)(count))
 #define LOAD_PART FN(select)((lanes)PART, (vec)X86(maskload)(p, PART), FN(splat)(fill))
 #define STORE_PART FN(store_pieces)(p, count, v)
-/* AMD's CPUs take ten times as long for a masked store as for a whole one. */
+/* count < VLEN. AMD's CPUs take ten times as long for a masked store as for a whole one, and three
+ * times for these. */
 INLINE void FN(store_pieces)(REAL *p, idx count, vec v)
 {
-    const __m256 all = (__m256)v;
-    __m128 rest = _mm256_castps256_ps128(all);
-    const idx words = count * (idx)sizeof(REAL) / 4;
-    float *to = (float *)p;
-    if (words & 4) {
-        _mm_storeu_ps(to, rest);
-        rest = _mm256_extractf128_ps(all, 1);
-        to += 4;
+    const idx bytes = count * (idx)sizeof(REAL);
+    __m128 rest = _mm256_castps256_ps128((__m256)v);
+    char *to = (char *)p;
+    if (bytes & 16) {
+        memcpy(to, &rest, 16);
+        rest = _mm256_extractf128_ps((__m256)v, 1);
+        to += 16;
     }
-    if (words & 2) {
-        _mm_storel_pi((__m64 *)to, rest);
+    if (bytes & 8) {
+        memcpy(to, &rest, 8);
         rest = _mm_movehl_ps(rest, rest);
-        to += 2;
+        to += 8;
     }
-    if (REAL_IS_FLOAT && (words & 1))
-        _mm_store_ss(to, rest);
+    if (bytes & 4)
+        memcpy(to, &rest, 4);
 }
 #endif
 INLINE vec FN(load_part)(const REAL *p, idx count, REAL fill)
@@ -291,12 +291,12 @@ INLINE void FN(store_part)(REAL *p, idx count, vec v)
 #endif
 }
 #ifdef STORE_PART
-enum { FN(MASKED) = 1 }; /* such a vector costs no more than a whole one */
+enum { FN(MASKED) = 1 }; /* such a vector costs little more than a whole one */
 #else
 enum { FN(MASKED) = 0 };
 #endif
 
-/* The same, count from 0 to VLEN, without a branch where lanes are masked. */
+/* The same, count from 0 to VLEN, without a branch where lanes are masked at no cost. */
 INLINE vec FN(load_masked)(const REAL *p, idx count, REAL fill)
 {
 #ifdef LOAD_PART
@@ -307,7 +307,7 @@ INLINE vec FN(load_masked)(const REAL *p, idx count, REAL fill)
 }
 INLINE void FN(store_masked)(REAL *p, idx count, vec v)
 {
-#ifdef STORE_PART
+#if VECTOR_BYTES == 64 && defined(STORE_PART)
     if (!__builtin_constant_p(count)) {
         STORE_PART;
         return;

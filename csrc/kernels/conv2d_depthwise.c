@@ -296,7 +296,7 @@ INLINE void FN(slide_on)(column_strip *of, int pair, int wide, int inside, idx s
     for (int u = 0; u < wide; u++) {
         if (!inside && q < live - 1)
             continue;
-        vec sum = step == 2 && !pair ? FN(in_order)(acc[0][u]) : acc[0][u];
+        vec sum = step == 2 && !pair ? FN(unmixed)(acc[0][u]) : acc[0][u];
         const idx other = u * of->other;
         if (of->finish)
             sum = FN(finished)(sum, of->last, (q - live + 1) * of->ow + other, of->count - other);

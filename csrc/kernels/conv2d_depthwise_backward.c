@@ -207,14 +207,15 @@ INLINE void FN(weight_plane)(const depthwise_job *job, idx rows, idx kh, idx kw,
 /* The same of a strip, for a filter of constant size and stride: g[0] is the oldest row of dy that
  * still meets rows of x. */
 INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx step,
-                             const REAL *const x[2], const REAL *const dy[2], idx v, vec acc[])
+                             const REAL *const x[2], const REAL *const dy[2],
+                             const REAL *const next[2], idx v, vec acc[])
 {
     const pydl_conv2d_shape *s = job->s;
     const idx live = (size + step - 1) / step, at = FN(first_output)(job, v);
     const idx h = job->h, w = job->w, oh = s->oh, ow = s->ow, top = -s->pad_h;
     const lanes *masks = job->mask + v * (size + 1);
-    const REAL *next_x = x[0] + job->ahead.by + job->ahead.share * v;
-    const REAL *next_dy = dy[0] + job->ahead_to.by + job->ahead_to.share * v;
+    const REAL *next_x = next[0] + job->ahead.share * v;
+    const REAL *next_dy = next[1] + job->ahead_to.share * v;
     FN(chosen) mask[8];
     vec g[8] = {{0}};
 #pragma GCC unroll 8
@@ -228,7 +229,7 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
         else if (q < oh)
             g[live - 1] = FN(load_part)(dy[0] + q * ow + at, ow - at, 0);
         if (step == 2 && !pair)
-            g[live - 1] = FN(in_order)(g[live - 1]);
+            g[live - 1] = FN(unmixed)(g[live - 1]);
         __builtin_prefetch(next_dy, 0, 2);
         next_dy += VLEN;
 #pragma GCC unroll 2
@@ -285,6 +286,23 @@ INLINE void FN(weight_planes)(const depthwise_job *job, idx n, idx oc, idx count
         x[1] = x[0], dy[1] = dy[0];
 }
 
+/* What is asked for meanwhile, of x and dy: the next image's planes, or the next channel's; of AVX2,
+ * whose L2 caches are small, those that are read next. */
+INLINE void FN(planes_ahead)(const depthwise_job *job, idx n, idx oc, const REAL *x,
+                             const REAL *dy, const REAL *next[2])
+{
+    const pydl_conv2d_shape *s = job->s;
+    const idx plane = job->h * job->w, outputs = s->oh * s->ow;
+    next[0] = x + job->ahead.by, next[1] = dy + job->ahead_to.by;
+    if (VECTOR_BYTES != 32 || outputs < FN(LEAST_AHEAD))
+        return;
+    if (n + 1 < s->n)
+        next[0] = x + s->c * plane, next[1] = dy + s->oc * outputs;
+    else
+        next[0] = job->from + FN(min)(oc + 1, s->oc - 1) / (s->oc / s->c) * plane,
+        next[1] = job->dy + (oc + 1) * outputs;
+}
+
 INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, idx step, idx oc,
                                 idx count, REAL *copies)
 {
@@ -293,10 +311,12 @@ INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, id
     for (idx tap = 0; tap < size * size; tap++)
         acc[tap] = (vec){0};
     for (idx n = 0; n < job->s->n; n++) {
-        const REAL *x[2], *dy[2];
+        const REAL *x[2] = {NULL}, *dy[2] = {NULL};
         FN(weight_planes)(job, n, oc, count, copies, x, dy);
+        const REAL *next[2];
+        FN(planes_ahead)(job, n, oc, x[0], dy[0], next);
         for (idx v = 0; v < job->vectors; v++)
-            FN(weight_slide)(job, pair, size, step, x, dy, v, acc);
+            FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
     }
     REAL *dw = job->to + oc * size * size;
     const lanes first = FN(first_lanes)(pair ? VLEN / 2 : VLEN);

@@ -153,8 +153,8 @@ INLINE void FN(pool_on)(const pydl_pool2d_shape *s, int include_pad, const REAL 
             of->share = 1 / (FN(load)(count_w) *
                              (REAL)FN(window_count)(top - (live - 1) * step, size, s->h, s->pad_h,
                                                     include_pad));
-        const vec value = step == 2 ? FN(in_order)(acc[0].value) : acc[0].value;
-        const lanes at = step == 2 ? (lanes)FN(in_order)((vec)acc[0].index) : acc[0].index;
+        const vec value = step == 2 ? FN(unmixed)(acc[0].value) : acc[0].value;
+        const lanes at = step == 2 ? (lanes)FN(unmixed)((vec)acc[0].index) : acc[0].index;
         FN(store_row)(of->y, of->count, of->end - of->y,
                       kind == FN(POOL_AVG) ? value * of->share : value);
         if (kind == FN(POOL_ARGMAX))
@@ -172,8 +172,8 @@ INLINE void FN(pool_on)(const pydl_pool2d_shape *s, int include_pad, const REAL 
 
 INLINE lanes FN(load_columns_of)(const lane *p, idx step)
 {
-    const lanes in_order = FN(load_lanes)(p);
-    return step == 2 ? (lanes)FN(in_order)((vec)in_order) : in_order;
+    const lanes columns = FN(load_lanes)(p);
+    return step == 2 ? (lanes)FN(unmixed)((vec)columns) : columns;
 }
 
 INLINE void FN(pool_plane)(const pool_job *job, int kind, idx size, idx step, const REAL *x,
