@@ -2,7 +2,8 @@
  * product to speak of and loads are the limit. x (n,c,h,w), w (oc,1,kh,kw) with oc a multiple of c,
  * y (n,oc,oh,ow).
  * Planes are read where they lie, a vector of a row at each tap's shift; lanes that fall outside
- * the row are left out by a mask. For common filters a strip of columns is walked down, so that a
+ * the row are left out by a mask: with AVX-512. Without its registers of masks they become zeros, as
+ * a padded row has them, whose product with an infinite tap is NaN. For common filters a strip of columns is walked down, so that a
  * row is loaded once for all outputs that it belongs to; of narrow planes two are computed at once,
  * in the halves of a vector. For others a few rows of outputs are computed together. */
 enum { FN(MOST_TAPS) = 64, FN(DEPTHWISE_TASK) = 16384 };

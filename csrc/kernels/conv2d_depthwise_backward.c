@@ -85,15 +85,14 @@ typedef struct {
     vec here, next;
 } FN(row_pair);
 
-INLINE FN(row_pair) FN(load_pair)(const REAL *dy, int exists, lanes here, lanes next)
+INLINE FN(row_pair) FN(load_pair)(const REAL *dy, lanes here, lanes next)
 {
-    if (!exists)
-        return (FN(row_pair)){{0}, {0}};
     return (FN(row_pair)){(vec)((lanes)FN(load)(dy) & here), (vec)((lanes)FN(load)(dy + 1) & next)};
 }
 
-/* The same for 3x3 taps of stride 2 in an image padded by 1: two rows of dx of two rows of dy. An
- * even place is met by the middle tap along its axis, an odd one by the others. */
+/* The same for 3x3 taps of stride 2 in an image padded by 1, without registers of masks: two rows of
+ * dx of two rows of dy. An even place is met by the middle tap along its axis, an odd one by the
+ * others. */
 INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL *w, REAL *dx)
 {
     const pydl_conv2d_shape *s = job->s;
@@ -106,18 +105,20 @@ INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL 
         for (idx v = 0; v < job->vectors; v++) {
             const idx j = FN(first_output)(job, v), left = s->w - 2 * j;
             const lanes *mask = job->mask + v * 4;
-            const FN(row_pair) a = FN(load_pair)(dy + j, i < s->oh, mask[1], mask[0]);
-            const FN(row_pair) b = FN(load_pair)(dy + s->ow + j, i + 1 < s->oh, mask[1], mask[0]);
             REAL *to = dx + 2 * j;
+            const FN(row_pair) a = FN(load_pair)(dy + j, mask[1], mask[0]);
             FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, tap[4] * a.here,
                              tap[3] * a.next + tap[5] * a.here);
             if (2 * i + 1 == s->h)
                 continue;
+            vec even = tap[7] * a.here, odd = tap[6] * a.next + tap[8] * a.here;
+            if (i + 1 < s->oh) {
+                const FN(row_pair) b = FN(load_pair)(dy + s->ow + j, mask[1], mask[0]);
+                even += tap[1] * b.here;
+                odd += tap[0] * b.next + tap[2] * b.here;
+            }
             to += s->w;
-            FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left,
-                             tap[1] * b.here + tap[7] * a.here,
-                             tap[0] * b.next + tap[2] * b.here + tap[6] * a.next +
-                                 tap[8] * a.here);
+            FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, even, odd);
         }
 }
 
@@ -134,9 +135,12 @@ static void FN(gather_task)(void *context, idx task)
         const REAL *dy = FN(readable_group)(job, plane, copy);
         const REAL *w = job->weight + plane % s->c * depth * taps;
         REAL *dx = job->to + plane * size;
-        if (s->stride_h == 2 && s->stride_w == 2 && s->kh == 3 && s->kw == 3 && pad == 1 &&
-            s->pad_h == 1 && dilation == 1 && s->dilation_h == 1 && depth == 1)
+        const int common = s->stride_h == 2 && s->stride_w == 2 && s->kh == 3 && s->kw == 3 &&
+                           pad == 1 && dilation == 1 && depth == 1;
+        if (VECTOR_BYTES < 64 && common && s->pad_h == 1 && s->dilation_h == 1)
             FN(gather_3x3)(job, dy, w, dx);
+        else if (VECTOR_BYTES == 64 && common)
+            FN(gather_plane)(job, 3, 3, 2, 2, 1, 1, 1, dy, w, dx);
         else if (s->stride_w == 2)
             FN(gather_plane)(job, s->kh, s->kw, s->stride_h, 2, pad, dilation, depth, dy, w, dx);
         else
