@@ -2,10 +2,11 @@
  * product to speak of and loads are the limit. x (n,c,h,w), w (oc,1,kh,kw) with oc a multiple of c,
  * y (n,oc,oh,ow).
  * Planes are read where they lie, a vector of a row at each tap's shift; lanes that fall outside
- * the row are left out by a mask: with AVX-512. Without its registers of masks they become zeros, as
- * a padded row has them, whose product with an infinite tap is NaN. For common filters a strip of columns is walked down, so that a
- * row is loaded once for all outputs that it belongs to; of narrow planes two are computed at once,
- * in the halves of a vector. For others a few rows of outputs are computed together. */
+ * the row are left out by a mask: with AVX-512. Without its registers of masks they become zeros,
+ * as a padded row has them, whose product with an infinite tap is NaN. For common filters a strip
+ * of columns is walked down, so that a row is loaded once for all outputs that it belongs to; of
+ * narrow planes two are computed at once, in the halves of a vector. For others a few rows of
+ * outputs are computed together. */
 enum { FN(MOST_TAPS) = 64, FN(DEPTHWISE_TASK) = 16384 };
 
 typedef struct {
@@ -203,7 +204,7 @@ typedef struct {
 #define plane_pair FN(plane_pair)
 
 /* Every step-th column from tap k on of the two from x + at, or of the first; lanes of step 2 are
- * mixed there. Odd columns come out of the vectors that hold even ones, and the taps before them. */
+ * mixed there. Odd columns come out of the vectors that hold even ones, as tap k - 1 has them. */
 INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx k, idx step)
 {
     const REAL *first = x[0] + at + k;

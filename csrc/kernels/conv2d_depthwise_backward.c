@@ -90,9 +90,9 @@ INLINE FN(row_pair) FN(load_pair)(const REAL *dy, lanes here, lanes next)
     return (FN(row_pair)){(vec)((lanes)FN(load)(dy) & here), (vec)((lanes)FN(load)(dy + 1) & next)};
 }
 
-/* The same for 3x3 taps of stride 2 in an image padded by 1, without registers of masks: two rows of
- * dx of two rows of dy. An even place is met by the middle tap along its axis, an odd one by the
- * others. */
+/* The same for 3x3 taps of stride 2 in an image padded by 1, without registers of masks: two rows
+ * of dx of two rows of dy. An even place is met by the middle tap along its axis, an odd one by
+ * the others. */
 INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL *w, REAL *dx)
 {
     const pydl_conv2d_shape *s = job->s;
@@ -290,8 +290,8 @@ INLINE void FN(weight_planes)(const depthwise_job *job, idx n, idx oc, idx count
         x[1] = x[0], dy[1] = dy[0];
 }
 
-/* What is asked for meanwhile, of x and dy: the next image's planes, or the next channel's; of AVX2,
- * whose L2 caches are small, those that are read next. */
+/* What is asked for meanwhile, of x and dy: the next channel's planes; with AVX2, whose L2 caches
+ * are small, those that are read next, which are of the next image. */
 INLINE void FN(planes_ahead)(const depthwise_job *job, idx n, idx oc, const REAL *x,
                              const REAL *dy, const REAL *next[2])
 {

@@ -136,7 +136,9 @@ INLINE void FN(pool_on)(const pydl_pool2d_shape *s, int include_pad, const REAL 
         const idx row = top + e;
         const lanes first_index = of->first_index, index = of->index;
         of->first_index += (lane)w, of->index += (lane)w;
-        of->next_x = FN(ask_strip)(of->next_x, step, 0);
+#pragma GCC unroll 2
+        for (idx i = 0; i < step; i++) /* lines of two vectors twice: it pays */
+            of->next_x = FN(ask_strip)(of->next_x, 1, 0);
         if (!inside && (row < 0 || row >= s->h))
             continue;
         const pooled along =
