@@ -19,11 +19,50 @@ INLINE FN(walk) FN(walk_of)(idx size, idx vectors)
     return (FN(walk)){FN(max)(size, FN(LEAST_AHEAD)), size / vectors};
 }
 
-/* Asks for what will be written after two vectors here, in order. */
-INLINE void FN(ask_ahead)(const REAL *p)
+/* Asks for a strip's share of what lies ahead, whole vectors or lines. */
+INLINE const REAL *FN(ask_strip)(const REAL *p, idx vectors, int write)
 {
-    __builtin_prefetch(p + FN(LEAST_AHEAD), 1, 2);
-    __builtin_prefetch(p + FN(LEAST_AHEAD) + VLEN, 1, 2);
+    const idx line = FN(max)(VLEN, 64 / (idx)sizeof(REAL)), end = vectors * VLEN;
+#pragma GCC unroll 4
+    for (idx i = 0; i < end; i += line)
+        if (write)
+            __builtin_prefetch(p + i, 1, 2);
+        else
+            __builtin_prefetch(p + i, 0, 2);
+    return p + end;
+}
+
+/* Asks for what will be written after two vectors here, in order. */
+INLINE void FN(ask_ahead)(const REAL *p) { FN(ask_strip)(p + FN(LEAST_AHEAD), 2, 1); }
+
+/* What would be in order in lane i of vectors whose lanes are mixed, as in even_mixed. */
+INLINE idx FN(mixed_lane)(idx i)
+{
+    vec number = {0};
+    number[i] = 1;
+    number = FN(unmixed)(number);
+    for (i = 0; !number[i];)
+        i++;
+    return i;
+}
+
+/* Stores the first count elements of a row of a plane whose rows come in order, `room` elements
+ * before its end: whole where masks cost more, as the rows below overwrite what is too much. */
+INLINE void FN(store_row)(REAL *p, idx count, idx room, vec v)
+{
+    if (VECTOR_BYTES < 64 && room >= VLEN)
+        FN(store)(p, v);
+    else
+        FN(store_part)(p, count, v);
+}
+
+/* Stores even and odd places of a row, the first count of them, as store_row does. */
+INLINE void FN(store_zipped)(REAL *to, idx count, idx room, vec even, vec odd)
+{
+    FN(ask_ahead)(to);
+    FN(store_row)(to, count, room, FN(zip_low)(even, odd));
+    if (count > VLEN)
+        FN(store_row)(to + VLEN, count - VLEN, room - VLEN, FN(zip_high)(even, odd));
 }
 
 /* Plane i of so many with readable elements around it: itself, or a copy where the array ends. */

@@ -2,9 +2,11 @@
  * product to speak of and loads are the limit. x (n,c,h,w), w (oc,1,kh,kw) with oc a multiple of c,
  * y (n,oc,oh,ow).
  * Planes are read where they lie, a vector of a row at each tap's shift; lanes that fall outside
- * the row are left out by a mask. For common filters a strip of columns is walked down, so that a
- * row is loaded once for all outputs that it belongs to; of narrow planes two are computed at once,
- * in the halves of a vector. For others a few rows of outputs are computed together. */
+ * the row are left out by a mask: with AVX-512. Without its registers of masks they become zeros,
+ * as a padded row has them, whose product with an infinite tap is NaN. For common filters a strip
+ * of columns is walked down, so that a row is loaded once for all outputs that it belongs to; of
+ * narrow planes two are computed at once, in the halves of a vector. For others a few rows of
+ * outputs are computed together. */
 enum { FN(MOST_TAPS) = 64, FN(DEPTHWISE_TASK) = 16384 };
 
 typedef struct {
@@ -62,6 +64,7 @@ static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body
     job->ahead = FN(walk_of)((1 + job->pair) * job->h * job->w, job->vectors);
     job->ahead_to = FN(walk_of)((1 + job->pair) * s->oh * s->ow, job->vectors);
     const idx period = job->pair ? VLEN / 2 : VLEN;
+    const int mixed = job->common && job->step == 2 && !job->pair;
     const idx last = FN(first_output)(job, job->vectors - 1);
     job->before = -least;
     job->after = FN(max)((last + VLEN) * job->step + most - job->w, 0);
@@ -77,7 +80,7 @@ static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body
         lanes *mask = job->mask + v * (s->kw + 1);
         for (idx k = 0; k <= s->kw; k++)
             for (idx i = 0; i < VLEN; i++) {
-                const idx output = first + i % period;
+                const idx output = first + (mixed ? FN(mixed_lane)(i) : i % period);
                 const idx column = k < s->kw ? output * job->step + job->shift[k] : 0;
                 const int within = k < s->kw ? column >= 0 && column < job->w
                                              : output >= v * VLEN && output < job->outputs;
@@ -200,11 +203,18 @@ typedef struct {
 } FN(plane_pair);
 #define plane_pair FN(plane_pair)
 
-/* Every step-th column of the two from there on, or of the first. */
-INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx step, idx count)
+/* Every step-th column from tap k on of the two from x + at, or of the first; lanes of step 2 are
+ * mixed there. Odd columns come out of the vectors that hold even ones, as tap k - 1 has them. */
+INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx k, idx step)
 {
+    const REAL *first = x[0] + at + k;
+    if (!pair && step == 2 && VECTOR_BYTES < 64 && k % 2)
+        return FN(odd_mixed)(FN(load)(first - 1), FN(load)(first - 1 + VLEN));
+    if (!pair && step == 2)
+        return FN(even_mixed)(FN(load)(first), FN(load)(first + VLEN));
     if (!pair)
-        return FN(load_strided)(x[0] + at, step, count);
+        return FN(load)(first);
+    at += k;
     if (step == 2)
         return FN(even_lanes)(FN(load)(x[0] + at), FN(load)(x[1] + at));
     return FN(load_halves)(x[0] + at, x[1] + at);
@@ -216,21 +226,22 @@ INLINE vec FN(splat_pair)(const REAL *const value[2], int pair, idx i)
     return pair ? FN(select)(FN(first_lanes)(VLEN / 2), first, FN(splat)(value[1][i])) : first;
 }
 
-/* A strip of columns that is walked down: at most `live` rows of outputs are begun, not finished.
- * The outputs of row q begin with row q * step + top of the image, which x points to; y points to
- * row q - live + 1 of the outputs. */
+/* A strip of columns that is walked down, one or two vectors wide: at most `live` rows of outputs
+ * are begun, not finished. The outputs of row q begin with row q * step + top of the image, which x
+ * points to; y points to row q - live + 1 of the outputs. */
 typedef struct {
-    const REAL *x[2], *next_x, *next_y;
+    const REAL *x[2], *next_x, *next_y, *end; /* of the plane of y[0] */
     REAL *y[2];
     idx w, ow, count; /* outputs of a row from the vector on */
+    idx other;        /* the second vector's outputs begin so many further on */
     idx top, h, oh;
     int finish;
     ending last;
-    FN(chosen) mask[8];
+    FN(chosen) mask[2][8];
 } FN(column_strip);
 #define column_strip FN(column_strip)
 
-INLINE column_strip FN(column_strip_of)(const depthwise_job *job, idx size, idx step,
+INLINE column_strip FN(column_strip_of)(const depthwise_job *job, int wide, idx size, idx step,
                                         const plane_pair *p, idx place, idx v)
 {
     const pydl_conv2d_shape *s = job->s;
@@ -238,91 +249,115 @@ INLINE column_strip FN(column_strip_of)(const depthwise_job *job, idx size, idx 
     const lanes *mask = job->mask + v * (size + 1);
     column_strip of = {.next_x = p->x[0] + job->ahead.by + job->ahead.share * v,
                 .next_y = p->y[0] + job->ahead_to.by + job->ahead_to.share * v,
-                .w = job->w, .ow = s->ow, .count = s->ow - at, .top = -s->pad_h, .h = job->h,
-                .oh = s->oh, .finish = job->last.residual || job->last.relu,
+                .end = p->y[0] + s->oh * s->ow, .w = job->w, .ow = s->ow, .count = s->ow - at,
+                .other = wide == 2 ? FN(first_output)(job, v + 1) - at : 0,
+                .top = -s->pad_h, .h = job->h, .oh = s->oh,
+                .finish = job->last.residual || job->last.relu,
                 .last = FN(ending_at)(job->last, place + at)};
     for (int i = 0; i < 2; i++) {
         of.x[i] = p->x[i] + at * step + job->shift[0] + of.top * of.w;
         of.y[i] = p->y[i] + at + (1 - live) * of.ow;
     }
+#pragma GCC unroll 2
+    for (int u = 0; u < wide; u++)
 #pragma GCC unroll 8
-    for (idx k = 0; k < size; k++)
-        of.mask[k] = FN(choose)(mask[k]);
+        for (idx k = 0; k < size; k++)
+            of.mask[u][k] = FN(choose)(mask[u * (size + 1) + k]);
     return of;
 }
 
 /* Begins the outputs of row q, and finishes those of row q - live + 1. */
-INLINE void FN(slide_on)(column_strip *of, int pair, int inside, idx size, idx step,
-                         const vec taps[], vec bias, idx q, vec acc[])
+INLINE void FN(slide_on)(column_strip *of, int pair, int wide, int inside, idx size, idx step,
+                         const vec taps[], vec bias, idx q, vec acc[][2])
 {
     const idx live = (size + step - 1) / step;
 #pragma GCC unroll 2
     for (idx e = 0; e < step; e++, of->x[0] += of->w, of->x[1] += of->w) {
         const idx row = of->top + q * step + e;
-#pragma GCC unroll 2
-        for (idx i = 0; i < step; i++, of->next_x += VLEN)
-            __builtin_prefetch(of->next_x, 0, 2);
+        of->next_x = FN(ask_strip)(of->next_x, step * wide, 0);
         if (!inside && (row < 0 || row >= of->h))
             continue;
 #pragma GCC unroll 8
         for (idx k = 0; k < size; k++) {
-            const vec pixels = FN(kept)(FN(load_columns)(of->x, pair, k, step, of->count));
+            vec pixels[2];
+#pragma GCC unroll 2
+            for (int u = 0; u < wide; u++)
+                pixels[u] = FN(factor)(
+                    FN(load_columns)(of->x, pair, u * of->other * step, k, step), of->mask[u][k]);
 #pragma GCC unroll 8
             for (idx d = 0; d < live; d++)
-                if (e + d * step < size)
-                    acc[live - 1 - d] = FN(add_product)(acc[live - 1 - d],
-                                                        taps[(e + d * step) * size + k], pixels,
-                                                        of->mask[k]);
+#pragma GCC unroll 2
+                for (int u = 0; u < wide; u++)
+                    if (e + d * step < size)
+                        acc[live - 1 - d][u] =
+                            FN(add_product)(acc[live - 1 - d][u], taps[(e + d * step) * size + k],
+                                            pixels[u], of->mask[u][k]);
         }
     }
-    if (inside || q >= live - 1) {
+#pragma GCC unroll 2
+    for (int u = 0; u < wide; u++) {
+        if (!inside && q < live - 1)
+            continue;
+        vec sum = step == 2 && !pair ? FN(unmixed)(acc[0][u]) : acc[0][u];
+        const idx other = u * of->other;
         if (of->finish)
-            acc[0] = FN(finished)(acc[0], of->last, (q - live + 1) * of->ow, of->count);
+            sum = FN(finished)(sum, of->last, (q - live + 1) * of->ow + other, of->count - other);
         if (pair)
-            FN(store_halves)(of->y[0], of->y[1], of->ow, acc[0]);
+            FN(store_halves)(of->y[0], of->y[1], of->ow, sum);
+        else if (wide == 2)
+            FN(store)(of->y[0] + other, sum);
         else
-            FN(store_part)(of->y[0], of->count, acc[0]);
+            FN(store_row)(of->y[0], of->count, of->end - of->y[0], sum);
     }
-    __builtin_prefetch(of->next_y, 1, 2);
-    of->next_y += VLEN;
+    of->next_y = FN(ask_strip)(of->next_y, wide, 1);
     of->y[0] += of->ow, of->y[1] += of->ow;
+#pragma GCC unroll 2
+    for (int u = 0; u < wide; u++) {
 #pragma GCC unroll 8
-    for (idx d = 0; d + 1 < live; d++)
-        acc[d] = acc[d + 1];
-    acc[live - 1] = bias;
+        for (idx d = 0; d + 1 < live; d++)
+            acc[d][u] = acc[d + 1][u];
+        acc[live - 1][u] = bias;
+    }
 }
 
-INLINE void FN(slide)(const depthwise_job *job, int pair, idx size, idx step, const plane_pair *p,
-                      const vec taps[], vec bias, idx place, idx v)
+INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, idx step,
+                      const plane_pair *p, const vec taps[], vec bias, idx place, idx v)
 {
     const idx live = (size + step - 1) / step;
-    column_strip of = FN(column_strip_of)(job, size, step, p, place, v);
+    column_strip of = FN(column_strip_of)(job, wide, size, step, p, place, v);
     /* rows of the image are read without a look at where they lie from `first` to `within` */
     const idx end = of.oh + live - 1, within = FN(min)((of.h - of.top) / step, end);
     const idx first = FN(max)(live - 1, (step - 1 - of.top) / step);
-    vec acc[8];
+    vec acc[8][2];
 #pragma GCC unroll 8
     for (idx d = 0; d < live; d++)
-        acc[d] = bias;
+        acc[d][0] = acc[d][1] = bias;
     for (idx q = 0; q < end; q++) {
         if (q == first)
             for (; q < within; q++)
-                FN(slide_on)(&of, pair, 1, size, step, taps, bias, q, acc);
+                FN(slide_on)(&of, pair, wide, 1, size, step, taps, bias, q, acc);
         if (q < end)
-            FN(slide_on)(&of, pair, 0, size, step, taps, bias, q, acc);
+            FN(slide_on)(&of, pair, wide, 0, size, step, taps, bias, q, acc);
     }
 }
+
+/* Whether strips are two vectors wide where they can be: with AVX2, whose vectors are half a cache
+ * line, where its registers are enough. */
+#define TWO_WIDE(size, step) (VECTOR_BYTES == 32 && (size) == 3 && (step) == 2)
 
 /* The results of a filter of constant size and stride, whose taps stay in registers. */
 INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, idx step,
                                   const plane_pair *p, idx w_step, vec bias, idx place)
 {
     vec taps[FN(MOST_TAPS)];
+    idx v = 0;
 #pragma GCC unroll 32
     for (idx i = 0; i < size * size; i++)
         taps[i] = FN(splat_pair)(p->w, pair, i * w_step);
-    for (idx v = 0; v < job->vectors; v++)
-        FN(slide)(job, pair, size, step, p, taps, bias, place, v);
+    for (; TWO_WIDE(size, step) && v + 2 <= job->vectors; v += 2)
+        FN(slide)(job, pair, 2, size, step, p, taps, bias, place, v);
+    for (; v < job->vectors; v++)
+        FN(slide)(job, pair, 1, size, step, p, taps, bias, place, v);
 }
 
 /* The common filters; a function for each, as the compiler runs short of registers where it makes

@@ -24,7 +24,8 @@ INLINE vec FN(gather_taps)(const depthwise_job *job, idx kw, idx stride, idx pad
             for (idx k = 0; k < kw; k++) {
                 const idx shift = ceil_div(pad - k * dilation, stride);
                 const idx place = k * dilation - pad + shift * stride;
-                const vec pixels = FN(load)(row + shift), tap = FN(splat)(w[k]);
+                const vec tap = FN(splat)(w[k]);
+                const vec pixels = FN(factor)(FN(load)(row + shift), mask[k]);
                 if (place == e)
                     sum = FN(add_product)(sum, tap, pixels, mask[k]);
                 else if (stride == 2)
@@ -79,6 +80,48 @@ INLINE void FN(gather_plane)(const depthwise_job *job, idx kh, idx kw, idx strid
     }
 }
 
+/* A vector of a row of dy, and the one a column on, for each of which there is a mask. */
+typedef struct {
+    vec here, next;
+} FN(row_pair);
+
+INLINE FN(row_pair) FN(load_pair)(const REAL *dy, lanes here, lanes next)
+{
+    return (FN(row_pair)){(vec)((lanes)FN(load)(dy) & here), (vec)((lanes)FN(load)(dy + 1) & next)};
+}
+
+/* The same for 3x3 taps of stride 2 in an image padded by 1, without registers of masks: two rows
+ * of dx of two rows of dy. An even place is met by the middle tap along its axis, an odd one by
+ * the others. */
+INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL *w, REAL *dx)
+{
+    const pydl_conv2d_shape *s = job->s;
+    const REAL *const end = dx + s->h * s->w;
+    vec tap[9];
+#pragma GCC unroll 9
+    for (int k = 0; k < 9; k++)
+        tap[k] = FN(splat)(w[k]);
+    for (idx i = 0; 2 * i < s->h; i++, dy += s->ow, dx += 2 * s->w)
+        for (idx v = 0; v < job->vectors; v++) {
+            const idx j = FN(first_output)(job, v), left = s->w - 2 * j;
+            const lanes *mask = job->mask + v * 4;
+            REAL *to = dx + 2 * j;
+            const FN(row_pair) a = FN(load_pair)(dy + j, mask[1], mask[0]);
+            FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, tap[4] * a.here,
+                             tap[3] * a.next + tap[5] * a.here);
+            if (2 * i + 1 == s->h)
+                continue;
+            vec even = tap[7] * a.here, odd = tap[6] * a.next + tap[8] * a.here;
+            if (i + 1 < s->oh) {
+                const FN(row_pair) b = FN(load_pair)(dy + s->ow + j, mask[1], mask[0]);
+                even += tap[1] * b.here;
+                odd += tap[0] * b.next + tap[2] * b.here;
+            }
+            to += s->w;
+            FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, even, odd);
+        }
+}
+
 static void FN(gather_task)(void *context, idx task)
 {
     depthwise_job *job = context;
@@ -92,8 +135,11 @@ static void FN(gather_task)(void *context, idx task)
         const REAL *dy = FN(readable_group)(job, plane, copy);
         const REAL *w = job->weight + plane % s->c * depth * taps;
         REAL *dx = job->to + plane * size;
-        if (s->stride_h == 2 && s->stride_w == 2 && s->kh == 3 && s->kw == 3 && pad == 1 &&
-            dilation == 1 && depth == 1)
+        const int common = s->stride_h == 2 && s->stride_w == 2 && s->kh == 3 && s->kw == 3 &&
+                           pad == 1 && dilation == 1 && depth == 1;
+        if (VECTOR_BYTES < 64 && common && s->pad_h == 1 && s->dilation_h == 1)
+            FN(gather_3x3)(job, dy, w, dx);
+        else if (VECTOR_BYTES == 64 && common)
             FN(gather_plane)(job, 3, 3, 2, 2, 1, 1, 1, dy, w, dx);
         else if (s->stride_w == 2)
             FN(gather_plane)(job, s->kh, s->kw, s->stride_h, 2, pad, dilation, depth, dy, w, dx);
@@ -165,14 +211,15 @@ INLINE void FN(weight_plane)(const depthwise_job *job, idx rows, idx kh, idx kw,
 /* The same of a strip, for a filter of constant size and stride: g[0] is the oldest row of dy that
  * still meets rows of x. */
 INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx step,
-                             const REAL *const x[2], const REAL *const dy[2], idx v, vec acc[])
+                             const REAL *const x[2], const REAL *const dy[2],
+                             const REAL *const next[2], idx v, vec acc[])
 {
     const pydl_conv2d_shape *s = job->s;
     const idx live = (size + step - 1) / step, at = FN(first_output)(job, v);
     const idx h = job->h, w = job->w, oh = s->oh, ow = s->ow, top = -s->pad_h;
     const lanes *masks = job->mask + v * (size + 1);
-    const REAL *next_x = x[0] + job->ahead.by + job->ahead.share * v;
-    const REAL *next_dy = dy[0] + job->ahead_to.by + job->ahead_to.share * v;
+    const REAL *next_x = next[0] + job->ahead.share * v;
+    const REAL *next_dy = next[1] + job->ahead_to.share * v;
     FN(chosen) mask[8];
     vec g[8] = {{0}};
 #pragma GCC unroll 8
@@ -185,6 +232,8 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
             g[live - 1] = FN(load_part_halves)(dy[0] + q * ow, dy[1] + q * ow, ow);
         else if (q < oh)
             g[live - 1] = FN(load_part)(dy[0] + q * ow + at, ow - at, 0);
+        if (step == 2 && !pair)
+            g[live - 1] = FN(unmixed)(g[live - 1]);
         __builtin_prefetch(next_dy, 0, 2);
         next_dy += VLEN;
 #pragma GCC unroll 2
@@ -195,15 +244,16 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
                 __builtin_prefetch(next_x, 0, 2);
             if (row < 0 || row >= h)
                 continue;
+            const FN(chosen) *const here = FN(from_memory)(mask);
 #pragma GCC unroll 8
             for (idx k = 0; k < size; k++) {
                 const vec pixels =
-                    FN(kept)(FN(load_columns)(x, pair, from + k, step, ow - at));
+                    FN(factor)(FN(load_columns)(x, pair, from, k, step), here[k]);
 #pragma GCC unroll 8
                 for (idx d = 0; d < live; d++) {
                     const idx tap = (e + d * step) * size + k;
                     if (e + d * step < size)
-                        acc[tap] = FN(add_product)(acc[tap], g[live - 1 - d], pixels, mask[k]);
+                        acc[tap] = FN(add_product)(acc[tap], g[live - 1 - d], pixels, here[k]);
                 }
             }
         }
@@ -240,6 +290,23 @@ INLINE void FN(weight_planes)(const depthwise_job *job, idx n, idx oc, idx count
         x[1] = x[0], dy[1] = dy[0];
 }
 
+/* What is asked for meanwhile, of x and dy: the next channel's planes; with AVX2, whose L2 caches
+ * are small, those that are read next, which are of the next image. */
+INLINE void FN(planes_ahead)(const depthwise_job *job, idx n, idx oc, const REAL *x,
+                             const REAL *dy, const REAL *next[2])
+{
+    const pydl_conv2d_shape *s = job->s;
+    const idx plane = job->h * job->w, outputs = s->oh * s->ow;
+    next[0] = x + job->ahead.by, next[1] = dy + job->ahead_to.by;
+    if (VECTOR_BYTES != 32 || outputs < FN(LEAST_AHEAD))
+        return;
+    if (n + 1 < s->n)
+        next[0] = x + s->c * plane, next[1] = dy + s->oc * outputs;
+    else
+        next[0] = job->from + FN(min)(oc + 1, s->oc - 1) / (s->oc / s->c) * plane,
+        next[1] = job->dy + (oc + 1) * outputs;
+}
+
 INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, idx step, idx oc,
                                 idx count, REAL *copies)
 {
@@ -248,10 +315,12 @@ INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, id
     for (idx tap = 0; tap < size * size; tap++)
         acc[tap] = (vec){0};
     for (idx n = 0; n < job->s->n; n++) {
-        const REAL *x[2], *dy[2];
+        const REAL *x[2] = {NULL}, *dy[2] = {NULL};
         FN(weight_planes)(job, n, oc, count, copies, x, dy);
+        const REAL *next[2];
+        FN(planes_ahead)(job, n, oc, x[0], dy[0], next);
         for (idx v = 0; v < job->vectors; v++)
-            FN(weight_slide)(job, pair, size, step, x, dy, v, acc);
+            FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
     }
     REAL *dw = job->to + oc * size * size;
     const lanes first = FN(first_lanes)(pair ? VLEN / 2 : VLEN);

@@ -166,6 +166,7 @@ static void FN(avg_pool2d_backward_pairs)(void *context, idx task)
     share_job *job = context;
     const pydl_pool2d_shape *s = job->s;
     const idx pairs = POOL_CEIL_DIV(s->h, 2), w = s->w, first = task * job->task_rows;
+    const idx places = POOL_CEIL_DIV(w, 2), vectors = POOL_CEIL_DIV(places, VLEN);
     const idx last = FN(min)(first + job->task_rows, s->planes * pairs);
     REAL *dx = job->dx + (first / pairs * s->h + first % pairs * 2) * w;
     for (idx row = first, plane = first / pairs, i = first % pairs; row < last; row++) {
@@ -173,18 +174,18 @@ static void FN(avg_pool2d_backward_pairs)(void *context, idx task)
             FN(window_count)(2 * i, 2, s->h, 0, job->include_pad), outputs = i < s->oh ? s->ow : 0;
         const REAL *dy = job->dy + (plane * s->oh + i) * s->ow;
         const idx rows = FN(min)(2, s->h - 2 * i);
-        for (idx j = 0; 2 * j < w; j += VLEN) {
+        for (idx v = 0; v < vectors; v++) {
+            const idx j = FN(vector_at)(places, v), left = w - 2 * j;
             const vec each = count_h == 2 ? FN(load)(job->share + j)
                                           : 1 / ((REAL)count_h * FN(load)(job->count_w + j));
-            const idx count = FN(max)(outputs - j, 0), left = w - 2 * j;
+            const idx count = FN(max)(outputs - j, 0);
             const vec share = count ? FN(load_part)(dy + j, count, 0) * each : (vec){0};
-            const vec low = FN(zip_low)(share, share), high = FN(zip_high)(share, share);
-            for (idx r = 0; r < rows; r++) {
-                FN(ask_ahead)(dx + r * w + 2 * j);
-                FN(store_part)(dx + r * w + 2 * j, left, low);
-                if (left > VLEN)
-                    FN(store_part)(dx + r * w + 2 * j + VLEN, left - VLEN, high);
-            }
+            /* of one vector, rows are written in their order */
+            FN(store_zipped)(dx + 2 * j, left, vectors == 1 ? (s->h - 2 * i) * w : left, share,
+                             share);
+            if (rows == 2)
+                FN(store_zipped)(dx + w + 2 * j, left,
+                                 vectors == 1 ? (s->h - 2 * i - 1) * w : left, share, share);
         }
         dx += rows * w;
         if (++i == pairs)

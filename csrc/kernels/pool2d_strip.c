@@ -26,6 +26,10 @@ INLINE lanes FN(load_lanes)(const lane *p)
 
 INLINE void FN(store_indices)(int32_t *p, idx count, lanes index)
 {
+    if (REAL_IS_FLOAT) {
+        FN(store_part)((REAL *)p, count, (vec)index);
+        return;
+    }
     int32_t narrow[VECTOR_BYTES / sizeof(REAL)];
     for (idx i = 0; i < VLEN; i++)
         narrow[i] = (int32_t)index[i];
@@ -73,27 +77,32 @@ INLINE pooled FN(pool_with)(int kind, pooled so_far, pooled next)
                         : so_far.index};
 }
 
-/* What a row gives for the windows along it: their first taps begin at x. */
-INLINE pooled FN(pool_along)(int kind, idx size, idx step, const REAL *x, idx count,
-                             const FN(chosen) mask[], lanes first_column, lanes column)
+/* What a row gives for the windows along it: their first taps begin at x. Those of step 2 are mixed
+ * as even_mixed leaves them. */
+INLINE pooled FN(pool_along)(int kind, idx size, idx step, const REAL *x, const FN(chosen) mask[],
+                             int masked, lanes first_index, lanes index)
 {
     const vec outside = FN(splat)(kind == FN(POOL_AVG) ? 0 : -(REAL)INFINITY);
     vec taps[4];
     if (step == 2) {
         const vec low = FN(kept)(FN(load)(x)), high = FN(kept)(FN(load)(x + VLEN));
-        taps[0] = FN(even_lanes)(low, high);
-        taps[1] = FN(odd_lanes)(low, high);
+        taps[0] = FN(even_mixed)(low, high);
+        taps[1] = FN(odd_mixed)(low, high);
         if (size == 3)
-            taps[2] = FN(load_strided)(x + 2, 2, count);
+            taps[2] = FN(even_mixed)(FN(load)(x + 2), FN(load)(x + 2 + VLEN));
     } else {
 #pragma GCC unroll 4
         for (idx k = 0; k < size; k++)
             taps[k] = FN(load)(x + k);
     }
-    pooled all = {FN(blend)(mask[0], taps[0], outside), first_column};
+    if (VECTOR_BYTES == 64 || masked)
+#pragma GCC unroll 4
+        for (idx k = 0; k < size; k++)
+            taps[k] = FN(blend)(mask[k], taps[k], outside);
+    pooled all = {taps[0], first_index};
 #pragma GCC unroll 4
     for (idx k = 1; k < size; k++) {
-        const pooled tap = {FN(blend)(mask[k], taps[k], outside), column + (lane)k};
+        const pooled tap = {taps[k], index + (lane)k};
         all = FN(pool_with)(kind, all, tap);
     }
     return all;
@@ -102,12 +111,14 @@ INLINE pooled FN(pool_along)(int kind, idx size, idx step, const REAL *x, idx co
 /* A strip of a plane: x points to the row that the windows of row q of outputs begin with, y and
  * argmax to row q - live + 1 of the outputs, whose windows end where those begin. */
 typedef struct {
-    const REAL *x, *next_x, *next_y;
+    const REAL *x, *next_x, *next_y, *end; /* of the plane of y */
     REAL *y;
     int32_t *argmax;
-    lanes first_column, column;
+    lanes first_column;       /* of each window, as in the job's table */
+    lanes first_index, index; /* of that and of its first tap, in the row of x */
     vec share;
     FN(chosen) mask[4];
+    int masked; /* some taps leave the image */
     idx top, count;
 } FN(pool_strip);
 #define pool_strip FN(pool_strip)
@@ -123,14 +134,15 @@ INLINE void FN(pool_on)(const pydl_pool2d_shape *s, int include_pad, const REAL 
 #pragma GCC unroll 2
     for (idx e = 0; e < step; e++, of->x += w) {
         const idx row = top + e;
+        const lanes first_index = of->first_index, index = of->index;
+        of->first_index += (lane)w, of->index += (lane)w;
 #pragma GCC unroll 2
-        for (idx i = 0; i < step; i++, of->next_x += VLEN)
-            __builtin_prefetch(of->next_x, 0, 2);
+        for (idx i = 0; i < step; i++) /* lines of two vectors twice: it pays */
+            of->next_x = FN(ask_strip)(of->next_x, 1, 0);
         if (!inside && (row < 0 || row >= s->h))
             continue;
         const pooled along =
-            FN(pool_along)(kind, size, step, of->x, of->count, of->mask,
-                           of->first_column + (lane)(row * w), of->column + (lane)(row * w));
+            FN(pool_along)(kind, size, step, of->x, of->mask, of->masked, first_index, index);
 #pragma GCC unroll 4
         for (idx d = 0; d < live; d++)
             if (inside && e == 0 && d == 0)
@@ -143,19 +155,27 @@ INLINE void FN(pool_on)(const pydl_pool2d_shape *s, int include_pad, const REAL 
             of->share = 1 / (FN(load)(count_w) *
                              (REAL)FN(window_count)(top - (live - 1) * step, size, s->h, s->pad_h,
                                                     include_pad));
-        FN(store_part)(of->y, of->count,
-                       kind == FN(POOL_AVG) ? acc[0].value * of->share : acc[0].value);
+        const vec value = step == 2 ? FN(unmixed)(acc[0].value) : acc[0].value;
+        const lanes at = step == 2 ? (lanes)FN(unmixed)((vec)acc[0].index) : acc[0].index;
+        FN(store_row)(of->y, of->count, of->end - of->y,
+                      kind == FN(POOL_AVG) ? value * of->share : value);
         if (kind == FN(POOL_ARGMAX))
-            FN(store_indices)(of->argmax, of->count, acc[0].index);
+            FN(store_indices)(of->argmax,
+                              VECTOR_BYTES < 64 && of->end - of->y >= VLEN ? VLEN : of->count, at);
     }
-    __builtin_prefetch(of->next_y, 1, 2);
-    of->next_y += VLEN;
+    of->next_y = FN(ask_strip)(of->next_y, 1, 1);
     of->y += s->ow;
     if (kind == FN(POOL_ARGMAX))
         of->argmax += s->ow;
 #pragma GCC unroll 4
     for (idx d = 0; d + 1 < live; d++)
         acc[d] = acc[d + 1];
+}
+
+INLINE lanes FN(load_columns_of)(const lane *p, idx step)
+{
+    const lanes columns = FN(load_lanes)(p);
+    return step == 2 ? (lanes)FN(unmixed)((vec)columns) : columns;
 }
 
 INLINE void FN(pool_plane)(const pool_job *job, int kind, idx size, idx step, const REAL *x,
@@ -173,10 +193,15 @@ INLINE void FN(pool_plane)(const pool_job *job, int kind, idx size, idx step, co
             .x = x + at * step - s.pad_w - s.pad_h * s.w,
             .next_x = x + job->ahead.by + job->ahead.share * v,
             .next_y = y + job->ahead_to.by + job->ahead_to.share * v,
+            .end = y + s.oh * s.ow,
             .y = y + to,
             .argmax = kind == FN(POOL_ARGMAX) ? job->argmax + plane * s.oh * s.ow + to : NULL,
-            .first_column = FN(load_lanes)(job->first_column + at),
-            .column = FN(load_lanes)(job->column + at), .top = -s.pad_h, .count = s.ow - at};
+            .first_column = FN(load_columns_of)(job->first_column + at, step),
+            .index = FN(load_columns_of)(job->column + at, step), .top = -s.pad_h,
+            .count = s.ow - at};
+        of.first_index = of.first_column + (lane)(of.top * s.w);
+        of.index += (lane)(of.top * s.w);
+        of.masked = at * step < s.pad_w || (at + VLEN - 1) * step - s.pad_w + size > s.w;
 #pragma GCC unroll 4
         for (idx k = 0; k < size; k++)
             of.mask[k] = FN(choose)(job->mask[v * size + k]);
@@ -250,7 +275,8 @@ static void FN(pool_strips)(pool_job *job, pydl_body body)
     for (idx v = 0; v < job->vectors; v++)
         for (idx k = 0; k < s->kw; k++)
             for (idx i = 0; i < VLEN; i++) {
-                const idx column = (FN(vector_at)(s->ow, v) + i) * s->stride_w - s->pad_w + k;
+                const idx j = FN(vector_at)(s->ow, v) + (s->stride_w == 2 ? FN(mixed_lane)(i) : i);
+                const idx column = j * s->stride_w - s->pad_w + k;
                 job->mask[v * s->kw + k][i] = -(column >= 0 && column < s->w);
             }
     job->before = s->pad_w;
