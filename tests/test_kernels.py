@@ -68,6 +68,22 @@ def test_native_equals_reference_with_the_same_bits_at_any_thread_count(
     compare(f"{case}, {dtype}", got[0], exact(case, dtype), np.dtype(dtype), case.terms)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 3, 6])
+def test_tasks_of_a_tall_narrow_plane_keep_to_their_rows(width: int, dtype: str, isa: str) -> None:
+    height = 60_000 // width
+    shape, size = (1, 1, height, width), (2, min(width, 2))
+    rng = np.random.default_rng(width)
+    dy = rng.standard_normal((1, 1, height // 2, max(width // 2, 1)), dtype)
+    with kernels.use("reference"):
+        wanted = kernels.avg_pool2d_backward(dy, shape, size)
+    for threads in (1, 2, 2, 2):
+        with on(isa, threads):
+            got = kernels.avg_pool2d_backward(dy, shape, size)
+        np.testing.assert_array_equal(got, wanted)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", ALL_CASES)
 def test_reference_in_float32_is_near_its_float64(case: Case, dtype: str) -> None:

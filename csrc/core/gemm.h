@@ -49,14 +49,8 @@ INLINE idx FN(block_stride)(idx columns)
 #define READS_TWICE(a_row) (VECTOR_BYTES == 64 && __builtin_constant_p(a_row) && (a_row) == 1)
 
 /* AVX2 has as many registers as the tile needs with what it is multiplied by, and more instructions
- * than multiply-adds: four steps at a time save the loop's own. The compiler keeps to the registers
- * if what is multiplied by is still wanted afterwards: so no sum moves to its place. */
+ * than multiply-adds: four steps at a time save the loop's own. */
 #define FOUR_STEPS(rows, vectors) (VECTOR_BYTES == 32 && (rows) == MR && (vectors) == NR_VECTORS)
-#if VECTOR_BYTES == 32
-#define STILL_WANTED(value) __asm__ volatile("" : : "x"(value))
-#else
-#define STILL_WANTED(value)
-#endif
 
 /* A step of the tile: a column of A times a row of B. again is a, lest the compiler sees that it is
  * the same number. */
@@ -125,7 +119,6 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
     }
 }
 #undef FOUR_STEPS
-#undef STILL_WANTED
 #undef READS_TWICE
 
 /* What becomes of a sum once it is complete: the residual is added, where relu a negative result is

@@ -194,15 +194,8 @@ static int FN(unit_vectors_for)(idx units)
 INLINE int FN(gate_vectors_for)(idx units) { return units > VLEN ? 2 : 1; }
 
 /* ---- tiles ---- */
-/* As in gemm.h: AVX2 has as many registers as a tile needs, and more instructions than
- * multiply-adds. Four steps at a time save the loop's own; that what is multiplied by is still
- * wanted afterwards keeps every sum in its register, and reads it once for several rows. */
+/* As in gemm.h, four steps at a time save the loop's own instructions. */
 #define FOUR_STEPS (VECTOR_BYTES == 32)
-#if VECTOR_BYTES == 32
-#define STILL_WANTED(value) __asm__ volatile("" : : "x"(value))
-#else
-#define STILL_WANTED(value)
-#endif
 
 /* sums[i][j] (+)= sum over k of a[i*a_row + k] * panel[k*vectors + j], `rows` and `vectors`
  * being constants. A tile of few sums makes each of them in several chains, since one
@@ -311,7 +304,6 @@ TILE_FUNCTION(4, TILE_CASE(1, 4) TILE_CASE(2, 4) TILE_CASE(3, 4))
 #undef TILE_CASE
 #undef TILE_FUNCTION
 #undef FOUR_STEPS
-#undef STILL_WANTED
 
 /* ---- steps ---- */
 /* Whether one of the samples needs what a has for it. */

@@ -26,6 +26,14 @@ PRAGMA(GCC target(TARGET))
 #endif
 #endif
 
+/* Where registers are scarce: holds a vector in its register up to here. What is multiplied by and not
+ * wanted any more is where gcc would move the sum to, which takes an instruction to move it back. */
+#if VECTOR_BYTES == 32
+#define STILL_WANTED(value) __asm__ volatile("" : : "x"(value))
+#else
+#define STILL_WANTED(value)
+#endif
+
 #define JOIN_TEXT(a, b) a##_##b
 #define JOIN(a, b) JOIN_TEXT(a, b)
 #define FN(name) JOIN(name, SUFFIX)

@@ -169,6 +169,7 @@ static void FN(avg_pool2d_backward_pairs)(void *context, idx task)
     const idx places = POOL_CEIL_DIV(w, 2), vectors = POOL_CEIL_DIV(places, VLEN);
     const idx last = FN(min)(first + job->task_rows, s->planes * pairs);
     REAL *dx = job->dx + (first / pairs * s->h + first % pairs * 2) * w;
+    const REAL *const end = job->dx + (last / pairs * s->h + last % pairs * 2) * w;
     for (idx row = first, plane = first / pairs, i = first % pairs; row < last; row++) {
         const idx count_h =
             FN(window_count)(2 * i, 2, s->h, 0, job->include_pad), outputs = i < s->oh ? s->ow : 0;
@@ -180,12 +181,11 @@ static void FN(avg_pool2d_backward_pairs)(void *context, idx task)
                                           : 1 / ((REAL)count_h * FN(load)(job->count_w + j));
             const idx count = FN(max)(outputs - j, 0);
             const vec share = count ? FN(load_part)(dy + j, count, 0) * each : (vec){0};
-            /* of one vector, rows are written in their order */
-            FN(store_zipped)(dx + 2 * j, left, vectors == 1 ? (s->h - 2 * i) * w : left, share,
-                             share);
+            /* of one vector, rows are written in their order, up to the task's end */
+            FN(store_zipped)(dx + 2 * j, left, vectors == 1 ? end - dx : left, share, share);
             if (rows == 2)
-                FN(store_zipped)(dx + w + 2 * j, left,
-                                 vectors == 1 ? (s->h - 2 * i - 1) * w : left, share, share);
+                FN(store_zipped)(dx + w + 2 * j, left, vectors == 1 ? end - dx - w : left, share,
+                                 share);
         }
         dx += rows * w;
         if (++i == pairs)
