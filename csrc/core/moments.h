@@ -71,7 +71,7 @@ enum {
 #define FOR_CHANNEL_ROWS(offset, rows, stride, columns, ...)                                       \
     do {                                                                                           \
         idx row = (offset);                                                                        \
-        if (FN(MASKED) && VECTOR_BYTES == 64 && (columns) <= 4 * VLEN) {                                                 \
+        if (FN(MASKED) && VECTOR_BYTES == 64 && (columns) <= 4 * VLEN) {                           \
             idx part[4];                                                                           \
             FN(cut_row)(columns, part);                                                            \
             for (idx left = (rows); left > 0; left--, row += (stride))                             \

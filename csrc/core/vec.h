@@ -72,9 +72,10 @@ typedef uint64_t FN(wrapping_lanes) __attribute__((vector_size(VECTOR_BYTES)));
 INLINE vec FN(zip_low)(vec a, vec b) { return SHUFFLE(a, b, ZIP_LOW); }
 INLINE vec FN(zip_high)(vec a, vec b) { return SHUFFLE(a, b, ZIP_HIGH); }
 
-/* AVX2 shuffles within the halves of a vector at half the price of across them. So the lower (upper)
- * halves of a and b are joined, or a and b are zipped within their halves; in_order mends the order
- * of lanes that were zipped there by turns, down to one vector, whose halves were joined last. */
+/* AVX2 shuffles within the halves of a vector at half the price of across them. So the lower
+ * (upper) halves of a and b are joined, or a and b are zipped within their halves; in_order mends
+ * the order of lanes that were zipped there by turns, down to one vector, whose halves were joined
+ * last. */
 #if VECTOR_BYTES == 32 && LANES == 8
 INLINE vec FN(join_low)(vec a, vec b) { return SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11); }
 INLINE vec FN(join_high)(vec a, vec b) { return SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15); }
@@ -95,8 +96,8 @@ INLINE vec FN(half_zip_high)(vec a, vec b) { return FN(zip_high)(a, b); }
 INLINE vec FN(in_order)(vec v) { return v; }
 #endif
 
-/* The even and the odd lanes in the order that a shuffle leaves them in; unmixed puts them right, and
- * what is in order into theirs. AVX2 takes a shuffle more for all that crosses its halves. */
+/* The even and the odd lanes in the order that a shuffle leaves them in; unmixed puts them right,
+ * and what is in order into theirs. AVX2 takes a shuffle more for all that crosses its halves. */
 #if VECTOR_BYTES == 32 && LANES == 8
 #define EVEN_MIXED 0, 2, 8, 10, 4, 6, 12, 14
 #define ODD_MIXED 1, 3, 9, 11, 5, 7, 13, 15
@@ -149,8 +150,8 @@ INLINE vec FN(larger)(vec a, vec b) { return FN(select)((lanes)(a > b), a, b); }
 INLINE vec FN(smaller)(vec a, vec b) { return FN(select)((lanes)(a < b), a, b); }
 #endif
 
-/* The lanes of each of VLEN vectors joined by an operation: every round joins two vectors' halves and
- * so leaves half as many vectors; and the lanes of one vector. */
+/* The lanes of each of VLEN vectors joined by an operation: every round joins two vectors' halves
+ * and so leaves half as many vectors; and the lanes of one vector. */
 INLINE vec FN(round_low)(idx half, vec a, vec b)
 {
     return half == 1 ? FN(join_low)(a, b) : FN(half_zip_low)(a, b);

@@ -26,8 +26,9 @@ PRAGMA(GCC target(TARGET))
 #endif
 #endif
 
-/* Where registers are scarce: holds a vector in its register up to here. What is multiplied by and not
- * wanted any more is where gcc would move the sum to, which takes an instruction to move it back. */
+/* Where registers are scarce: holds a vector in its register up to here. What is multiplied by and
+ * not wanted any more is where gcc would move the sum to, which takes an instruction to move it
+ * back. */
 #if VECTOR_BYTES == 32
 #define STILL_WANTED(value) __asm__ volatile("" : : "x"(value))
 #else
