@@ -454,9 +454,13 @@ static void FN(multiply_step)(const recurrence *r, const product *w, idx step, i
             const idx row = start[0], rows = start[to - from] - row;
             for (idx j = 0; j < count; j++) {
                 const idx panel = backwards ? low + count - 1 - j : low + j;
-                const idx size = width * w->depth;
-                const REAL *weights = w->panels + panel * size, *of_h = weights + inputs * width;
-                const REAL *next = backwards ? weights - size : weights + size;
+                const idx other = backwards ? FN(max)(panel - 1, 0) : panel + 1;
+                const REAL *weights = NULL, *of_h = NULL, *next = NULL;
+                if (w->panels) {
+                    weights = w->panels + panel * width * w->depth;
+                    of_h = weights + inputs * width;
+                    next = w->panels + other * width * w->depth;
+                }
                 REAL *of_panel = sums + (panel - low) * rows * width;
                 if (w->plain && a.data)
                     FN(multiply_plain)(w, &a, row, rows, panel * span, of_panel);

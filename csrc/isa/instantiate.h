@@ -32,7 +32,7 @@ PRAGMA(GCC target(TARGET))
 #if VECTOR_BYTES == 32
 #define STILL_WANTED(value) __asm__ volatile("" : : "x"(value))
 #else
-#define STILL_WANTED(value)
+#define STILL_WANTED(value) (void)(value)
 #endif
 
 #define JOIN_TEXT(a, b) a##_##b
