@@ -52,6 +52,10 @@ INLINE idx FN(block_stride)(idx columns)
  * than multiply-adds: four steps at a time save the loop's own. */
 #define FOUR_STEPS(rows, vectors) (VECTOR_BYTES == 32 && (rows) == MR && (vectors) == NR_VECTORS)
 
+/* Whether a fetch at every other step meets all lines, as of a packed panel: known when compiled. */
+#define EVERY_OTHER(step)                                                                          \
+    (__builtin_constant_p(step) && 2 * (step) * (idx)sizeof(REAL) <= 64)
+
 /* A step of the tile: a column of A times a row of B. again is a, lest the compiler sees that it is
  * the same number. */
 INLINE void FN(tile_step)(int rows, int vectors, const REAL *a, const REAL *again, idx a_row,
@@ -102,8 +106,8 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
             for (int s = 0; s < 4; s++) {
                 FN(tile_step)(rows, vectors, a + s * a_step, a, a_row,
                               b + (b_rows ? b_rows[p + s] : s * b_step), acc);
-                if (s % 2) /* a step of a panel is less than half a line */
-                    __builtin_prefetch(next + (s - 1) * next_step, 0, 2);
+                if (s % 2 == 0 || !EVERY_OTHER(next_step))
+                    __builtin_prefetch(next + s * next_step, 0, 2);
             }
             next += 4 * next_step;
             a += 4 * a_step;
@@ -119,6 +123,7 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
     }
 }
 #undef FOUR_STEPS
+#undef EVERY_OTHER
 #undef READS_TWICE
 
 /* What becomes of a sum once it is complete: the residual is added, where relu a negative result is
