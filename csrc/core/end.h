@@ -32,7 +32,6 @@
 #undef tile_run
 #undef winograd_job
 #undef winograd_weight_job
-#undef weight_scratch
 #undef FOR_ROW
 #undef ROW_STEP
 #undef FOR_SHORT_ROW

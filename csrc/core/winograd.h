@@ -50,20 +50,6 @@ INLINE void FN(winograd_filter)(int count, const vec *in, vec *out)
     out[5] = in[count - 1];
 }
 
-/* Element (point, i) of the same G. */
-INLINE REAL FN(winograd_power)(int count, int point, int i)
-{
-    static const REAL scale[] = {1, (REAL)(1.0 / 6), (REAL)(1.0 / 6), (REAL)(-2.0 / 3),
-                                 (REAL)(-2.0 / 3)};
-    static const REAL z[] = {0, ROOT, -ROOT, ROOT / 2, -ROOT / 2};
-    if (point == 5)
-        return i == count - 1;
-    REAL power = scale[point];
-    for (int k = 0; k < i; k++)
-        power *= z[point];
-    return power;
-}
-
 /* out = B^T in */
 INLINE void FN(winograd_data)(const vec *in, vec *out)
 {
@@ -76,19 +62,6 @@ INLINE void FN(winograd_data)(const vec *in, vec *out)
     out[4] = even_q - ROOT / 2 * odd_q;
     out[5] = in[1] + in[5] - (REAL)2.5 * in[3];
 }
-
-/* One row of the same B^T: which four inputs count (some twice in vain), and how much. */
-static const struct {
-    int input[4];
-    REAL factor[4];
-} FN(winograd_row)[6] = {
-    {{0, 2, 4, 4}, {1, (REAL)-2.5, 1, 0}},
-    {{1, 2, 3, 4}, {-ROOT / 2, (REAL)-0.5, ROOT, 1}},
-    {{1, 2, 3, 4}, {ROOT / 2, (REAL)-0.5, -ROOT, 1}},
-    {{1, 2, 3, 4}, {-ROOT, -2, ROOT / 2, 1}},
-    {{1, 2, 3, 4}, {ROOT, -2, -ROOT / 2, 1}},
-    {{1, 3, 5, 5}, {1, (REAL)-2.5, 1, 0}},
-};
 
 /* out = A^T in, 2 to 5 results: out[i] = sum over the points of z^i in */
 INLINE void FN(winograd_result)(int count, const vec *in, vec *out)
@@ -201,12 +174,10 @@ static void FN(pad_tiles)(const patches *from, idx channel, const tile_run *run,
 }
 
 /* Combines the six rows of padded pixels of each tile into the lines of B^T d:
- * lines[shift][i][tile*step + k] is row i, column shift*step + k. All six i, or only the row `only`
- * as lines[shift][0]. */
-INLINE void FN(winograd_lines)(int step, const tile_run *run, int only, const REAL *padded,
-                               REAL *lines)
+ * lines[shift][i][tile*step + k] is row i, column shift*step + k. */
+INLINE void FN(winograd_lines)(int step, const tile_run *run, const REAL *padded, REAL *lines)
 {
-    const idx length = FN(line_length)(step), rows = only < 0 ? 6 : 1;
+    const idx length = FN(line_length)(step);
     const int shifts = 6 / step + (6 % step > 0);
     idx at = 0;
     for (int s = 0; s < run->segments; s++) {
@@ -216,24 +187,15 @@ INLINE void FN(winograd_lines)(int step, const tile_run *run, int only, const RE
             for (int shift = 0; shift < shifts; shift++)
                 for (idx pixel = 0; pixel < pixels; pixel += VLEN) {
                     const REAL *src = padded + shift * step + pixel;
-                    REAL *dst = lines + shift * rows * length + at + pixel;
-                    if (only < 0) {
-                        vec in[6], out[6];
+                    REAL *dst = lines + shift * 6 * length + at + pixel;
+                    vec in[6], out[6];
 #pragma GCC unroll 6
-                        for (int i = 0; i < 6; i++)
-                            in[i] = FN(load)(src + i * width);
-                        FN(winograd_data)(in, out);
+                    for (int i = 0; i < 6; i++)
+                        in[i] = FN(load)(src + i * width);
+                    FN(winograd_data)(in, out);
 #pragma GCC unroll 6
-                        for (int i = 0; i < 6; i++)
-                            FN(store)(dst + i * length, out[i]);
-                    } else {
-                        vec sum = {0};
-#pragma GCC unroll 4
-                        for (int i = 0; i < 4; i++)
-                            sum += FN(winograd_row)[only].factor[i] *
-                                   FN(load)(src + FN(winograd_row)[only].input[i] * width);
-                        FN(store)(dst, sum);
-                    }
+                    for (int i = 0; i < 6; i++)
+                        FN(store)(dst + i * length, out[i]);
                 }
         padded += (6 - step) * width;
     }

@@ -136,7 +136,7 @@ INLINE void FN(winograd_tiles_of)(int step, const patches *from, idx first, idx 
         const tile_run run = FN(tiles_of)(from, first + t, FN(min)(piece, count - t));
         for (idx c = channel; c < channel + channels; c++) {
             FN(pad_tiles)(from, c, &run, 6, scratch);
-            FN(winograd_lines)(step, &run, -1, scratch, lines);
+            FN(winograd_lines)(step, &run, scratch, lines);
             for (int i = 0; i < 6; i++)
                 FN(winograd_columns)(step, lines + i * length, 6 * length, run.count,
                                      v + i * 6 * plane + c * stride + t, plane);
