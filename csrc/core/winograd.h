@@ -16,9 +16,9 @@ enum {
     FN(TILE_PIECE) = 64, /* tiles transformed at a time: their pixels stay in L1 */
 };
 
-/* Whether the next plane's pixels are fetched while those of one are read or written: planes are
- * too far apart, and rows too short, to be foreseen. As measured with AVX2. */
-#define FETCHED_AHEAD (VECTOR_BYTES < 64)
+/* Whether the pixels of the next plane, of so many, are fetched while those of one are read or
+ * written: planes are too far apart, and rows too short, to be foreseen. As measured. */
+#define FETCHED_AHEAD(pixels) (VECTOR_BYTES < 64 || (pixels) >= 512)
 
 #define ROOT ((REAL)1.41421356237309504880168872420969808)
 
@@ -164,7 +164,7 @@ static void FN(pad_tiles)(const patches *from, idx channel, const tile_run *run,
                 FN(zero_loosely)(padded, width);
                 continue;
             }
-            for (idx q = 0; FETCHED_AHEAD && q < count; q += line)
+            for (idx q = 0; FETCHED_AHEAD(h * w) && q < count; q += line)
                 __builtin_prefetch(src + h * w + q, 0, 2);
             FN(zero_loosely)(padded, begin);
             FN(copy_run)(padded + begin, src, count);
@@ -263,7 +263,7 @@ INLINE void FN(winograd_scatter_to)(int step, const tile_run *run, const REAL *l
         for (idx row = 0; row < piece.rows; row++, lines += piece.count * step)
             for (idx a = 0; a < step && (piece.row + row) * step + a < h; a++) {
                 const idx at = plane + ((piece.row + row) * step + a) * w;
-                for (idx q = 0; FETCHED_AHEAD && q < width; q += line)
+                for (idx q = 0; FETCHED_AHEAD(h * w) && q < width; q += line)
                     __builtin_prefetch(dst + at + h * w + q, 1, 2);
                 FN(finish_run)(dst + at, lines + a * length, width, last, at);
             }

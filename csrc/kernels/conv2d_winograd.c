@@ -13,10 +13,10 @@ enum {
     FN(SMALL_U_BYTES) = 5 << 19, /* U that every block may as well read for itself */
     FN(FILTER_CHANNELS) = 32,    /* channels of the filters transformed at a time */
     FN(CHANNEL_PIECE) = 8,       /* channels of a task that transforms tiles for all */
-    /* U of more bytes is not stored where there are so few tiles and L2 is small: each task makes
-     * its own, so many channels at a time, in so much memory with its products */
+    /* U of more bytes is not stored where there are so few tiles: each task makes its own, so many
+     * channels at a time, in so much memory with its products */
     FN(OWN_U_BYTES) = 2 << 20,
-    FN(OWN_TILES) = 48,
+    FN(OWN_TILES) = 64,
     FN(OWN_DEPTH) = 64,
     FN(OWN_BYTES) = 768 << 10,
 };
@@ -311,7 +311,7 @@ static int FN(winograd_plan)(winograd_job *job)
         bytes = 2 * FN(TILE_BYTES);
         rows = (job->rows * job->blocks + most - 1) / most;
     }
-    job->own = VECTOR_BYTES < 64 && shared && !job->u && job->tiles <= FN(OWN_TILES) &&
+    job->own = shared && !job->u && job->tiles <= FN(OWN_TILES) &&
                job->rows * job->channels * tile > FN(OWN_U_BYTES);
     const idx room = job->own ? FN(OWN_BYTES) / (tile * (job->block + FN(OWN_DEPTH)))
                               : bytes / (tile * job->block);
@@ -449,9 +449,9 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
     static const struct {
         double peak, there, back, filter; /* of a filter outside L2; 12 inside */
     } all_costs[] = {
-        [FN(TO_Y)] = {0.8, 350, 200, 45},
-        [FN(TO_DX)] = {0.8, 350, 200, 60},
-        [FN(TO_DW)] = {0.7, 400, 350, VECTOR_BYTES < 64 ? 45 : 100}, /* results follow in L2 */
+        [FN(TO_Y)] = {0.8, 350, 200, 30},
+        [FN(TO_DX)] = {0.8, 350, 200, 27},
+        [FN(TO_DW)] = {0.7, 400, 350, 30}, /* results follow in L2 */
     };
     const double peak = all_costs[direction].peak, there = all_costs[direction].there;
     const double back = all_costs[direction].back;

@@ -5,7 +5,7 @@
  *
  * 36 products (c,tiles) (tiles,oc). Tasks share a block of transformed tiles, and each has some
  * channels and rows of all 36, whose dw follows at once.
- * Scratch: 36 times a block of tiles of x and dy and, unless one block is all, the sums (36,c,oc). */
+ * Scratch: 36 times a block of tiles of x and dy and, unless one is all, the sums (36,c,oc). */
 enum {
     FN(RESULT_CHANNELS) = 8,         /* channels of the last transform at a time */
     FN(SHARED_TILE_BYTES) = 2 << 20, /* transformed tiles of x and dy that tasks share, */
