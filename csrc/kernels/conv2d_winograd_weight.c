@@ -4,28 +4,32 @@
  *   dw = A^T [sum over tiles of (G dy G^T) . V] A,  V = B^T x B
  *
  * 36 products (c,tiles) (tiles,oc). Tasks share a block of transformed tiles, and each has some
- * channels and rows of all 36, whose dw follows at once.
- * Scratch: 36 times a block of tiles of x and dy and, unless one is all, the sums (36,c,oc). */
+ * channels and rows of all 36, whose dw follows at once. Where such groups are few, tasks have some
+ * of the tiles for themselves, with sums of their own.
+ * Scratch: 36 times a block of tiles of x and dy, in few groups for each thread, and unless one
+ * block is all, the sums (36,c,oc), in few groups at most CHUNKS times. */
 enum {
     FN(RESULT_CHANNELS) = 8,         /* channels of the last transform at a time */
-    FN(SHARED_TILE_BYTES) = 2 << 20, /* transformed tiles of x and dy that tasks share, */
+    FN(SHARED_TILE_BYTES) = 2 << 20, /* transformed tiles of x and dy in a block, */
     FN(LEAST_TILES) = 128,           /* but so many: each block reads and writes all sums */
     FN(GROUP_ROWS) = 32,             /* of a task: 36 times 72x32 sums stay in L2 */
     FN(GROUP_CHANNELS) = 72 / MR * MR,
     FN(DY_PIECE) = 32,               /* tiles of dy transformed at a time */
+    FN(CHUNKS) = 8,
 };
 
 typedef struct {
     patches from, dy_from; /* the tiles of x, and the same of dy, which do not overlap */
     int step;
-    idx channels, rows, tiles;
+    idx channels, rows;
+    idx tiles, chunk, chunks;            /* tiles of a task, where not all share them */
+    idx begin, end, first, count, block; /* of those summed here, and of the block */
     /* the block's tiles, x (36,channel,tile) and dy (36,panel of NR rows,tile,row), so that a panel
      * is read as one piece of memory */
     REAL *x, *y;
-    idx x_stride, x_plane, y_panel, y_plane, first, count, block;
+    idx x_stride, x_plane, y_panel, y_plane;
     REAL *dw, *sums; /* sums[group][k][channel][row], so long a row and a plane (channel, row) */
-    idx sum_row, sum_plane, group_channels, group_rows, row_groups; /* groups along the rows */
-    idx channel_pieces; /* tasks that transform x; the others dy */
+    idx sum_row, sum_plane, group_channels, group_rows, row_groups, groups;
     int failed;
 } FN(winograd_weight_job);
 #define winograd_weight_job FN(winograd_weight_job)
@@ -132,8 +136,9 @@ static void FN(winograd_weight_tiles)(void *context, idx task)
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    const idx first = task * FN(CHANNEL_PIECE), row = (task - job->channel_pieces) * VLEN;
-    if (task < job->channel_pieces)
+    const idx pieces = (job->channels + FN(CHANNEL_PIECE) - 1) / FN(CHANNEL_PIECE);
+    const idx first = task * FN(CHANNEL_PIECE), row = (task - pieces) * VLEN;
+    if (task < pieces)
         FN(winograd_tiles)(&job->from, job->first, job->count, first,
                            FN(min)(FN(CHANNEL_PIECE), job->channels - first), job->x, job->x_stride,
                            job->x_plane, scratch);
@@ -144,7 +149,25 @@ static void FN(winograd_weight_tiles)(void *context, idx task)
     pydl_block_free(scratch);
 }
 
-/* The sums of some channels and rows, whose results follow while they are in L2. */
+/* dw of a group from its sums. */
+static void FN(winograd_weight_finish)(const winograd_weight_job *job, idx group, const REAL *sums,
+                                       REAL *found)
+{
+    const idx channel = group / job->row_groups * job->group_channels;
+    const idx row = group % job->row_groups * job->group_rows;
+    const idx channels = FN(min)(job->group_channels, job->channels - channel);
+    for (idx c = 0; c < channels; c += FN(RESULT_CHANNELS))
+        FN(winograd_weight_results)(job, channel + c, FN(min)(FN(RESULT_CHANNELS), channels - c),
+                                    row, FN(min)(job->group_rows, job->rows - row),
+                                    sums + c * job->sum_row, found);
+}
+
+INLINE idx FN(weight_results_size)(const winograd_weight_job *job)
+{
+    return FN(RESULT_CHANNELS) * job->sum_row * (job->step == 4 ? 9 : 25);
+}
+
+/* The block's part of a group's sums; and if it is the last, dw, while they are in L2. */
 static void FN(winograd_weight_group)(void *context, idx task)
 {
     winograd_weight_job *job = context;
@@ -152,17 +175,21 @@ static void FN(winograd_weight_group)(void *context, idx task)
     const idx row = task % job->row_groups * job->group_rows;
     const idx channels = FN(min)(job->group_channels, job->channels - channel);
     const idx rows = FN(min)(job->group_rows, job->rows - row);
-    const idx size = FN(PRODUCTS) * job->sum_plane, taps = job->step == 4 ? 9 : 25;
-    const int once = job->count == job->tiles, last = job->first + job->count == job->tiles;
-    REAL *scratch = pydl_block_alloc(
-        (size_t)(FN(RESULT_CHANNELS) * taps * job->sum_row + once * size) * sizeof(REAL));
-    if (!scratch) {
-        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
-        return;
+    const idx size = FN(PRODUCTS) * job->sum_plane;
+    const int once = job->count == job->tiles;
+    const int last = job->chunks == 1 && job->first + job->count == job->end;
+    REAL *scratch = NULL, *sums = job->sums + task * size;
+    if (last) {
+        scratch = pydl_block_alloc((size_t)(FN(weight_results_size)(job) + once * size) *
+                                   sizeof(REAL));
+        if (!scratch) {
+            __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+            return;
+        }
+        if (once)
+            sums = scratch + FN(weight_results_size)(job);
     }
-    REAL *sums = once ? scratch + FN(RESULT_CHANNELS) * taps * job->sum_row
-                      : job->sums + task * size;
-    sink to = {.row = job->sum_row, .accumulate = job->first > 0};
+    sink to = {.row = job->sum_row, .accumulate = job->first > job->begin};
     for (idx k = 0; k < FN(PRODUCTS); k++) {
         const REAL *x = job->x + k * job->x_plane + channel * job->x_stride;
         const REAL *y = job->y + k * job->y_plane + row / NR * job->y_panel;
@@ -172,10 +199,63 @@ static void FN(winograd_weight_group)(void *context, idx task)
                               &to);
         }
     }
-    for (idx c = 0; last && c < channels; c += FN(RESULT_CHANNELS))
-        FN(winograd_weight_results)(job, channel + c, FN(min)(FN(RESULT_CHANNELS), channels - c),
-                                    row, rows, sums + c * job->sum_row, scratch);
+    if (last)
+        FN(winograd_weight_finish)(job, task, sums, scratch);
     pydl_block_free(scratch);
+}
+
+/* The sums over the tiles begin .. end, a block after the other; within a task this is serial. */
+static void FN(winograd_weight_sum)(winograd_weight_job *job)
+{
+    const idx pieces = (job->channels + FN(CHANNEL_PIECE) - 1) / FN(CHANNEL_PIECE) +
+                       (job->rows + VLEN - 1) / VLEN;
+    job->x = pydl_block_alloc((size_t)(FN(PRODUCTS) * (job->x_plane + job->y_plane)) *
+                              sizeof(REAL));
+    job->failed = !job->x;
+    job->y = job->x + FN(PRODUCTS) * job->x_plane;
+    for (job->first = job->begin; job->first < job->end && !job->failed; job->first += job->count) {
+        const double pixels = (double)(job->channels + job->rows);
+        const double pairs = (double)job->channels * (double)job->rows;
+        job->count = FN(min)(job->block, job->end - job->first);
+        pydl_parallel_for(pieces, 300.0 * (double)job->count * pixels, FN(winograd_weight_tiles),
+                          job);
+        if (!job->failed)
+            pydl_parallel_for(job->groups, 2.0 * FN(PRODUCTS) * (double)job->count * pairs,
+                              FN(winograd_weight_group), job);
+    }
+    pydl_block_free(job->x);
+}
+
+static void FN(winograd_weight_chunk)(void *context, idx task)
+{
+    winograd_weight_job *all = context, job = *all;
+    job.begin = task * job.chunk;
+    job.end = FN(min)(job.begin + job.chunk, job.tiles);
+    job.sums += task * job.groups * FN(PRODUCTS) * job.sum_plane;
+    FN(winograd_weight_sum)(&job);
+    if (job.failed)
+        __atomic_store_n(&all->failed, 1, __ATOMIC_RELAXED);
+}
+
+/* dw of a group from the chunks' sums. */
+static void FN(winograd_weight_last)(void *context, idx group)
+{
+    winograd_weight_job *job = context;
+    const idx size = FN(PRODUCTS) * job->sum_plane;
+    REAL *sums = job->sums + group * size;
+    REAL *found = pydl_block_alloc((size_t)FN(weight_results_size)(job) * sizeof(REAL));
+    if (!found) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    for (idx i = 0; i < size; i += VLEN) {
+        vec sum = FN(load)(sums + i);
+        for (idx chunk = 1; chunk < job->chunks; chunk++)
+            sum += FN(load)(sums + chunk * job->groups * size + i);
+        FN(store)(sums + i, sum);
+    }
+    FN(winograd_weight_finish)(job, group, sums, found);
+    pydl_block_free(found);
 }
 
 static int FN(winograd_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
@@ -193,6 +273,7 @@ static int FN(winograd_backward_weight)(const pydl_conv2d_shape *s, const REAL *
         .channels = s->c,
         .rows = s->oc,
         .tiles = s->n * grid_h * grid_w,
+        .end = s->n * grid_h * grid_w,
         .dw = dw,
     };
     job.block = FN(even_piece)(job.tiles,
@@ -204,27 +285,29 @@ static int FN(winograd_backward_weight)(const pydl_conv2d_shape *s, const REAL *
     job.group_rows = FN(even_piece)(s->oc, FN(GROUP_ROWS), NR);
     job.group_channels = FN(even_piece)(s->c, FN(GROUP_CHANNELS), MR);
     job.row_groups = (s->oc + job.group_rows - 1) / job.group_rows;
+    job.groups = (s->c + job.group_channels - 1) / job.group_channels * job.row_groups;
     job.sum_row = FN(round_up)(job.group_rows, VLEN);
     job.sum_plane = FN(plane_of)(job.group_channels * job.sum_row);
-    const idx groups = (s->c + job.group_channels - 1) / job.group_channels * job.row_groups;
-    const idx sums = job.block < job.tiles ? groups * job.sum_plane : 0;
-    job.x = pydl_block_alloc((size_t)(FN(PRODUCTS) * (job.x_plane + job.y_plane + sums)) *
-                             sizeof(REAL));
-    if (!job.x)
-        return PYDL_NO_MEMORY;
-    job.y = job.x + FN(PRODUCTS) * job.x_plane;
-    job.sums = job.y + FN(PRODUCTS) * job.y_plane;
-    job.channel_pieces = (s->c + FN(CHANNEL_PIECE) - 1) / FN(CHANNEL_PIECE);
-    const idx pieces = job.channel_pieces + (s->oc + VLEN - 1) / VLEN;
-    for (; job.first < job.tiles && !job.failed; job.first += job.count) {
-        job.count = FN(min)(job.block, job.tiles - job.first);
-        pydl_parallel_for(pieces, 300.0 * (double)job.count * (double)(s->c + s->oc),
-                          FN(winograd_weight_tiles), &job);
-        if (!job.failed)
-            pydl_parallel_for(groups, 2.0 * FN(PRODUCTS) * (double)job.count * (double)s->c *
-                                          (double)s->oc,
-                              FN(winograd_weight_group), &job);
+    const idx blocks = (job.tiles + job.block - 1) / job.block;
+    job.chunks = job.groups < FN(CHUNKS) ? FN(max)(FN(min)(FN(CHUNKS), blocks / 2), 1) : 1;
+    job.chunk = (blocks + job.chunks - 1) / job.chunks * job.block;
+    job.chunks = (job.tiles + job.chunk - 1) / job.chunk;
+    if (blocks > 1) {
+        const idx sums = job.chunks * job.groups * FN(PRODUCTS) * job.sum_plane;
+        job.sums = pydl_block_alloc((size_t)sums * sizeof(REAL));
+        if (!job.sums)
+            return PYDL_NO_MEMORY;
     }
-    pydl_block_free(job.x);
+    if (job.chunks == 1) {
+        FN(winograd_weight_sum)(&job);
+    } else {
+        const double pairs = (double)s->c * (double)s->oc;
+        pydl_parallel_for(job.chunks, 2.0 * FN(PRODUCTS) * (double)job.tiles * pairs,
+                          FN(winograd_weight_chunk), &job);
+        if (!job.failed)
+            pydl_parallel_for(job.groups, FN(PRODUCTS) * (double)job.chunks * pairs,
+                              FN(winograd_weight_last), &job);
+    }
+    pydl_block_free(job.sums);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
