@@ -117,8 +117,10 @@ INLINE void FN(gather_run)(REAL *dst, const REAL *src, idx count, idx step)
                       FN(odd_lanes)(FN(load)(end + 2 * VLEN), FN(load)(end + 3 * VLEN))));
         return;
     }
-    if (step == 2 && FN(MASKED) && 2 * count > VLEN + 1) {
-        const vec low = FN(load)(src), high = FN(load_part)(src + VLEN, 2 * count - 1 - VLEN, 0);
+    if (step == 2 && FN(MASKED) && count > 2) {
+        const idx width = 2 * count - 1;
+        const vec low = FN(load_part)(src, width, 0);
+        const vec high = width > VLEN ? FN(load_part)(src + VLEN, width - VLEN, 0) : low;
         FN(store_part)(dst, count, FN(even_lanes)(low, high));
         return;
     }
