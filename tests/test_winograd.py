@@ -11,6 +11,8 @@ from test_process import run_script
 
 import pydl
 from pydl import kernels, runtime
+from pydl.testing import tolerance
+from pydl.testing_cases.conv2d import winograd_terms
 from pydl.testing_cases.winograd import (
     convolution_arrays,
     three_directions,
@@ -35,6 +37,60 @@ def test_error_against_float64_is_within_the_bound_over_random_shapes(isa: str) 
     with runtime.use_isa(isa):
         for found in winograd_errors(1000, np.random.default_rng(0)):
             assert found.error <= found.limit, found
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("n", "h", "width", "k"),
+    [(64, 4, 4, 3), (70, 3, 5, 3), (3, 47, 61, 5), (40, 2, 2, 5), (40, 4, 4, 5), (16, 7, 7, 3)],
+)
+def test_a_piece_of_tiles_may_lie_in_many_rows_and_images(
+    n: int, h: int, width: int, k: int, dtype: type, isa: str
+) -> None:
+    x, w, dy = convolution_arrays(
+        np.random.default_rng(n), (n, 5, h, width), (18, 5, k, k), (k // 2, k // 2), dtype
+    )
+    with runtime.use_isa(isa):
+        got = three_directions(x, w, dy, k // 2, "winograd")
+        exact = three_directions(*(a.astype(np.float64) for a in (x, w, dy)), k // 2, "direct")
+    terms = 5 * k * k, 18 * k * k, n * h * width
+    for of, a, b, many in zip(("y", "dx", "dw"), got, exact, terms, strict=True):
+        limit = tolerance(dtype, winograd_terms(k, of, many), max(1.0, float(np.abs(b).max())))
+        assert np.abs(a - b).max() <= limit, of
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("x", "oc", "k"),
+    [
+        ((2, 40, 100, 100), 70, 3),  # few groups of channels, many tiles: chunks of the tiles
+        ((3, 33, 47, 61), 35, 5),
+        ((3, 150, 60, 60), 130, 3),  # many groups, several blocks of tiles that they share
+        ((1, 200, 14, 14), 180, 3),  # many groups, one block
+    ],
+)
+def test_dw_in_blocks_and_chunks_of_tiles_has_the_same_bits_at_any_thread_count(
+    x: tuple[int, int, int, int], oc: int, k: int, dtype: type, isa: str
+) -> None:
+    rng = np.random.default_rng(k)
+    x_, w, dy = convolution_arrays(rng, x, (oc, x[1], k, k), (k // 2, k // 2), dtype)
+    with runtime.use_isa(isa):
+        found = []
+        for threads in (1, 2, 3):
+            with pydl.threads(threads):
+                found.append(
+                    kernels.conv2d_backward_weight(
+                        dy, x_, w.shape, padding=k // 2, algorithm="winograd"
+                    )
+                )
+        wide = dy.astype(np.float64), x_.astype(np.float64)
+        exact = kernels.conv2d_backward_weight(*wide, w.shape, padding=k // 2, algorithm="direct")
+    terms = x[0] * dy.shape[2] * dy.shape[3]
+    limit = tolerance(dtype, winograd_terms(k, "dw", terms), float(np.abs(exact).max()))
+    assert np.abs(found[0] - exact).max() <= limit
+    assert (found[0] == found[1]).all() and (found[0] == found[2]).all()
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -135,13 +135,11 @@ INLINE idx FN(line_length)(int step)
     return FN(TILE_PIECE) * step + 3 * VLEN;
 }
 
-/* At most so many elements have the rows of pixels of a piece with zeros around them, whatever
- * rectangles its tiles form. */
-INLINE idx FN(padded_size)(int step)
+/* At most so many elements have the rows of pixels of a piece with zeros around it: 6x6 for each
+ * tile where none of them shares any, as images of one tile. */
+INLINE idx FN(padded_size)(void)
 {
-    const idx more = 6 - step;
-    return FN(round_up)(
-        step * step * FN(TILE_PIECE) + more * step * (FN(TILE_PIECE) + 1) + more * more + VLEN, 64);
+    return FN(round_up)(36 * FN(TILE_PIECE) + VLEN, 64);
 }
 
 /* The pixels of each segment's tiles, `size` in a row or a column of one tile, with zeros around

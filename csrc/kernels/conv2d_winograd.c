@@ -131,7 +131,7 @@ INLINE void FN(winograd_tiles_of)(int step, const patches *from, idx first, idx 
                                   idx channels, REAL *v, idx stride, idx plane, REAL *scratch)
 {
     const idx length = FN(line_length)(step), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
-    REAL *lines = scratch + FN(padded_size)(step);
+    REAL *lines = scratch + FN(padded_size)();
     for (idx t = 0; t < count; t += piece) {
         const tile_run run = FN(tiles_of)(from, first + t, FN(min)(piece, count - t));
         for (idx c = channel; c < channel + channels; c++) {
@@ -217,7 +217,7 @@ INLINE void FN(winograd_products)(int step, const winograd_job *job, idx first, 
 
 INLINE idx FN(winograd_scratch)(int step)
 {
-    return FN(padded_size)(step) + 18 * FN(line_length)(step);
+    return FN(padded_size)() + 18 * FN(line_length)(step);
 }
 
 /* A block of tiles: transformed, multiplied and transformed back, task_rows at a time. */

@@ -111,7 +111,7 @@ INLINE void FN(winograd_dy_block)(int step, const tile_run *run, const REAL *pad
 /* The block's tiles of dy, of VLEN rows from row on. */
 INLINE void FN(winograd_dy_tiles)(int step, const winograd_weight_job *job, idx row, REAL *scratch)
 {
-    const idx piece = FN(even_piece)(job->count, FN(DY_PIECE), 1), pad = FN(padded_size)(step);
+    const idx piece = FN(even_piece)(job->count, FN(DY_PIECE), 1), pad = FN(padded_size)();
     const idx rows = FN(min)(VLEN, job->rows - row);
     for (idx t = 0; t < job->count; t += piece) {
         const tile_run run =
@@ -128,7 +128,7 @@ INLINE void FN(winograd_dy_tiles)(int step, const winograd_weight_job *job, idx 
 static void FN(winograd_weight_tiles)(void *context, idx task)
 {
     winograd_weight_job *job = context;
-    const idx size = VLEN * FN(padded_size)(job->step) +
+    const idx size = VLEN * FN(padded_size)() +
                      (FN(DY_PIECE) * job->step * job->step + 1) * VLEN;
     REAL *scratch = pydl_block_alloc((size_t)FN(max)(size, FN(winograd_scratch)(job->step)) *
                                      sizeof(REAL));
@@ -149,16 +149,26 @@ static void FN(winograd_weight_tiles)(void *context, idx task)
     pydl_block_free(scratch);
 }
 
-/* dw of a group from its sums. */
-static void FN(winograd_weight_finish)(const winograd_weight_job *job, idx group, const REAL *sums,
-                                       REAL *found)
+/* The channels and rows of a group. */
+typedef struct {
+    idx channel, channels, row, rows;
+} FN(weight_group);
+
+INLINE FN(weight_group) FN(weight_group_of)(const winograd_weight_job *job, idx group)
 {
     const idx channel = group / job->row_groups * job->group_channels;
     const idx row = group % job->row_groups * job->group_rows;
-    const idx channels = FN(min)(job->group_channels, job->channels - channel);
-    for (idx c = 0; c < channels; c += FN(RESULT_CHANNELS))
-        FN(winograd_weight_results)(job, channel + c, FN(min)(FN(RESULT_CHANNELS), channels - c),
-                                    row, FN(min)(job->group_rows, job->rows - row),
+    return (FN(weight_group)){channel, FN(min)(job->group_channels, job->channels - channel), row,
+                              FN(min)(job->group_rows, job->rows - row)};
+}
+
+/* dw of a group from its sums. */
+static void FN(winograd_weight_finish)(const winograd_weight_job *job, FN(weight_group) of,
+                                       const REAL *sums, REAL *found)
+{
+    for (idx c = 0; c < of.channels; c += FN(RESULT_CHANNELS))
+        FN(winograd_weight_results)(job, of.channel + c,
+                                    FN(min)(FN(RESULT_CHANNELS), of.channels - c), of.row, of.rows,
                                     sums + c * job->sum_row, found);
 }
 
@@ -171,14 +181,11 @@ INLINE idx FN(weight_results_size)(const winograd_weight_job *job)
 static void FN(winograd_weight_group)(void *context, idx task)
 {
     winograd_weight_job *job = context;
-    const idx channel = task / job->row_groups * job->group_channels;
-    const idx row = task % job->row_groups * job->group_rows;
-    const idx channels = FN(min)(job->group_channels, job->channels - channel);
-    const idx rows = FN(min)(job->group_rows, job->rows - row);
+    const FN(weight_group) of = FN(weight_group_of)(job, task);
     const idx size = FN(PRODUCTS) * job->sum_plane;
     const int once = job->count == job->tiles;
     const int last = job->chunks == 1 && job->first + job->count == job->end;
-    REAL *scratch = NULL, *sums = job->sums + task * size;
+    REAL *scratch = NULL;
     if (last) {
         scratch = pydl_block_alloc((size_t)(FN(weight_results_size)(job) + once * size) *
                                    sizeof(REAL));
@@ -186,21 +193,20 @@ static void FN(winograd_weight_group)(void *context, idx task)
             __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
             return;
         }
-        if (once)
-            sums = scratch + FN(weight_results_size)(job);
     }
+    REAL *sums = once ? scratch + FN(weight_results_size)(job) : job->sums + task * size;
     sink to = {.row = job->sum_row, .accumulate = job->first > job->begin};
     for (idx k = 0; k < FN(PRODUCTS); k++) {
-        const REAL *x = job->x + k * job->x_plane + channel * job->x_stride;
-        const REAL *y = job->y + k * job->y_plane + row / NR * job->y_panel;
-        for (idx r = 0; r < rows; r += NR, y += job->y_panel) {
+        const REAL *x = job->x + k * job->x_plane + of.channel * job->x_stride;
+        const REAL *y = job->y + k * job->y_plane + of.row / NR * job->y_panel;
+        for (idx r = 0; r < of.rows; r += NR, y += job->y_panel) {
             to.c = sums + k * job->sum_plane + r;
-            FN(multiply_rows)(channels, FN(min)(NR, rows - r), job->count, x, job->x_stride, y, NR,
-                              &to);
+            FN(multiply_rows)(of.channels, FN(min)(NR, of.rows - r), job->count, x, job->x_stride,
+                              y, NR, &to);
         }
     }
     if (last)
-        FN(winograd_weight_finish)(job, task, sums, scratch);
+        FN(winograd_weight_finish)(job, of, sums, scratch);
     pydl_block_free(scratch);
 }
 
@@ -211,13 +217,16 @@ static void FN(winograd_weight_sum)(winograd_weight_job *job)
                        (job->rows + VLEN - 1) / VLEN;
     job->x = pydl_block_alloc((size_t)(FN(PRODUCTS) * (job->x_plane + job->y_plane)) *
                               sizeof(REAL));
-    job->failed = !job->x;
+    if (!job->x) {
+        job->failed = 1;
+        return;
+    }
     job->y = job->x + FN(PRODUCTS) * job->x_plane;
+    const double planes = (double)(job->channels + job->rows);
+    const double pairs = (double)job->channels * (double)job->rows;
     for (job->first = job->begin; job->first < job->end && !job->failed; job->first += job->count) {
-        const double pixels = (double)(job->channels + job->rows);
-        const double pairs = (double)job->channels * (double)job->rows;
         job->count = FN(min)(job->block, job->end - job->first);
-        pydl_parallel_for(pieces, 300.0 * (double)job->count * pixels, FN(winograd_weight_tiles),
+        pydl_parallel_for(pieces, 300.0 * (double)job->count * planes, FN(winograd_weight_tiles),
                           job);
         if (!job->failed)
             pydl_parallel_for(job->groups, 2.0 * FN(PRODUCTS) * (double)job->count * pairs,
@@ -254,7 +263,7 @@ static void FN(winograd_weight_last)(void *context, idx group)
             sum += FN(load)(sums + chunk * job->groups * size + i);
         FN(store)(sums + i, sum);
     }
-    FN(winograd_weight_finish)(job, group, sums, found);
+    FN(winograd_weight_finish)(job, FN(weight_group_of)(job, group), sums, found);
     pydl_block_free(found);
 }
 
