@@ -20,10 +20,11 @@ INLINE idx FN(round_up)(idx size, idx multiple)
 INLINE idx FN(min)(idx a, idx b) { return a < b ? a : b; }
 INLINE idx FN(max)(idx a, idx b) { return a > b ? a : b; }
 
-/* A product's work as pydl_parallel_for counts it: a tile does VLEN operations at once. */
+/* A product's work as pydl_parallel_for counts it: a tile does VLEN operations at once, and each
+ * element is stored. */
 INLINE double FN(product_work)(idx m, idx n, idx k)
 {
-    return 2.0 * (double)m * (double)n * (double)k / (double)VLEN;
+    return (double)m * (double)n * (2.0 * (double)k / (double)VLEN + 1);
 }
 
 /* The largest piece when size is cut into the fewest pieces of at most limit, evened out. */

@@ -182,8 +182,10 @@ static int FN(gemm_thin)(thin_job job, matrix a, int dots)
             for (idx p = 0; p < job.k; p++)
                 packed[i * job.a_row + p] = a.data[i * a.row + p * a.column];
     }
-    job.piece = FN(round_up)((job.large + FN(TASKS) - 1) / FN(TASKS),
-                             dots ? FN(THIN_PASS) : FN(THIN_COLUMNS));
+    const idx share = (job.large + FN(TASKS) - 1) / FN(TASKS);
+    job.piece = dots ? FN(round_up)(share, FN(THIN_PASS))
+                     : FN(min)(FN(round_up)(share, FN(THIN_COLUMNS)),
+                               FN(even_piece)(job.large, (job.large + 1) / 2, VLEN));
     pydl_parallel_for((job.large + job.piece - 1) / job.piece,
                       2.0 * (double)job.large * (double)job.k * (double)job.thin,
                       dots ? FN(thin_dots_task) : FN(thin_sums_task), &job);
