@@ -9,6 +9,7 @@
  *                                          pixels, then over the chunks */
 enum {
     FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
+    FN(PLAIN_ROWS) = 7 * MR,           /* at most that do not repay packing pixels from L2 */
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
     FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2, as does
                                           one twice as wide, which is read in longer runs */
@@ -45,6 +46,7 @@ typedef struct {
     idx columns, column_blocks, task_rows;
     REAL *shared; /* the patches of all columns, for all tasks; NULL: each packs its own */
     int flat;  /* a block's columns run over all images */
+    int plain; /* its rows are pixels of the source, read where they are */
     idx lines; /* not 0: a block is so many padded grid rows, read where they are rather than as
                   patches */
     int failed;
@@ -281,8 +283,9 @@ static void FN(conv_block)(void *context, idx task)
                                                      FN(WHOLE_PATCHES) / (idx)sizeof(REAL));
     const idx height = whole ? FN(min)(FN(MC), rows) : rows;
     const idx out_size = direct ? 0 : height * stride;
-    const idx block_size = job->shared ? 0 : (whole ? job->depth : depth) * stride + VLEN,
-              scratch_size = job->shared ? 0 : FN(patch_scratch)(&job->from, columns);
+    const int packs = !job->shared && !job->plain;
+    const idx block_size = packs ? (whole ? job->depth : depth) * stride + VLEN : 0,
+              scratch_size = packs ? FN(patch_scratch)(&job->from, columns) : 0;
     const idx panels_size = job->once ? FN(round_up)(height, MR) * depth : 0;
     REAL *out = pydl_block_alloc((size_t)(out_size + block_size + scratch_size + panels_size) *
                                  sizeof(REAL));
@@ -290,6 +293,7 @@ static void FN(conv_block)(void *context, idx task)
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
+    const idx block_row = job->plain ? pixels : stride;
     const patches from = FN(group_patches)(job);
     REAL *own = out + out_size, *scratch = own + block_size, *panels = scratch + scratch_size;
     for (idx i = 0; i < rows; i += height) {
@@ -305,23 +309,25 @@ static void FN(conv_block)(void *context, idx task)
         do { /* once where no tap reaches these pixels, too: their result is 0 */
             const idx count = FN(min)(depth, job->depth - k);
             REAL *const made = own + (whole ? k * stride : 0);
-            const REAL *block =
-                job->shared ? job->shared + (block_of * job->depth + k) * stride : made;
+            const REAL *block = job->shared  ? job->shared + (block_of * job->depth + k) * stride
+                                : job->plain ? from.src + k * pixels + column
+                                             : made;
             if (direct && k + depth >= job->depth)
                 to.last = FN(ending_at)(job->last, place);
-            if (!job->shared && !i)
+            if (packs && !i)
                 FN(pack_columns)(&from, k, count, column, columns, padded, made, stride, scratch);
             if (job->once) {
                 for (idx r = 0; r < here; r += MR)
                     FN(conv_panel)(job, row + i + r, k, count, panels + r * count);
-                FN(multiply_panels)(here, columns, count, panels, count, block, stride, NULL, &to);
+                FN(multiply_panels)(here, columns, count, panels, count, block, block_row, NULL,
+                                    &to);
             } else if (job->packed) {
                 FN(multiply_panels)(here, columns, count,
                                     job->packed + (row + i) * job->depth + k * MR, job->depth,
-                                    block, stride, NULL, &to);
+                                    block, block_row, NULL, &to);
             } else {
                 const REAL *w = job->weight + at * job->depth + k;
-                FN(multiply_rows)(here, columns, count, w, job->depth, block, stride, &to);
+                FN(multiply_rows)(here, columns, count, w, job->depth, block, block_row, &to);
             }
             to.accumulate = 1;
             k += depth;
@@ -389,6 +395,10 @@ static void FN(conv_grid)(conv_job *job)
     job->lines = FN(lines_of_block)(job);
     if (job->lines)
         job->column_blocks = job->images * ((job->from.grid_h + job->lines - 1) / job->lines);
+    job->plain = matrix && job->images == 1 && FN(is_direct)(job) &&
+                 job->group_rows <= FN(PLAIN_ROWS) && pixels % VLEN == 0 &&
+                 FN(rows_spread)(pixels) &&
+                 job->depth * pixels * (idx)sizeof(REAL) <= FN(L2_BYTES);
 }
 
 /* Rows of a task: all, or fewer where there are too few blocks of columns to share. */
@@ -403,7 +413,8 @@ static void FN(conv_task_rows)(conv_job *job)
 static REAL *FN(shared_patches)(const conv_job *job)
 {
     const idx size = job->column_blocks * job->depth * FN(block_stride)(job->columns) + VLEN;
-    if (job->lines || job->task_rows >= job->rows || size > FN(SHARED_PATCHES) / (idx)sizeof(REAL))
+    if (job->lines || job->plain || job->task_rows >= job->rows ||
+        size > FN(SHARED_PATCHES) / (idx)sizeof(REAL))
         return NULL;
     return pydl_block_alloc((size_t)size * sizeof(REAL));
 }
