@@ -121,16 +121,19 @@ def test_auto_keeps_to_the_direct_algorithm_for_one_small_image() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(("k", "step"), [(3, 4), (5, 2)])
-def test_nan_and_infinity_spread_in_the_tiles_that_read_them_and_no_further(bad, k, step) -> None:
+@pytest.mark.parametrize("k", [3, 5])
+def test_nan_and_infinity_spread_in_the_tiles_that_read_them_and_no_further(bad, k) -> None:
     rng = np.random.default_rng(3)
     x, w, _ = convolution_arrays(rng, (2, 3, 20, 22), (5, 3, k, k), (0, 0))
     clean = kernels.conv2d_forward(x, w, algorithm="winograd")
     x[1, 2, 9, 10] = bad
     y = kernels.conv2d_forward(x, w, algorithm="winograd")
     direct = kernels.conv2d_forward(x, w, algorithm="direct")
-    tile_h, tile_w = np.arange(y.shape[2]) // step * step, np.arange(y.shape[3]) // step * step
-    reads = ((tile_h <= 9) & (9 < tile_h + 6))[:, None] & ((tile_w <= 10) & (10 < tile_w + 6))
+    edge = k + 3
+    tile_h, tile_w = np.arange(y.shape[2]) // 4 * 4, np.arange(y.shape[3]) // 4 * 4
+    reads = ((tile_h <= 9) & (9 < tile_h + edge))[:, None] & (
+        (tile_w <= 10) & (10 < tile_w + edge)
+    )
     others = np.broadcast_to(~reads, y[1].shape)
     assert not np.isfinite(y[~np.isfinite(direct)]).any() and not np.isfinite(direct).all()
     assert np.array_equal(y[1][others], clean[1][others])

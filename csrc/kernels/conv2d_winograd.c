@@ -1,8 +1,8 @@
-/* Winograd convolution, stride 1, kernels 3x3 by F(4x4,3x3) and 5x5 by F(2x2,5x5); core/winograd.h
- * has the transforms, conv2d_winograd_weight.c the third direction.
+/* Winograd convolution, stride 1, kernels 3x3 by F(4x4,3x3) and 5x5 by F(4x4,5x5); core/winograd.h
+ * has the transforms, conv2d_winograd_weight.c the third direction. P = edge*edge products, 36 or 64:
  *
  *   forward          y = A^T [sum over c of U . V] A + b, finished (gemm.h),
- *                    U = G w G^T (36,oc,c), V = B^T x B (36,c,tiles)
+ *                    U = G w G^T (P,oc,c), V = B^T x B (P,c,tiles)
  *   backward_input   the same of dy, the filters rotated, their axes exchanged, padding k - 1 - pad
  *
  * Scratch: U or a part of it, and for each thread two times TILE_BYTES or, where channels are many,
@@ -23,7 +23,7 @@ enum {
 
 typedef struct {
     patches from; /* the tiles of the source */
-    int step;     /* m: 4 or 2 */
+    int edge; /* of a tile */
     idx images, channels, rows, taps;
     /* Element (row, channel, tap) at weight[row*row_step + channel*channel_step + tap], the taps in
      * reverse order if rotated. */
@@ -34,7 +34,7 @@ typedef struct {
     ending last;
     REAL *dst; /* (images, rows, h, w) */
     idx h, w;
-    const REAL *u; /* 36 matrices (rows, channels) in panels, u_plane apart; NULL: not made yet */
+    const REAL *u; /* P matrices (rows, channels) in panels, u_plane apart; NULL: not made yet */
     REAL *made_u;
     REAL *v; /* the transformed tiles, where tasks share them */
     idx u_plane, tiles, block, blocks, task_rows;
@@ -53,14 +53,14 @@ INLINE idx FN(plane_of)(idx size)
 /* U of one panel's rows and some channels, from the taps in the panel's order: in[(channel*taps +
  * tap)*MR + i]. Vectors are stored whole; what they carry too much is overwritten by the next
  * channel. */
-INLINE void FN(winograd_filter_panel)(int side, int rotated, const REAL *in, idx channels, REAL *u,
+INLINE void FN(winograd_filter_panel)(int edge, int side, int rotated, const REAL *in, idx channels, REAL *u,
                                       idx plane)
 {
     const int taps = side * side;
     for (idx at = 0; at < channels * MR;
          at += VLEN < MR && at % MR + VLEN < MR ? VLEN : MR - at % MR) {
         const REAL *src = in + at / MR * taps * MR + at % MR;
-        vec half[6][5], row[5], out[6];
+        vec half[FN(MOST_EDGE)][5], row[5], out[FN(MOST_EDGE)];
 #pragma GCC unroll 5
         for (int b = 0; b < side; b++) {
 #pragma GCC unroll 5
@@ -68,23 +68,23 @@ INLINE void FN(winograd_filter_panel)(int side, int rotated, const REAL *in, idx
                 const int tap = a * side + b;
                 row[a] = FN(load)(src + (rotated ? taps - 1 - tap : tap) * MR);
             }
-            FN(winograd_filter)(side, row, out);
-#pragma GCC unroll 6
-            for (int i = 0; i < 6; i++)
+            FN(winograd_filter)(edge, side, row, out);
+#pragma GCC unroll 8
+            for (int i = 0; i < edge; i++)
                 half[i][b] = out[i];
         }
         const idx room = channels * MR - at;
-#pragma GCC unroll 6
-        for (int i = 0; i < 6; i++) {
-            FN(winograd_filter)(side, half[i], out);
-#pragma GCC unroll 6
-            for (int j = 0; j < 6; j++)
-                FN(store_part)(u + (i * 6 + j) * plane + at, room, out[j]);
+#pragma GCC unroll 8
+        for (int i = 0; i < edge; i++) {
+            FN(winograd_filter)(edge, side, half[i], out);
+#pragma GCC unroll 8
+            for (int j = 0; j < edge; j++)
+                FN(store_part)(u + (i * edge + j) * plane + at, room, out[j]);
         }
     }
 }
 
-/* At most FILTER_CHANNELS channels of a panel of the 36 matrices U, which are plane apart. */
+/* At most FILTER_CHANNELS channels of a panel of the matrices U, which are plane apart. */
 static void FN(winograd_panel)(const winograd_job *job, idx first, idx channel, idx channels,
                                REAL *u, idx plane, REAL *taps)
 {
@@ -96,12 +96,12 @@ static void FN(winograd_panel)(const winograd_job *job, idx first, idx channel, 
         for (idx c = 0; c < channels; c++)
             FN(pack_panel)(rows, job->taps, weight + c * job->channel_step, job->row_step, 1,
                            taps + c * job->taps * MR);
-    if (job->step == 4 && job->rotated)
-        FN(winograd_filter_panel)(3, 1, taps, channels, u, plane);
-    else if (job->step == 4)
-        FN(winograd_filter_panel)(3, 0, taps, channels, u, plane);
+    if (job->edge == 6 && job->rotated)
+        FN(winograd_filter_panel)(6, 3, 1, taps, channels, u, plane);
+    else if (job->edge == 6)
+        FN(winograd_filter_panel)(6, 3, 0, taps, channels, u, plane);
     else
-        FN(winograd_filter_panel)(5, job->rotated, taps, channels, u, plane);
+        FN(winograd_filter_panel)(8, 5, job->rotated, taps, channels, u, plane);
 }
 
 INLINE idx FN(taps_size)(const winograd_job *job)
@@ -127,31 +127,34 @@ static void FN(winograd_filters)(void *context, idx panel)
 }
 
 /* v[k][channel][tile] for the tiles first .. first + count. */
-INLINE void FN(winograd_tiles_of)(int step, const patches *from, idx first, idx count, idx channel,
+INLINE void FN(winograd_tiles_of)(int edge, const patches *from, idx first, idx count, idx channel,
                                   idx channels, REAL *v, idx stride, idx plane, REAL *scratch)
 {
-    const idx length = FN(line_length)(step), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
-    REAL *lines = scratch + FN(padded_size)();
+    const idx length = FN(LINE_LENGTH), piece = FN(even_piece)(count, FN(TILE_PIECE), VLEN);
+    REAL *lines = scratch + FN(padded_size)(edge);
     for (idx t = 0; t < count; t += piece) {
         const tile_run run = FN(tiles_of)(from, first + t, FN(min)(piece, count - t));
         for (idx c = channel; c < channel + channels; c++) {
-            FN(pad_tiles)(from, c, &run, 6, scratch);
-            FN(winograd_lines)(step, &run, scratch, lines);
-            for (int i = 0; i < 6; i++)
-                FN(winograd_columns)(step, lines + i * length, 6 * length, run.count,
-                                     v + i * 6 * plane + c * stride + t, plane);
+            FN(pad_tiles)(from, c, &run, edge, scratch);
+            FN(winograd_lines)(edge, &run, scratch, lines);
+            for (int i = 0; i < edge; i++)
+                FN(winograd_columns)(edge, lines + i * length, edge * length, run.count,
+                                     v + i * edge * plane + c * stride + t, plane);
         }
     }
 }
 
-static void FN(winograd_tiles)(const patches *from, idx first, idx count, idx channel, idx channels,
-                               REAL *v, idx stride, idx plane, REAL *scratch)
+static void FN(winograd_tiles)(int edge, const patches *from, idx first, idx count, idx channel,
+                               idx channels, REAL *v, idx stride, idx plane, REAL *scratch)
 {
-    if (from->step_w == 4)
-        FN(winograd_tiles_of)(4, from, first, count, channel, channels, v, stride, plane, scratch);
+    if (edge == 6)
+        FN(winograd_tiles_of)(6, from, first, count, channel, channels, v, stride, plane, scratch);
     else
-        FN(winograd_tiles_of)(2, from, first, count, channel, channels, v, stride, plane, scratch);
+        FN(winograd_tiles_of)(8, from, first, count, channel, channels, v, stride, plane, scratch);
 }
+
+/* Products of a tile, and matrices U. */
+INLINE idx FN(products_of)(const winograd_job *job) { return job->edge * job->edge; }
 
 INLINE idx FN(own_plane)(idx rows)
 {
@@ -164,7 +167,8 @@ static void FN(winograd_own_products)(const winograd_job *job, idx count, idx ro
                                       idx m_row, REAL *scratch)
 {
     const idx u_plane = FN(own_plane)(rows);
-    REAL *u = scratch, *taps = scratch + FN(PRODUCTS) * u_plane;
+    const idx products = FN(products_of)(job);
+    REAL *u = scratch, *taps = scratch + products * u_plane;
     sink to = {.row = m_row};
     for (idx channel = 0; channel < job->channels; channel += FN(OWN_DEPTH)) {
         const idx depth = FN(min)(FN(OWN_DEPTH), job->channels - channel);
@@ -173,7 +177,7 @@ static void FN(winograd_own_products)(const winograd_job *job, idx count, idx ro
                 FN(winograd_panel)(job, row + r, channel + c,
                                    FN(min)(FN(FILTER_CHANNELS), depth - c), u + r * depth + c * MR,
                                    u_plane, taps);
-        for (idx k = 0; k < FN(PRODUCTS); k++) {
+        for (idx k = 0; k < products; k++) {
             to.c = m + k * m_stride;
             FN(multiply_panels)(rows, count, depth, u + k * u_plane, depth,
                                 v + k * plane + channel * stride, stride, NULL, &to);
@@ -184,16 +188,16 @@ static void FN(winograd_own_products)(const winograd_job *job, idx count, idx ro
 
 /* The rows row .. row + rows of the result's tiles first .. first + count, from
  * v[k][channel][tile]. */
-INLINE void FN(winograd_products)(int step, const winograd_job *job, idx first, idx count, idx row,
+INLINE void FN(winograd_products)(int edge, const winograd_job *job, idx first, idx count, idx row,
                                   idx rows, const REAL *v, idx stride, idx plane, REAL *scratch)
 {
     const idx depth = FN(even_piece)(job->channels, FN(KC), 1), m_stride = FN(block_stride)(count);
-    const idx m_row = FN(plane_of)(FN(PRODUCTS) * m_stride), length = FN(line_length)(step);
+    const idx products = edge * edge, m_row = FN(plane_of)(products * m_stride);
     REAL *m = scratch, *lines = scratch + rows * m_row;
     if (job->own)
         FN(winograd_own_products)(job, count, row, rows, v, stride, plane, m, m_stride, m_row,
                                   lines);
-    for (idx k = 0; k < FN(PRODUCTS) && !job->own; k++) {
+    for (idx k = 0; k < products && !job->own; k++) {
         sink to = {.c = m + k * m_stride, .row = m_row};
         for (idx channel = 0; channel < job->channels; channel += depth) {
             FN(multiply_panels)(rows, count, FN(min)(depth, job->channels - channel),
@@ -206,36 +210,35 @@ INLINE void FN(winograd_products)(int step, const winograd_job *job, idx first, 
     for (idx t = 0; t < count; t += piece) {
         const tile_run run = FN(tiles_of)(&job->from, first + t, FN(min)(piece, count - t));
         for (idx r = 0; r < rows; r++) {
-            FN(winograd_outputs)(step, m + r * m_row + t, m_stride, run.count,
-                                 job->bias ? job->bias[row + r] : 0, lines, length);
-            FN(winograd_scatter)(step, &run, lines, length, job->dst, job->last,
-                                 (row + r) * job->h * job->w, job->rows * job->h * job->w, job->h,
-                                 job->w);
+            FN(winograd_outputs)(edge, m + r * m_row + t, m_stride, run.count,
+                                 job->bias ? job->bias[row + r] : 0, lines);
+            FN(winograd_scatter)(&run, lines, job->dst, job->last, (row + r) * job->h * job->w,
+                                 job->rows * job->h * job->w, job->h, job->w);
         }
     }
 }
 
-INLINE idx FN(winograd_scratch)(int step)
+INLINE idx FN(winograd_scratch)(int edge)
 {
-    return FN(padded_size)() + 18 * FN(line_length)(step);
+    return FN(padded_size)(edge) + FN(TILE_SHIFTS) * edge * FN(LINE_LENGTH);
 }
 
 /* A block of tiles: transformed, multiplied and transformed back, task_rows at a time. */
-INLINE void FN(winograd_block_of)(int step, winograd_job *job, idx task)
+INLINE void FN(winograd_block_of)(int edge, winograd_job *job, idx task)
 {
     const idx first = task * job->block, count = FN(min)(job->block, job->tiles - first);
     const idx stride = FN(block_stride)(job->block), plane = FN(plane_of)(job->channels * stride);
-    const idx products = job->task_rows * FN(plane_of)(FN(PRODUCTS) * stride);
+    const idx products = job->task_rows * FN(plane_of)(edge * edge * stride);
     REAL *v = pydl_block_alloc(
-        (size_t)(FN(PRODUCTS) * plane + products + FN(winograd_scratch)(step)) * sizeof(REAL));
+        (size_t)(edge * edge * plane + products + FN(winograd_scratch)(edge)) * sizeof(REAL));
     if (!v) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *scratch = v + FN(PRODUCTS) * plane;
-    FN(winograd_tiles)(&job->from, first, count, 0, job->channels, v, stride, plane, scratch);
+    REAL *scratch = v + edge * edge * plane;
+    FN(winograd_tiles)(edge, &job->from, first, count, 0, job->channels, v, stride, plane, scratch);
     for (idx row = 0; row < job->rows; row += job->task_rows)
-        FN(winograd_products)(step, job, first, count, row,
+        FN(winograd_products)(edge, job, first, count, row,
                               FN(min)(job->task_rows, job->rows - row), v, stride, plane, scratch);
     pydl_block_free(v);
 }
@@ -243,10 +246,10 @@ INLINE void FN(winograd_block_of)(int step, winograd_job *job, idx task)
 static void FN(winograd_block)(void *context, idx task)
 {
     winograd_job *job = context;
-    if (job->step == 4)
-        FN(winograd_block_of)(4, job, task);
+    if (job->edge == 6)
+        FN(winograd_block_of)(6, job, task);
     else
-        FN(winograd_block_of)(2, job, task);
+        FN(winograd_block_of)(8, job, task);
 }
 
 /* Where tiles are few, tasks share the channels of the transform ... */
@@ -256,12 +259,13 @@ static void FN(winograd_shared_tiles)(void *context, idx task)
     const idx first = task * FN(CHANNEL_PIECE);
     const idx channels = FN(min)(FN(CHANNEL_PIECE), job->channels - first);
     const idx stride = FN(block_stride)(job->tiles), plane = FN(plane_of)(job->channels * stride);
-    REAL *scratch = pydl_block_alloc((size_t)FN(winograd_scratch)(job->step) * sizeof(REAL));
+    REAL *scratch = pydl_block_alloc((size_t)FN(winograd_scratch)(job->edge) * sizeof(REAL));
     if (!scratch) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    FN(winograd_tiles)(&job->from, 0, job->tiles, first, channels, job->v, stride, plane, scratch);
+    FN(winograd_tiles)(job->edge, &job->from, 0, job->tiles, first, channels, job->v, stride, plane,
+                       scratch);
     pydl_block_free(scratch);
 }
 
@@ -274,19 +278,20 @@ static void FN(winograd_shared_block)(void *context, idx task)
     const idx row = task / job->blocks * job->task_rows;
     const idx rows = FN(min)(job->task_rows, job->rows - row);
     const idx stride = FN(block_stride)(job->tiles), plane = FN(plane_of)(job->channels * stride);
-    const idx products = rows * FN(plane_of)(FN(PRODUCTS) * FN(block_stride)(count));
-    const idx own = job->own ? FN(PRODUCTS) * FN(own_plane)(rows) + FN(taps_size)(job) : 0;
+    const idx products = rows * FN(plane_of)(FN(products_of)(job) * FN(block_stride)(count));
+    const idx own =
+        job->own ? FN(products_of)(job) * FN(own_plane)(rows) + FN(taps_size)(job) : 0;
     REAL *scratch = pydl_block_alloc(
-        (size_t)(products + FN(max)(own, FN(winograd_scratch)(job->step))) * sizeof(REAL));
+        (size_t)(products + FN(max)(own, FN(winograd_scratch)(job->edge))) * sizeof(REAL));
     if (!scratch) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    if (job->step == 4)
-        FN(winograd_products)(4, job, first, count, row, rows, job->v + first, stride, plane,
+    if (job->edge == 6)
+        FN(winograd_products)(6, job, first, count, row, rows, job->v + first, stride, plane,
                               scratch);
     else
-        FN(winograd_products)(2, job, first, count, row, rows, job->v + first, stride, plane,
+        FN(winograd_products)(8, job, first, count, row, rows, job->v + first, stride, plane,
                               scratch);
     pydl_block_free(scratch);
 }
@@ -296,7 +301,7 @@ static void FN(winograd_shared_block)(void *context, idx task)
  * core, but every core reads only a part of U. */
 static int FN(winograd_plan)(winograd_job *job)
 {
-    const idx tile = FN(PRODUCTS) * (idx)sizeof(REAL), most = 8;
+    const idx tile = FN(products_of)(job) * (idx)sizeof(REAL), most = 8;
     const idx fit = FN(TILE_BYTES) / (tile * job->channels) / NR * NR;
     const idx evened = job->tiles / most / NR * NR;
     job->block = FN(even_piece)(job->tiles, FN(max)(FN(min)(fit, evened), NR), NR);
@@ -344,10 +349,11 @@ static int FN(winograd_run)(winograd_job *job)
     REAL *made = NULL;
     if (!job->u && !job->own)
         job->u = made =
-            pydl_block_alloc((size_t)(FN(PRODUCTS) * job->u_plane) * sizeof(REAL));
-    job->v = shared ? pydl_block_alloc((size_t)(FN(PRODUCTS) * plane) * sizeof(REAL)) : NULL;
+            pydl_block_alloc((size_t)(FN(products_of)(job) * job->u_plane) * sizeof(REAL));
+    job->v =
+        shared ? pydl_block_alloc((size_t)(FN(products_of)(job) * plane) * sizeof(REAL)) : NULL;
     job->failed = !(job->u || job->own) || (shared && !job->v);
-    const double work = 2.0 * FN(PRODUCTS) * (double)job->tiles * pairs;
+    const double work = 2.0 * (double)FN(products_of)(job) * (double)job->tiles * pairs;
     if (made && !job->failed)
         FN(winograd_make_u)(job, made);
     if (!job->failed && shared) {
@@ -364,11 +370,13 @@ static int FN(winograd_run)(winograd_job *job)
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
 
+INLINE int FN(edge_of)(const pydl_conv2d_shape *s) { return (int)s->kh + FN(TILE_STEP) - 1; }
+
 /* U, for calls of winograd_forward with transformed weights. */
 static int FN(winograd_pack)(const pydl_conv2d_shape *s, const REAL *w, REAL *u)
 {
     const idx taps = s->kh * s->kw;
-    winograd_job job = {.step = s->kh == 3 ? 4 : 2, .channels = s->c, .rows = s->oc, .taps = taps,
+    winograd_job job = {.edge = FN(edge_of)(s), .channels = s->c, .rows = s->oc, .taps = taps,
                         .weight = w, .row_step = s->c * taps, .channel_step = taps};
     FN(winograd_make_u)(&job, u);
     return job.failed ? PYDL_NO_MEMORY : PYDL_OK;
@@ -377,12 +385,12 @@ static int FN(winograd_pack)(const pydl_conv2d_shape *s, const REAL *w, REAL *u)
 static int FN(winograd_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
                                 int transformed, const REAL *b, ending last, REAL *y)
 {
-    const int step = s->kh == 3 ? 4 : 2;
+    const idx step = FN(TILE_STEP);
     const idx pad_h = -s->pad_h, pad_w = -s->pad_w, taps = s->kh * s->kw;
     winograd_job job = {
         .from = {x, s->c * s->h * s->w, s->h, s->w, step, step, ceil_div(s->oh, step),
                  ceil_div(s->ow, step), 1, &pad_h, &pad_w},
-        .step = step,
+        .edge = FN(edge_of)(s),
         .images = s->n,
         .channels = s->c,
         .rows = s->oc,
@@ -403,12 +411,12 @@ static int FN(winograd_forward)(const pydl_conv2d_shape *s, const REAL *x, const
 static int FN(winograd_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
                                        REAL *dx)
 {
-    const int step = s->kh == 3 ? 4 : 2;
+    const idx step = FN(TILE_STEP);
     const idx pad_h = s->pad_h + 1 - s->kh, pad_w = s->pad_w + 1 - s->kw, taps = s->kh * s->kw;
     winograd_job job = {
         .from = {dy, s->oc * s->oh * s->ow, s->oh, s->ow, step, step, ceil_div(s->h, step),
                  ceil_div(s->w, step), 1, &pad_h, &pad_w},
-        .step = step,
+        .edge = FN(edge_of)(s),
         .images = s->n,
         .channels = s->oc,
         .rows = s->c,
@@ -435,8 +443,8 @@ static int FN(winograd_fits)(const pydl_conv2d_shape *s)
 
 /* Whether to compute it so. Estimated cycles of a core, fitted to measurements: products at 80 % of
  * the peak, the direct dw's at 70 %; a vector of tiles' way there and back for each channel; and
- * a filter's 36 numbers, which memory limits where they are many: to make them, or only to read
- * them if they are transformed already. */
+ * a filter's numbers, which memory limits where they are many: to make them, or only to read them
+ * if they are transformed already. All but the direct products are counted for tiles of edge 6. */
 static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) direction,
                              int transformed)
 {
@@ -456,16 +464,17 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
     const double peak = all_costs[direction].peak, there = all_costs[direction].there;
     const double back = all_costs[direction].back;
     const int dx = direction == FN(TO_DX);
-    const idx channels = dx ? s->oc : s->c, rows = dx ? s->c : s->oc, step = s->kh == 3 ? 4 : 2;
+    const idx channels = dx ? s->oc : s->c, rows = dx ? s->c : s->oc, step = FN(TILE_STEP);
+    const double size = (double)(FN(edge_of)(s) * FN(edge_of)(s)) / 36;
     const idx h = dx ? s->h : s->oh, w = dx ? s->w : s->ow;
     const idx tiles = s->n * ceil_div(h, step) * ceil_div(w, step);
     const double vectors = (double)((tiles + VLEN - 1) / VLEN);
     const double pairs = (double)channels * (double)rows;
-    const int few = pairs * FN(PRODUCTS) * sizeof(REAL) < FN(TILE_BYTES);
+    const int few = pairs * 36 * size * sizeof(REAL) < FN(TILE_BYTES);
     const double filter =
         transformed ? few ? 0 : 30 : few ? 12 : all_costs[direction].filter;
     const double direct = (double)(s->n * h * w) / (double)VLEN * pairs * (double)(s->kh * s->kw);
-    const double cost = 0.5 / 0.8 * FN(PRODUCTS) * vectors * pairs + filter * pairs +
+    const double cost = 0.5 / 0.8 * 36 * vectors * pairs + filter * pairs +
                         vectors * (there * (double)channels + back * (double)rows);
-    return cost < 0.9 * 0.5 / peak * direct;
+    return size * cost < 0.9 * 0.5 / peak * direct;
 }

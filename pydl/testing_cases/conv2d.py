@@ -112,17 +112,20 @@ _CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]
 
 _AMPLIFICATION = {
     3: {"y": 7.2, "dx": 7.2, "dw": 6.0},
-    5: {"y": 5.6, "dx": 5.6, "dw": 9.5},
+    5: {"y": 29.8, "dx": 29.8, "dw": 36.0},
 }
+_TRANSFORM_TERMS = {3: 12, 5: 18}
 
 
 def winograd_terms(kernel_size: int, of: str, terms: int) -> int:
     """The `terms` of a Case whose sum of so many terms Winograd's algorithm computes.
 
     Their root is the tolerance of the direct sum times the algorithm's amplification of rounding
-    errors; 12 more terms are for its six transforms. docs/numerics.md derives both.
+    errors; the terms added are for its six transforms. docs/numerics.md derives both.
     """
-    return math.ceil((terms + 12) * _AMPLIFICATION[kernel_size][of] ** 2)
+    return math.ceil(
+        (terms + _TRANSFORM_TERMS[kernel_size]) * _AMPLIFICATION[kernel_size][of] ** 2
+    )
 
 
 def _convolution_cases(
