@@ -28,7 +28,7 @@ NOT_RUN = {
     r"\bsetup\.py\b": "builds: the tests run on what was built",
     r"\blecture all\b": "minutes; pytest --nbmake runs the notebooks",
     r"^\.ci/run": "is what runs these tests",
-    r"\bpytest( tests.*)?$": "is what runs these tests",
+    r"\bpytest( -n auto)?( tests.*)?$": "is what runs these tests",
     r"\bpytest benchmarks\b": "needs pytest-benchmark; .ci/run does it",
     r"\bbench .*(--peers|--all-shapes)": "other libraries: minutes, and not always there",
     r"\bbench (lenet|charlstm|zoo)\b": "minutes",
@@ -164,7 +164,7 @@ def test_blocks_are_marked_with_a_known_language():
 def test_the_readme_gives_the_two_commands():
     readme = (ROOT / "README.md").read_text()
     assert 'python -m pip install -e ".[demo]" && python -m pydl demo' in readme
-    assert 'python -m pip install -e ".[test]" && python -m pytest' in readme
+    assert 'python -m pip install -e ".[test]" && python -m pytest -n auto' in readme
 
 
 def test_the_korean_readme_has_the_code_of_the_readme():
