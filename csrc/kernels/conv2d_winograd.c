@@ -457,9 +457,9 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
     static const struct {
         double peak, there, back, filter; /* of a filter outside L2; 12 inside */
     } all_costs[] = {
-        [FN(TO_Y)] = {0.8, 350, 200, 30},
+        [FN(TO_Y)] = {0.8, 350, 200, 25},
         [FN(TO_DX)] = {0.8, 350, 200, 27},
-        [FN(TO_DW)] = {0.7, 400, 350, 30}, /* results follow in L2 */
+        [FN(TO_DW)] = {0.7, 400, 350, 12}, /* results follow in L2 */
     };
     const double peak = all_costs[direction].peak, there = all_costs[direction].there;
     const double back = all_costs[direction].back;
