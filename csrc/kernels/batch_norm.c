@@ -245,7 +245,7 @@ enum { FN(STRIP_COLUMNS) = FN(STRIP_VECTORS) * VECTOR_BYTES / sizeof(REAL) };
 typedef struct {
     idx first, channels;
     idx part[FN(STRIP_VECTORS)];
-    int whole; /* all vectors are; noted where that is worth code of its own */
+    int whole; /* all vectors are */
     REAL mean[FN(STRIP_COLUMNS)], scale[FN(STRIP_COLUMNS)];
     REAL shift[FN(STRIP_COLUMNS)], slope[FN(STRIP_COLUMNS)];
 } FN(strip);
@@ -256,7 +256,7 @@ INLINE void FN(find_strip)(const batch_norm_job *job, idx task, strip *s)
     s->first = task * job->task_channels;
     s->channels = FN(min)(job->task_channels, job->c - s->first);
     FN(cut_row)(s->channels * job->size, s->part);
-    s->whole = VECTOR_BYTES < 64 && s->part[FN(STRIP_VECTORS) - 1] == VLEN;
+    s->whole = s->part[FN(STRIP_VECTORS) - 1] == VLEN;
 }
 
 /* Runs statements for row i of a strip, whose vectors are known to be whole or not. */
