@@ -102,30 +102,32 @@ static void FN(conv_pack_weight)(void *context, idx panel)
 static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride, idx rows, idx row,
                              idx column, idx columns)
 {
-    const idx pixels = job->from.grid_h * job->from.grid_w, plane = job->dst_h * job->dst_w;
+    const idx grid_h = job->from.grid_h, grid_w = job->from.grid_w;
+    const idx pixel = column % (grid_h * grid_w), plane = job->dst_h * job->dst_w;
     const ending last = job->last;
-    while (columns) {
-        const idx pixel = column % pixels, i = pixel / job->from.grid_w,
-                  j = pixel % job->from.grid_w;
-        const idx count = FN(min)(columns, job->from.grid_w - j);
-        const idx place = column / pixels * job->dst_image + row * plane +
-                          (i * job->step_h + job->first_h) * job->dst_w + j * job->step_w +
-                          job->first_w;
-        const idx width = FN(min)(count * job->step_w, job->dst_w - j * job->step_w),
-                  height = job->clear ? FN(min)(job->step_h, job->dst_h - i * job->step_h) : 1;
-        for (idx r = 0; r < rows; r++) {
-            REAL *dst = job->dst + place + r * plane;
-            const REAL *src = block + r * stride;
+    for (idx r = 0; r < rows; r++, block += stride) {
+        idx image = column / (grid_h * grid_w), i = pixel / grid_w, j = pixel % grid_w;
+        for (idx done = 0, count; done < columns; done += count) {
+            count = FN(min)(columns - done, grid_w - j);
+            const idx place = image * job->dst_image + (row + r) * plane +
+                              (i * job->step_h + job->first_h) * job->dst_w + j * job->step_w +
+                              job->first_w;
+            const idx width = FN(min)(count * job->step_w, job->dst_w - j * job->step_w);
+            const idx height =
+                job->clear ? FN(min)(job->step_h, job->dst_h - i * job->step_h) : 1;
+            REAL *dst = job->dst + place;
             if (job->step_w == 1)
-                FN(finish_run)(dst, src, count, last, place + r * plane);
+                FN(finish_run)(dst, block + done, count, last, place);
             else
-                FN(spread_run)(dst, src, count, job->step_w, job->clear, width);
+                FN(spread_run)(dst, block + done, count, job->step_w, job->clear, width);
             for (idx below = 1; below < height; below++)
                 FN(zero_run)(dst + below * job->dst_w, width);
+            j = 0;
+            if (++i == grid_h) {
+                i = 0;
+                image++;
+            }
         }
-        block += count;
-        column += count;
-        columns -= count;
     }
 }
 
