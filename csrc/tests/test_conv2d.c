@@ -180,6 +180,10 @@ static const pydl_conv2d_shape conv_shapes[] = {
     WINOGRAD(1, 270, 5, 6, 15, 3, 1, 1),
     WINOGRAD(2, 3, 14, 15, 9, 5, 2, 2),
     WINOGRAD(1, 17, 6, 41, 33, 5, 1, 6),
+    WINOGRAD(70, 2, 2, 2, 3, 5, 2, 2),
+    WINOGRAD(66, 2, 4, 3, 3, 5, 2, 2),
+    WINOGRAD(68, 2, 3, 4, 3, 3, 1, 1),
+    WINOGRAD(1, 70, 9, 10, 80, 5, 2, 2),
 };
 enum { CONV_SHAPES = sizeof conv_shapes / sizeof conv_shapes[0] };
 
