@@ -167,6 +167,8 @@ static const pydl_conv2d_shape conv_shapes[] = {
     SHAPE(2, 45, 7, 9, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1),
     SHAPE(1, 3, 40, 60, 8, 7, 7, 2, 2, 3, 3, 1, 1, 1),
     SHAPE(1, 300, 7, 7, 70, 1, 1, 1, 1, 0, 0, 1, 1, 1),
+    SHAPE(1, 19, 18, 16, 31, 1, 1, 1, 1, 0, 0, 1, 1, 1),
+    SHAPE(1, 38, 18, 16, 34, 1, 1, 1, 1, 0, 0, 1, 1, 2),
     SHAPE(2, 40, 9, 8, 150, 3, 3, 2, 2, 1, 1, 1, 1, 1),
 #define WINOGRAD(n, c, h, w, oc, k, ph, pw)                                                        \
     {n, c, h, w, oc, 0, 0, k, k, 1, 1, ph, pw, 1, 1, 1, PYDL_WINOGRAD}

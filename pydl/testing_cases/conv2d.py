@@ -16,6 +16,8 @@ _CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]
     ("1x1 stride 2", (2, 17, 5, 8), (16, 17, 1, 1), {"stride": 2}),
     ("1x1 across images", (3, 300, 9, 8), (15, 300, 1, 1), {}),
     ("3x3 stride 2 across images", (3, 4, 18, 17), (15, 4, 3, 3), {"stride": 2, "padding": 1}),
+    ("1x1 on one image", (1, 19, 18, 16), (31, 19, 1, 1), {}),
+    ("groups 2, 1x1 on one image", (1, 38, 18, 16), (34, 19, 1, 1), {"groups": 2}),
     ("one pixel", (4, 33, 1, 1), (17, 33, 1, 1), {}),
     ("3x3 padding 1", (2, 17, 9, 7), (33, 17, 3, 3), {"padding": 1}),
     ("3x3 wide", (1, 2, 4, 35), (15, 2, 3, 3), {"padding": (0, 1)}),
