@@ -1,12 +1,12 @@
-/* Winograd's minimal filtering F(4x4, r x r): from a tile of edge x edge inputs, edge = r + 3, 16 sums
- * of r*r products each by edge*edge multiplications.
+/* Winograd's minimal filtering F(4x4, r x r): from a tile of edge x edge inputs, edge = r + 3, 16
+ * sums of r*r products each by edge*edge multiplications.
  *
  *   Y = A^T [(G g G^T) . (B^T d B)] A,  g the filter (r,r), d the tile (edge,edge), Y (4,4)
  *
  * with the matrices of Toom and Cook, of edge 6 for the points 0, sqrt 2, -sqrt 2, sqrt 1/2,
- * -sqrt 1/2 and infinity, which round less than 0, 1, -1, 2, -2; of edge 8 for 0, 1, -1, 2, -2, 1/2,
- * -1/2 and infinity (docs/numerics.md has the bounds). B is the same for every r of an edge; G
- * evaluates a polynomial of r coefficients at the points, A^T is the transpose of such an
+ * -sqrt 1/2 and infinity, which round less than 0, 1, -1, 2, -2; of edge 8 for 0, 1, -1, 2, -2,
+ * 1/2, -1/2 and infinity (docs/numerics.md has the bounds). B is the same for every r of an edge;
+ * G evaluates a polynomial of r coefficients at the points, A^T is the transpose of such an
  * evaluation. (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308.)
  *
  * A sum over channels turns the products into as many matrix products over the tiles. Tiles lie
@@ -17,6 +17,9 @@ enum {
     FN(MOST_EDGE) = 8,
     FN(TILE_PIECE) = 64, /* tiles transformed at a time: their pixels stay in L1 */
 };
+
+/* The products of a tile, and so the matrices that its transforms fill. */
+INLINE idx FN(tile_products)(int edge) { return edge * edge; }
 
 /* Whether the pixels of the next plane, of so many, are fetched while those of one are read or
  * written: planes are too far apart, and rows too short, to be foreseen. As measured. */
@@ -159,17 +162,17 @@ static tile_run FN(tiles_of)(const patches *from, idx first, idx count)
 }
 
 enum {
-    /* A line holds one row of TILE_STEP pixels of every tile, behind one another; with VLEN elements
-     * to write over. */
+    /* A line holds one row of TILE_STEP pixels of every tile, behind one another; with VLEN
+     * elements to write over. */
     FN(LINE_LENGTH) = FN(TILE_PIECE) * FN(TILE_STEP) + 3 * (int)(VECTOR_BYTES / sizeof(REAL)),
-    FN(TILE_SHIFTS) = FN(MOST_EDGE) / FN(TILE_STEP), /* of such pixels, that a row of a tile takes */
+    FN(TILE_SHIFTS) = FN(MOST_EDGE) / FN(TILE_STEP), /* such rows that a row of a tile takes */
 };
 
 /* At most so many elements have the rows of pixels of a piece with zeros around it: those of each
  * tile where none of them shares any, as images of one tile. */
 INLINE idx FN(padded_size)(int edge)
 {
-    return FN(round_up)(edge * edge * FN(TILE_PIECE) + VLEN, 64);
+    return FN(round_up)(FN(tile_products)(edge) * FN(TILE_PIECE) + VLEN, 64);
 }
 
 /* The pixels of each segment's tiles, `size` in a row or a column of one tile, with zeros around

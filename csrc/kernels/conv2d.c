@@ -517,7 +517,7 @@ static int FN(conv2d_weight_form)(const pydl_conv2d_shape *s, pydl_weight_form *
     const idx depth = s->c / s->groups * s->kh * s->kw;
     if (FN(winograd_pays)(s, FN(TO_Y), 1)) {
         *form = PYDL_TRANSFORMED;
-        *size = FN(edge_of)(s) * FN(edge_of)(s) * FN(winograd_u_plane)(s->oc, s->c);
+        *size = FN(tile_products)(FN(edge_of)(s)) * FN(winograd_u_plane)(s->oc, s->c);
     } else if (FN(batch_pays)(s, FN(TO_Y))) {
         return PYDL_OK;
     } else if (FN(turned_pays_packed)(s)) {

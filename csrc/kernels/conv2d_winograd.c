@@ -1,5 +1,6 @@
 /* Winograd convolution, stride 1, kernels 3x3 by F(4x4,3x3) and 5x5 by F(4x4,5x5); core/winograd.h
- * has the transforms, conv2d_winograd_weight.c the third direction. P = edge*edge products, 36 or 64:
+ * has the transforms, conv2d_winograd_weight.c the third direction. Of P = edge*edge
+ * products, 36 or 64:
  *
  *   forward          y = A^T [sum over c of U . V] A + b, finished (gemm.h),
  *                    U = G w G^T (P,oc,c), V = B^T x B (P,c,tiles)
@@ -43,6 +44,9 @@ typedef struct {
 } FN(winograd_job);
 #define winograd_job FN(winograd_job)
 
+/* The edge of the tiles of a convolution. */
+INLINE int FN(edge_of)(const pydl_conv2d_shape *s) { return (int)s->kh + FN(TILE_STEP) - 1; }
+
 /* Planes that are written or read together must not fall on the same cache sets. */
 INLINE idx FN(plane_of)(idx size)
 {
@@ -53,8 +57,8 @@ INLINE idx FN(plane_of)(idx size)
 /* U of one panel's rows and some channels, from the taps in the panel's order: in[(channel*taps +
  * tap)*MR + i]. Vectors are stored whole; what they carry too much is overwritten by the next
  * channel. */
-INLINE void FN(winograd_filter_panel)(int edge, int side, int rotated, const REAL *in, idx channels, REAL *u,
-                                      idx plane)
+INLINE void FN(winograd_filter_panel)(int edge, int side, int rotated, const REAL *in,
+                                      idx channels, REAL *u, idx plane)
 {
     const int taps = side * side;
     for (idx at = 0; at < channels * MR;
@@ -153,9 +157,6 @@ static void FN(winograd_tiles)(int edge, const patches *from, idx first, idx cou
         FN(winograd_tiles_of)(8, from, first, count, channel, channels, v, stride, plane, scratch);
 }
 
-/* Products of a tile, and matrices U. */
-INLINE idx FN(products_of)(const winograd_job *job) { return job->edge * job->edge; }
-
 INLINE idx FN(own_plane)(idx rows)
 {
     return FN(plane_of)(FN(round_up)(rows, MR) * FN(OWN_DEPTH));
@@ -167,7 +168,7 @@ static void FN(winograd_own_products)(const winograd_job *job, idx count, idx ro
                                       idx m_row, REAL *scratch)
 {
     const idx u_plane = FN(own_plane)(rows);
-    const idx products = FN(products_of)(job);
+    const idx products = FN(tile_products)(job->edge);
     REAL *u = scratch, *taps = scratch + products * u_plane;
     sink to = {.row = m_row};
     for (idx channel = 0; channel < job->channels; channel += FN(OWN_DEPTH)) {
@@ -192,7 +193,7 @@ INLINE void FN(winograd_products)(int edge, const winograd_job *job, idx first, 
                                   idx rows, const REAL *v, idx stride, idx plane, REAL *scratch)
 {
     const idx depth = FN(even_piece)(job->channels, FN(KC), 1), m_stride = FN(block_stride)(count);
-    const idx products = edge * edge, m_row = FN(plane_of)(products * m_stride);
+    const idx products = FN(tile_products)(edge), m_row = FN(plane_of)(products * m_stride);
     REAL *m = scratch, *lines = scratch + rows * m_row;
     if (job->own)
         FN(winograd_own_products)(job, count, row, rows, v, stride, plane, m, m_stride, m_row,
@@ -228,14 +229,15 @@ INLINE void FN(winograd_block_of)(int edge, winograd_job *job, idx task)
 {
     const idx first = task * job->block, count = FN(min)(job->block, job->tiles - first);
     const idx stride = FN(block_stride)(job->block), plane = FN(plane_of)(job->channels * stride);
-    const idx products = job->task_rows * FN(plane_of)(edge * edge * stride);
+    const idx products = job->task_rows * FN(plane_of)(FN(tile_products)(edge) * stride);
     REAL *v = pydl_block_alloc(
-        (size_t)(edge * edge * plane + products + FN(winograd_scratch)(edge)) * sizeof(REAL));
+        (size_t)(FN(tile_products)(edge) * plane + products + FN(winograd_scratch)(edge)) *
+        sizeof(REAL));
     if (!v) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *scratch = v + edge * edge * plane;
+    REAL *scratch = v + FN(tile_products)(edge) * plane;
     FN(winograd_tiles)(edge, &job->from, first, count, 0, job->channels, v, stride, plane, scratch);
     for (idx row = 0; row < job->rows; row += job->task_rows)
         FN(winograd_products)(edge, job, first, count, row,
@@ -278,9 +280,10 @@ static void FN(winograd_shared_block)(void *context, idx task)
     const idx row = task / job->blocks * job->task_rows;
     const idx rows = FN(min)(job->task_rows, job->rows - row);
     const idx stride = FN(block_stride)(job->tiles), plane = FN(plane_of)(job->channels * stride);
-    const idx products = rows * FN(plane_of)(FN(products_of)(job) * FN(block_stride)(count));
+    const idx products =
+        rows * FN(plane_of)(FN(tile_products)(job->edge) * FN(block_stride)(count));
     const idx own =
-        job->own ? FN(products_of)(job) * FN(own_plane)(rows) + FN(taps_size)(job) : 0;
+        job->own ? FN(tile_products)(job->edge) * FN(own_plane)(rows) + FN(taps_size)(job) : 0;
     REAL *scratch = pydl_block_alloc(
         (size_t)(products + FN(max)(own, FN(winograd_scratch)(job->edge))) * sizeof(REAL));
     if (!scratch) {
@@ -301,7 +304,7 @@ static void FN(winograd_shared_block)(void *context, idx task)
  * core, but every core reads only a part of U. */
 static int FN(winograd_plan)(winograd_job *job)
 {
-    const idx tile = FN(products_of)(job) * (idx)sizeof(REAL), most = 8;
+    const idx tile = FN(tile_products)(job->edge) * (idx)sizeof(REAL), most = 8;
     const idx fit = FN(TILE_BYTES) / (tile * job->channels) / NR * NR;
     const idx evened = job->tiles / most / NR * NR;
     job->block = FN(even_piece)(job->tiles, FN(max)(FN(min)(fit, evened), NR), NR);
@@ -349,11 +352,11 @@ static int FN(winograd_run)(winograd_job *job)
     REAL *made = NULL;
     if (!job->u && !job->own)
         job->u = made =
-            pydl_block_alloc((size_t)(FN(products_of)(job) * job->u_plane) * sizeof(REAL));
-    job->v =
-        shared ? pydl_block_alloc((size_t)(FN(products_of)(job) * plane) * sizeof(REAL)) : NULL;
+            pydl_block_alloc((size_t)(FN(tile_products)(job->edge) * job->u_plane) * sizeof(REAL));
+    const size_t v_size = (size_t)(FN(tile_products)(job->edge) * plane);
+    job->v = shared ? pydl_block_alloc(v_size * sizeof(REAL)) : NULL;
     job->failed = !(job->u || job->own) || (shared && !job->v);
-    const double work = 2.0 * (double)FN(products_of)(job) * (double)job->tiles * pairs;
+    const double work = 2.0 * (double)FN(tile_products)(job->edge) * (double)job->tiles * pairs;
     if (made && !job->failed)
         FN(winograd_make_u)(job, made);
     if (!job->failed && shared) {
@@ -369,8 +372,6 @@ static int FN(winograd_run)(winograd_job *job)
     pydl_block_free(made);
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
 }
-
-INLINE int FN(edge_of)(const pydl_conv2d_shape *s) { return (int)s->kh + FN(TILE_STEP) - 1; }
 
 /* U, for calls of winograd_forward with transformed weights. */
 static int FN(winograd_pack)(const pydl_conv2d_shape *s, const REAL *w, REAL *u)
@@ -465,7 +466,7 @@ static int FN(winograd_pays)(const pydl_conv2d_shape *s, FN(winograd_direction) 
     const double back = all_costs[direction].back;
     const int dx = direction == FN(TO_DX);
     const idx channels = dx ? s->oc : s->c, rows = dx ? s->c : s->oc, step = FN(TILE_STEP);
-    const double size = (double)(FN(edge_of)(s) * FN(edge_of)(s)) / 36;
+    const double size = (double)FN(tile_products)(FN(edge_of)(s)) / 36;
     const idx h = dx ? s->h : s->oh, w = dx ? s->w : s->ow;
     const idx tiles = s->n * ceil_div(h, step) * ceil_div(w, step);
     const double vectors = (double)((tiles + VLEN - 1) / VLEN);

@@ -3,16 +3,16 @@
  *
  *   dw = A^T [sum over tiles of (G dy G^T) . V] A,  V = B^T x B
  *
- * P products (c,tiles) (tiles,oc), P = edge*edge. Tasks share a block of transformed tiles, and each
- * has some channels and rows of all of them, whose dw follows at once. Where such groups are few, tasks have some
- * of the tiles for themselves, with sums of their own.
+ * P products (c,tiles) (tiles,oc), P = edge*edge. Tasks share a block of transformed tiles, and
+ * each has some channels and rows of all of them, whose dw follows at once. Where such groups are
+ * few, tasks have some of the tiles for themselves, with sums of their own.
  * Scratch: P times a block of tiles of x and dy, in few groups for each thread, and unless one
  * block is all, the sums (P,c,oc), in few groups at most CHUNKS times. */
 enum {
     FN(RESULT_CHANNELS) = 8,         /* channels of the last transform at a time */
     FN(SHARED_TILE_BYTES) = 2 << 20, /* transformed tiles of x and dy in a block, */
     FN(LEAST_TILES) = 128,           /* but so many: each block reads and writes all sums */
-    FN(GROUP_ROWS) = 32,             /* of a task: 36 times 72x32 sums stay in L2 */
+    FN(GROUP_ROWS) = 32,             /* of a task: P times 72x32 sums stay in L2 */
     FN(GROUP_CHANNELS) = 72 / MR * MR,
     FN(DY_PIECE) = 32,               /* tiles of dy transformed at a time */
     FN(CHUNKS) = 8,
@@ -36,9 +36,9 @@ typedef struct {
 
 /* dw of some channels (at most RESULT_CHANNELS) and rows from sums[k][channel][row]: the transform
  * along the rows, then the rows' turn. */
-INLINE void FN(winograd_weight_result)(int edge, int side, const winograd_weight_job *job, idx channel,
-                                       idx channels, idx first, idx rows, const REAL *sums,
-                                       REAL *found)
+INLINE void FN(winograd_weight_result)(int edge, int side, const winograd_weight_job *job,
+                                       idx channel, idx channels, idx first, idx rows,
+                                       const REAL *sums, REAL *found)
 {
     const idx taps = side * side, filter = job->channels * taps, group = channels * taps * VLEN;
     for (idx c = 0; c < channels; c++)
@@ -112,7 +112,8 @@ INLINE void FN(winograd_dy_block)(int edge, const tile_run *run, const REAL *pad
 /* The block's tiles of dy, of VLEN rows from row on. */
 INLINE void FN(winograd_dy_tiles)(int edge, const winograd_weight_job *job, idx row, REAL *scratch)
 {
-    const idx piece = FN(even_piece)(job->count, FN(DY_PIECE), 1), pad = FN(padded_size)(FN(TILE_STEP));
+    const idx piece = FN(even_piece)(job->count, FN(DY_PIECE), 1);
+    const idx pad = FN(padded_size)(FN(TILE_STEP));
     const idx rows = FN(min)(VLEN, job->rows - row);
     for (idx t = 0; t < job->count; t += piece) {
         const tile_run run =
@@ -150,9 +151,6 @@ static void FN(winograd_weight_tiles)(void *context, idx task)
     pydl_block_free(scratch);
 }
 
-/* Products of a tile. */
-INLINE idx FN(weight_products)(const winograd_weight_job *job) { return job->edge * job->edge; }
-
 /* The channels and rows of a group. */
 typedef struct {
     idx channel, channels, row, rows;
@@ -186,7 +184,7 @@ static void FN(winograd_weight_group)(void *context, idx task)
 {
     winograd_weight_job *job = context;
     const FN(weight_group) of = FN(weight_group_of)(job, task);
-    const idx size = FN(weight_products)(job) * job->sum_plane;
+    const idx size = FN(tile_products)(job->edge) * job->sum_plane;
     const int once = job->count == job->tiles;
     const int last = job->chunks == 1 && job->first + job->count == job->end;
     REAL *scratch = NULL;
@@ -200,7 +198,7 @@ static void FN(winograd_weight_group)(void *context, idx task)
     }
     REAL *sums = once ? scratch + FN(weight_results_size)(job) : job->sums + task * size;
     sink to = {.row = job->sum_row, .accumulate = job->first > job->begin};
-    for (idx k = 0; k < FN(weight_products)(job); k++) {
+    for (idx k = 0; k < FN(tile_products)(job->edge); k++) {
         const REAL *x = job->x + k * job->x_plane + of.channel * job->x_stride;
         const REAL *y = job->y + k * job->y_plane + of.row / NR * job->y_panel;
         for (idx r = 0; r < of.rows; r += NR, y += job->y_panel) {
@@ -219,13 +217,13 @@ static void FN(winograd_weight_sum)(winograd_weight_job *job)
 {
     const idx pieces = (job->channels + FN(CHANNEL_PIECE) - 1) / FN(CHANNEL_PIECE) +
                        (job->rows + VLEN - 1) / VLEN;
-    job->x = pydl_block_alloc((size_t)(FN(weight_products)(job) * (job->x_plane + job->y_plane)) *
-                              sizeof(REAL));
+    const idx products = FN(tile_products)(job->edge);
+    job->x = pydl_block_alloc((size_t)(products * (job->x_plane + job->y_plane)) * sizeof(REAL));
     if (!job->x) {
         job->failed = 1;
         return;
     }
-    job->y = job->x + FN(weight_products)(job) * job->x_plane;
+    job->y = job->x + products * job->x_plane;
     const double planes = (double)(job->channels + job->rows);
     const double pairs = (double)job->channels * (double)job->rows;
     for (job->first = job->begin; job->first < job->end && !job->failed; job->first += job->count) {
@@ -233,7 +231,7 @@ static void FN(winograd_weight_sum)(winograd_weight_job *job)
         pydl_parallel_for(pieces, 300.0 * (double)job->count * planes, FN(winograd_weight_tiles),
                           job);
         if (!job->failed)
-            pydl_parallel_for(job->groups, 2.0 * (double)FN(weight_products)(job) * (double)job->count * pairs,
+            pydl_parallel_for(job->groups, 2.0 * (double)products * (double)job->count * pairs,
                               FN(winograd_weight_group), job);
     }
     pydl_block_free(job->x);
@@ -244,7 +242,7 @@ static void FN(winograd_weight_chunk)(void *context, idx task)
     winograd_weight_job *all = context, job = *all;
     job.begin = task * job.chunk;
     job.end = FN(min)(job.begin + job.chunk, job.tiles);
-    job.sums += task * job.groups * FN(weight_products)(all) * job.sum_plane;
+    job.sums += task * job.groups * FN(tile_products)(job.edge) * job.sum_plane;
     FN(winograd_weight_sum)(&job);
     if (job.failed)
         __atomic_store_n(&all->failed, 1, __ATOMIC_RELAXED);
@@ -254,7 +252,7 @@ static void FN(winograd_weight_chunk)(void *context, idx task)
 static void FN(winograd_weight_last)(void *context, idx group)
 {
     winograd_weight_job *job = context;
-    const idx size = FN(weight_products)(job) * job->sum_plane;
+    const idx size = FN(tile_products)(job->edge) * job->sum_plane;
     REAL *sums = job->sums + group * size;
     REAL *found = pydl_block_alloc((size_t)FN(weight_results_size)(job) * sizeof(REAL));
     if (!found) {
@@ -277,7 +275,7 @@ static int FN(winograd_backward_weight)(const pydl_conv2d_shape *s, const REAL *
     const idx step = FN(TILE_STEP);
     const idx pad_h = -s->pad_h, pad_w = -s->pad_w, none = 0;
     const idx grid_h = ceil_div(s->oh, step), grid_w = ceil_div(s->ow, step);
-    const idx products = FN(edge_of)(s) * FN(edge_of)(s);
+    const idx products = FN(tile_products)(FN(edge_of)(s));
     const idx tile = products * (s->c + s->oc) * (idx)sizeof(REAL);
     winograd_weight_job job = {
         .from = {x, s->c * s->h * s->w, s->h, s->w, step, step, grid_h, grid_w, 1, &pad_h, &pad_w},

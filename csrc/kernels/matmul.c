@@ -182,6 +182,7 @@ static int FN(gemm_thin)(thin_job job, matrix a, int dots)
             for (idx p = 0; p < job.k; p++)
                 packed[i * job.a_row + p] = a.data[i * a.row + p * a.column];
     }
+    /* sums are of two tasks at least: their columns may be few, but the rows behind them long */
     const idx share = (job.large + FN(TASKS) - 1) / FN(TASKS);
     job.piece = dots ? FN(round_up)(share, FN(THIN_PASS))
                      : FN(min)(FN(round_up)(share, FN(THIN_COLUMNS)),
