@@ -94,6 +94,18 @@ def conv2d_backward_weight(
     algorithm: str = ...,
 ) -> np.ndarray: ...
 def conv2d_backward_bias(dy: np.ndarray) -> np.ndarray: ...
+def conv2d_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    *,
+    stride: _Pair = ...,
+    padding: _Pair = ...,
+    dilation: _Pair = ...,
+    groups: int = ...,
+    algorithm: str = ...,
+    needs: tuple[bool, bool, bool] = ...,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]: ...
 def max_pool2d_forward(
     x: np.ndarray,
     kernel_size: _Pair,

@@ -65,6 +65,7 @@ FIRST = {
     "conv2d_backward_input": ("dy", (W, X.shape), {}),
     "conv2d_backward_weight": ("dy", (X, W.shape), {}),
     "conv2d_backward_bias": ("dy", (), {}),
+    "conv2d_backward": ("dy", (X, W), {}),
     "max_pool2d_forward": ("x", (2,), {}),
     "max_pool2d_backward": ("dy", (zeros(1, dtype=np.int32), X.shape), {}),
     "avg_pool2d_forward": ("x", (2,), {}),
@@ -134,6 +135,7 @@ WRONG_AXES = {
     "conv2d_backward_input": "dy: expected shape (N, OC, OH, OW), got (7,)",
     "conv2d_backward_weight": "dy: expected shape (N, OC, OH, OW), got (7,)",
     "conv2d_backward_bias": "dy: expected shape (N, OC, OH, OW), got (7,)",
+    "conv2d_backward": "dy: expected shape (N, OC, OH, OW), got (7,)",
     "max_pool2d_forward": "x: expected shape (N, C, H, W), got (7,)",
     "max_pool2d_backward": "dy: expected shape (N, C, OH, OW), got (7,)",
     "avg_pool2d_forward": "x: expected shape (N, C, H, W), got (7,)",
@@ -198,6 +200,7 @@ CONV_CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("conv2d_forward", (X, W)),
     ("conv2d_backward_input", (Y, W, X.shape)),
     ("conv2d_backward_weight", (Y, X, W.shape)),
+    ("conv2d_backward", (Y, X, W)),
 ]
 WINDOW_CALLS: list[tuple[str, tuple[Any, ...]]] = [
     *CONV_CALLS,
@@ -301,6 +304,14 @@ OTHERS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], s
         ((Y, X, (6, 3, 3, 3)), {}, ValueError, "^w: expected 4 channels per group"),
         ((Y, X, (0, 4, 3, 3)), {}, ValueError, "^w_shape: expected positive sizes"),
         ((Y, X, W), {}, TypeError, r"^w_shape: expected \(OC, C/groups, KH, KW\), got ndarray$"),
+    ],
+    "conv2d_backward": [
+        ((Y[:1], X, W), {}, ValueError, r"^dy: expected shape \(2, 6, 4, 3\), got \(1, 6"),
+        ((Y, X, zeros(0, 4, 3, 3)), {}, ValueError, "^w: expected"),
+        ((Y, X, W.astype("f8")), {}, TypeError, "^w: expected float32 as the other arrays, got float64"),
+        ((Y, X, W), {"needs": True}, TypeError, "^needs: expected three bools, got True$"),
+        ((Y, X, W), {"needs": (True, True)}, TypeError, "^needs: expected three bools, got "),
+        ((Y, X, W), {"needs": (True, 1, True)}, TypeError, r"^needs\[1\]: expected a bool, got int"),
     ],
     "col2im": [
         ((zeros(2, 36, 11), X.shape, 3), {}, ValueError,

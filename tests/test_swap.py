@@ -12,8 +12,10 @@ from importlib import metadata
 import numpy as np
 import pytest
 
+import pydl
+import pydl.functional as F
 from pydl import kernels
-from pydl.kernels import conv2d_forward, registry, relu_forward, tanh_forward
+from pydl.kernels import conv2d_forward, reference, registry, relu_forward, tanh_forward
 
 X = np.array([-1.0, 2.0], np.float32)
 
@@ -279,3 +281,42 @@ def test_the_environment_names_the_default() -> None:
     failed = _python(code, PYDL_BACKEND="fast")
     assert failed.returncode != 0
     assert "PYDL_BACKEND: expected a backend of native, reference, got 'fast'" in failed.stderr
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("replaced", ["input", "weight", "bias"])
+def test_the_tape_calls_a_gradient_of_convolution_that_is_swapped_in(
+    replaced: str, backend: str
+) -> None:
+    kernels.set_default(backend)
+    rng = np.random.default_rng(0)
+    name, called = f"conv2d_backward_{replaced}", []
+
+    def mine(*args, **options):
+        called.append(name)
+        return getattr(reference, name)(*args, **options)
+
+    for groups in (1, 4):  # of which the latter is done in one pass
+        x, w, b = (
+            pydl.Tensor(rng.standard_normal(s), requires_grad=True)
+            for s in ((2, 4, 6, 5), (4, 4 // groups, 3, 3), (4,))
+        )
+        F.conv2d(x, w, b, groups=groups).sum().backward()
+        grads = [t.grad for t in (x, w, b)]
+        for t in (x, w, b):
+            t.grad = None
+        with kernels.swap(**{name: mine}):
+            F.conv2d(x, w, b, groups=groups).sum().backward()
+        for t, grad in zip((x, w, b), grads, strict=True):
+            np.testing.assert_allclose(t.grad, grad, rtol=1e-12)
+    assert called == [name] * 2
+
+
+def test_a_backend_of_one_gradient_is_called_within_all_three() -> None:
+    x, w = np.ones((1, 2, 4, 4), np.float32), np.ones((2, 2, 3, 3), np.float32)
+    dy = np.ones((1, 2, 2, 2), np.float32)
+    with kernels.swap(conv2d_backward_weight=lambda dy, x, w_shape, **o: np.full(w_shape, 7.0)):
+        dx, dw, db = kernels.conv2d_backward(dy, x, w, needs=(False, True, True))
+    assert dx is None and (dw == 7).all() and db.tolist() == [4, 4]
+    with kernels.swap(conv2d_backward=lambda dy, x, w, **options: options["needs"]):
+        assert kernels.conv2d_backward(dy, x, w) == (True, True, True)

@@ -95,3 +95,9 @@ INLINE vec FN(plane_sums)(const REAL *x, idx size, lanes rest)
     sum[1] += (vec)((lanes)FN(load)(x + size - VLEN) & rest);
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
+
+/* The same of a plane of any size. */
+INLINE vec FN(plane_lanes)(const REAL *x, idx size, lanes rest)
+{
+    return size < VLEN ? FN(load_part)(x, size, 0) : FN(plane_sums)(x, size, rest);
+}

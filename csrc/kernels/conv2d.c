@@ -995,7 +995,7 @@ static void FN(bias_channels)(void *context, idx task)
     for (idx n = 0; n < job->n; n++) {
         const REAL *dy = job->dy + (n * job->oc + first) * size;
         for (idx k = 0; k < count; k++, dy += size)
-            sums[k] += size < VLEN ? FN(load_part)(dy, size, 0) : FN(plane_sums)(dy, size, rest);
+            sums[k] += FN(plane_lanes)(dy, size, rest);
     }
     FN(store_part)(job->db + first, count, FN(sum_each)(sums));
 }
@@ -1007,4 +1007,20 @@ static int FN(conv2d_backward_bias)(idx n, idx oc, idx pixels, const REAL *dy, R
     pydl_parallel_for((oc + channels - 1) / channels, (double)n * (double)oc * (double)pixels,
                       FN(bias_channels), &job);
     return PYDL_OK;
+}
+
+/* ---- backward: any of the three, NULL where it is not wanted ---- */
+static int FN(conv2d_backward)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
+                               const REAL *w, REAL *dx, REAL *dw, REAL *db)
+{
+    int status = PYDL_OK;
+    if (s->n && dx && dw && FN(is_depthwise)(s) && s->oc == s->c)
+        return FN(depthwise_backward)(s, dy, x, w, dx, dw, db);
+    if (dx)
+        status = FN(conv2d_backward_input)(s, dy, w, dx);
+    if (dw && !status)
+        status = FN(conv2d_backward_weight)(s, dy, x, dw);
+    if (db && !status)
+        status = FN(conv2d_backward_bias)(s->n, s->oc, s->oh * s->ow, dy, db);
+    return status;
 }

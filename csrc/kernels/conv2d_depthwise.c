@@ -40,17 +40,18 @@ INLINE idx FN(first_output)(const depthwise_job *job, idx v)
     return FN(vector_at)(job->outputs, v);
 }
 
-/* Whether there is a function for just this filter. */
+/* Whether there is a function for just this filter, which adds no residual. */
 INLINE int FN(is_common)(const depthwise_job *job)
 {
     const pydl_conv2d_shape *s = job->s;
     return s->kh == s->kw && (s->kh == 3 || s->kh == 5) && job->depth == 1 &&
            s->dilation_h == 1 && s->dilation_w == 1 && job->step <= 2 &&
-           s->stride_h == job->step && s->stride_w == job->step;
+           s->stride_h == job->step && s->stride_w == job->step && !job->last.residual;
 }
 
-/* Fills in what follows from the planes, the shifts and the number of outputs in a row. */
-static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body body)
+/* Fills in what follows from the planes, the shifts and the number of outputs in a row; each plane
+ * stands for so many elements of work. */
+static int FN(depthwise_ready)(depthwise_job *job, idx planes, idx size)
 {
     const pydl_conv2d_shape *s = job->s;
     idx least = 0, most = 0;
@@ -60,7 +61,7 @@ static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body
     }
     job->vectors = (job->outputs + VLEN - 1) / VLEN;
     job->common = FN(is_common)(job);
-    job->pair = FN(HALVES) && job->common && job->outputs <= VLEN / 2 && !job->last.residual;
+    job->pair = FN(HALVES) && job->common && job->outputs <= VLEN / 2;
     job->ahead = FN(walk_of)((1 + job->pair) * job->h * job->w, job->vectors);
     job->ahead_to = FN(walk_of)((1 + job->pair) * s->oh * s->ow, job->vectors);
     const idx period = job->pair ? VLEN / 2 : VLEN;
@@ -89,11 +90,25 @@ static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body
     }
     job->planes = planes;
     job->task_planes = FN(round_up)(FN(max)(FN(DEPTHWISE_TASK) / size, 1), 1 + job->pair);
-    pydl_parallel_for((planes + job->task_planes - 1) / job->task_planes,
-                      2.0 * (double)(s->n * s->oc) * (double)(s->oh * s->ow * s->kh * s->kw), body,
-                      job);
+    return PYDL_OK;
+}
+
+/* Runs the tasks of a job that is ready, `passes` times its multiply-adds; context begins with it. */
+static int FN(depthwise_tasks)(depthwise_job *job, double passes, pydl_body body, void *context)
+{
+    const pydl_conv2d_shape *s = job->s;
+    pydl_parallel_for((job->planes + job->task_planes - 1) / job->task_planes,
+                      2.0 * passes * (double)(s->n * s->oc) *
+                          (double)(s->oh * s->ow * s->kh * s->kw),
+                      body, context);
     pydl_block_free(job->mask);
     return job->failed ? PYDL_NO_MEMORY : PYDL_OK;
+}
+
+static int FN(depthwise_run)(depthwise_job *job, idx planes, idx size, pydl_body body)
+{
+    const int status = FN(depthwise_ready)(job, planes, size);
+    return status ? status : FN(depthwise_tasks)(job, 1, body, job);
 }
 
 /* Windows (kh,kw) of planes (h,w) for outputs (oh,ow). */
@@ -223,7 +238,8 @@ INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx k, idx
 INLINE vec FN(splat_pair)(const REAL *const value[2], int pair, idx i)
 {
     const vec first = FN(splat)(value[0][i]);
-    return pair ? FN(select)(FN(first_lanes)(VLEN / 2), first, FN(splat)(value[1][i])) : first;
+    const FN(chosen) half = FN(choose)(FN(first_lanes)(VLEN / 2));
+    return pair ? FN(blend)(half, first, FN(splat)(value[1][i])) : first;
 }
 
 /* A strip of columns that is walked down, one or two vectors wide: at most `live` rows of outputs
@@ -235,14 +251,13 @@ typedef struct {
     idx w, ow, count; /* outputs of a row from the vector on */
     idx other;        /* the second vector's outputs begin so many further on */
     idx top, h, oh;
-    int finish;
-    ending last;
+    REAL least; /* of an output: 0 with ReLU */
     FN(chosen) mask[2][8];
 } FN(column_strip);
 #define column_strip FN(column_strip)
 
 INLINE column_strip FN(column_strip_of)(const depthwise_job *job, int wide, idx size, idx step,
-                                        const plane_pair *p, idx place, idx v)
+                                        const plane_pair *p, idx v)
 {
     const pydl_conv2d_shape *s = job->s;
     const idx live = (size + step - 1) / step, at = FN(first_output)(job, v);
@@ -252,8 +267,7 @@ INLINE column_strip FN(column_strip_of)(const depthwise_job *job, int wide, idx 
                 .end = p->y[0] + s->oh * s->ow, .w = job->w, .ow = s->ow, .count = s->ow - at,
                 .other = wide == 2 ? FN(first_output)(job, v + 1) - at : 0,
                 .top = -s->pad_h, .h = job->h, .oh = s->oh,
-                .finish = job->last.residual || job->last.relu,
-                .last = FN(ending_at)(job->last, place + at)};
+                .least = job->last.relu ? 0 : -INFINITY};
     for (int i = 0; i < 2; i++) {
         of.x[i] = p->x[i] + at * step + job->shift[0] + of.top * of.w;
         of.y[i] = p->y[i] + at + (1 - live) * of.ow;
@@ -300,8 +314,7 @@ INLINE void FN(slide_on)(column_strip *of, int pair, int wide, int inside, idx s
             continue;
         vec sum = step == 2 && !pair ? FN(unmixed)(acc[0][u]) : acc[0][u];
         const idx other = u * of->other;
-        if (of->finish)
-            sum = FN(finished)(sum, of->last, (q - live + 1) * of->ow + other, of->count - other);
+        sum = FN(at_least)(sum, of->least);
         if (pair)
             FN(store_halves)(of->y[0], of->y[1], of->ow, sum);
         else if (wide == 2)
@@ -321,10 +334,10 @@ INLINE void FN(slide_on)(column_strip *of, int pair, int wide, int inside, idx s
 }
 
 INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, idx step,
-                      const plane_pair *p, const vec taps[], vec bias, idx place, idx v)
+                      const plane_pair *p, const vec taps[], vec bias, idx v)
 {
     const idx live = (size + step - 1) / step;
-    column_strip of = FN(column_strip_of)(job, wide, size, step, p, place, v);
+    column_strip of = FN(column_strip_of)(job, wide, size, step, p, v);
     /* rows of the image are read without a look at where they lie from `first` to `within` */
     const idx end = of.oh + live - 1, within = FN(min)((of.h - of.top) / step, end);
     const idx first = FN(max)(live - 1, (step - 1 - of.top) / step);
@@ -333,9 +346,12 @@ INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, id
     for (idx d = 0; d < live; d++)
         acc[d][0] = acc[d][1] = bias;
     for (idx q = 0; q < end; q++) {
-        if (q == first)
-            for (; q < within; q++)
+        if (q == first && q < within) { /* counted by x alone, which has a register */
+            const REAL *const stop = of.x[0] + (within - q) * step * of.w;
+            while (of.x[0] != stop)
                 FN(slide_on)(&of, pair, wide, 1, size, step, taps, bias, q, acc);
+            q = within;
+        }
         if (q < end)
             FN(slide_on)(&of, pair, wide, 0, size, step, taps, bias, q, acc);
     }
@@ -347,7 +363,7 @@ INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, id
 
 /* The results of a filter of constant size and stride, whose taps stay in registers. */
 INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, idx step,
-                                  const plane_pair *p, idx w_step, vec bias, idx place)
+                                  const plane_pair *p, idx w_step, vec bias)
 {
     vec taps[FN(MOST_TAPS)];
     idx v = 0;
@@ -355,9 +371,9 @@ INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, 
     for (idx i = 0; i < size * size; i++)
         taps[i] = FN(splat_pair)(p->w, pair, i * w_step);
     for (; TWO_WIDE(size, step) && v + 2 <= job->vectors; v += 2)
-        FN(slide)(job, pair, 2, size, step, p, taps, bias, place, v);
+        FN(slide)(job, pair, 2, size, step, p, taps, bias, v);
     for (; v < job->vectors; v++)
-        FN(slide)(job, pair, 1, size, step, p, taps, bias, place, v);
+        FN(slide)(job, pair, 1, size, step, p, taps, bias, v);
 }
 
 /* The common filters; a function for each, as the compiler runs short of registers where it makes
@@ -370,12 +386,12 @@ INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, 
     }
 #define CONVOLVE(size, stride)                                                                     \
     static __attribute__((noinline)) void FN(convolve_##size##_##stride)(                          \
-        const depthwise_job *job, const plane_pair *p, idx w_step, vec bias, idx place)            \
+        const depthwise_job *job, const plane_pair *p, idx w_step, vec bias)                       \
     {                                                                                              \
         if (FN(HALVES) && job->pair)                                                               \
-            FN(convolve_constant)(job, 1, size, stride, p, w_step, bias, place);                   \
+            FN(convolve_constant)(job, 1, size, stride, p, w_step, bias);                          \
         else                                                                                       \
-            FN(convolve_constant)(job, 0, size, stride, p, w_step, bias, place);                   \
+            FN(convolve_constant)(job, 0, size, stride, p, w_step, bias);                          \
     }
 FOR_COMMON(CONVOLVE)
 #undef CONVOLVE
@@ -383,7 +399,7 @@ FOR_COMMON(CONVOLVE)
 static void FN(convolve_any)(const depthwise_job *job, const plane_pair *p, idx w_step, vec bias,
                              idx place)
 {
-#define CALL(size, stride) IF_COMMON(convolve, size, stride, p, w_step, bias, place)
+#define CALL(size, stride) IF_COMMON(convolve, size, stride, p, w_step, bias)
     FOR_COMMON(CALL)
 #undef CALL
     const pydl_conv2d_shape *s = job->s;
@@ -393,6 +409,16 @@ static void FN(convolve_any)(const depthwise_job *job, const plane_pair *p, idx 
     else
         FN(convolve_plane)(job, 4, s->kh, s->kw, job->step, job->tap_step, job->depth, p->x[0],
                            p->w[0], w_step, bias, place, p->y[0]);
+}
+
+/* One plane or two, with their biases, from this place on. */
+static void FN(convolve_planes)(const depthwise_job *job, idx count, plane_pair *p, REAL bias[2],
+                                idx place)
+{
+    const REAL *both[2] = {bias, bias + 1};
+    if (count == 1)
+        p->x[1] = p->x[0], p->w[1] = p->w[0], p->y[1] = p->y[0], bias[1] = bias[0];
+    FN(convolve_any)(job, p, job->w_step, FN(splat_pair)(both, job->pair, 0), place);
 }
 
 static void FN(convolve_task)(void *context, idx task)
@@ -420,10 +446,7 @@ static void FN(convolve_task)(void *context, idx task)
             of_group = of_group + 1 < share ? of_group + 1 : 0;
             group += !of_group;
         }
-        if (plane - first == 1)
-            p.x[1] = p.x[0], p.w[1] = p.w[0], p.y[1] = p.y[0], bias[1] = bias[0];
-        const REAL *both[2] = {bias, bias + 1};
-        FN(convolve_any)(job, &p, job->w_step, FN(splat_pair)(both, job->pair, 0), first * size);
+        FN(convolve_planes)(job, plane - first, &p, bias, first * size);
     }
     pydl_block_free(copies);
 }
@@ -436,5 +459,4 @@ static int FN(depthwise_forward)(const pydl_conv2d_shape *s, const REAL *x, cons
     FN(depthwise_windows)(&job);
     return FN(depthwise_run)(&job, s->n * s->oc, s->oh * s->ow, FN(convolve_task));
 }
-#undef plane_pair
 #undef column_strip

@@ -80,19 +80,9 @@ INLINE void FN(gather_plane)(const depthwise_job *job, idx kh, idx kw, idx strid
     }
 }
 
-/* A vector of a row of dy, and the one a column on, for each of which there is a mask. */
-typedef struct {
-    vec here, next;
-} FN(row_pair);
-
-INLINE FN(row_pair) FN(load_pair)(const REAL *dy, lanes here, lanes next)
-{
-    return (FN(row_pair)){(vec)((lanes)FN(load)(dy) & here), (vec)((lanes)FN(load)(dy + 1) & next)};
-}
-
-/* The same for 3x3 taps of stride 2 in an image padded by 1, without registers of masks: two rows
- * of dx of two rows of dy. An even place is met by the middle tap along its axis, an odd one by
- * the others. */
+/* The same for 3x3 taps of stride 2 in an image padded by 1: two rows of dx of two rows of dy. An
+ * even place is met by the middle tap along its axis, an odd one by the others, of which one is a
+ * column on, where the row may end. */
 INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL *w, REAL *dx)
 {
     const pydl_conv2d_shape *s = job->s;
@@ -104,72 +94,85 @@ INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL 
     for (idx i = 0; 2 * i < s->h; i++, dy += s->ow, dx += 2 * s->w)
         for (idx v = 0; v < job->vectors; v++) {
             const idx j = FN(first_output)(job, v), left = s->w - 2 * j;
-            const lanes *mask = job->mask + v * 4;
+            const FN(chosen) within = FN(choose)(job->mask[v * 4]);
+            const vec a = FN(load)(dy + j), a_next = FN(factor)(FN(load)(dy + j + 1), within);
             REAL *to = dx + 2 * j;
-            const FN(row_pair) a = FN(load_pair)(dy + j, mask[1], mask[0]);
-            FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, tap[4] * a.here,
-                             tap[3] * a.next + tap[5] * a.here);
+            FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, tap[4] * a,
+                             FN(add_product)(tap[5] * a, tap[3], a_next, within));
             if (2 * i + 1 == s->h)
                 continue;
-            vec even = tap[7] * a.here, odd = tap[6] * a.next + tap[8] * a.here;
+            vec even = tap[7] * a, odd = FN(add_product)(tap[8] * a, tap[6], a_next, within);
             if (i + 1 < s->oh) {
-                const FN(row_pair) b = FN(load_pair)(dy + s->ow + j, mask[1], mask[0]);
-                even += tap[1] * b.here;
-                odd += tap[0] * b.next + tap[2] * b.here;
+                const REAL *below = dy + s->ow + j;
+                const vec b = FN(load)(below), b_next = FN(factor)(FN(load)(below + 1), within);
+                even += tap[1] * b;
+                odd = FN(add_product)(odd + tap[2] * b, tap[0], b_next, within);
             }
             to += s->w;
             FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, even, odd);
         }
 }
 
+/* Of plane `plane` of dx, from a readable group of dy's. */
+static void FN(gather_any)(const depthwise_job *job, idx plane, const REAL *dy)
+{
+    const pydl_conv2d_shape *s = job->s;
+    const idx taps = s->kh * s->kw, pad = s->pad_w, dilation = s->dilation_w, depth = job->depth;
+    const REAL *w = job->weight + plane % s->c * depth * taps;
+    REAL *dx = job->to + plane * s->h * s->w;
+    if (s->stride_h == 2 && s->stride_w == 2 && s->kh == 3 && s->kw == 3 && s->pad_h == 1 &&
+        pad == 1 && s->dilation_h == 1 && dilation == 1 && depth == 1)
+        FN(gather_3x3)(job, dy, w, dx);
+    else if (s->stride_w == 2)
+        FN(gather_plane)(job, s->kh, s->kw, s->stride_h, 2, pad, dilation, depth, dy, w, dx);
+    else
+        FN(gather_plane)(job, s->kh, s->kw, s->stride_h, s->stride_w, pad, dilation, depth, dy, w,
+                         dx);
+}
+
 static void FN(gather_task)(void *context, idx task)
 {
     depthwise_job *job = context;
-    const pydl_conv2d_shape *s = job->s;
-    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes), taps = s->kh * s->kw;
-    const idx size = s->h * s->w, pad = s->pad_w, dilation = s->dilation_w, depth = job->depth;
+    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes);
     REAL *copy = FN(copy_alloc)(job);
     if (!copy)
         return;
-    for (idx plane = task * job->task_planes; plane < end; plane++) {
-        const REAL *dy = FN(readable_group)(job, plane, copy);
-        const REAL *w = job->weight + plane % s->c * depth * taps;
-        REAL *dx = job->to + plane * size;
-        const int common = s->stride_h == 2 && s->stride_w == 2 && s->kh == 3 && s->kw == 3 &&
-                           pad == 1 && dilation == 1 && depth == 1;
-        if (VECTOR_BYTES < 64 && common && s->pad_h == 1 && s->dilation_h == 1)
-            FN(gather_3x3)(job, dy, w, dx);
-        else if (VECTOR_BYTES == 64 && common)
-            FN(gather_plane)(job, 3, 3, 2, 2, 1, 1, 1, dy, w, dx);
-        else if (s->stride_w == 2)
-            FN(gather_plane)(job, s->kh, s->kw, s->stride_h, 2, pad, dilation, depth, dy, w, dx);
-        else
-            FN(gather_plane)(job, s->kh, s->kw, s->stride_h, s->stride_w, pad, dilation, depth, dy,
-                             w, dx);
-    }
+    for (idx plane = task * job->task_planes; plane < end; plane++)
+        FN(gather_any)(job, plane, FN(readable_group)(job, plane, copy));
     pydl_block_free(copy);
 }
 
-static int FN(depthwise_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
-                                        REAL *dx)
+/* The job of dx, without its masks; of stride 1 it is the convolution of dy with the taps turned,
+ * whose shape goes to `turned`. */
+static depthwise_job FN(depthwise_gather)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
+                                          REAL *dx, pydl_conv2d_shape *turned)
 {
     depthwise_job job = {.s = s, .from = dy, .groups = s->n * s->c, .depth = s->oc / s->c,
                          .weight = w, .to = dx, .w_step = 1};
-    if (s->stride_h == 1 && s->stride_w == 1) { /* the convolution of dy with the taps turned */
-        pydl_conv2d_shape turned = *s;
-        turned.c = s->oc, turned.h = s->oh, turned.w = s->ow;
-        turned.oc = s->c, turned.oh = s->h, turned.ow = s->w;
-        turned.pad_h = (s->kh - 1) * s->dilation_h - s->pad_h;
-        turned.pad_w = (s->kw - 1) * s->dilation_w - s->pad_w;
-        job.s = &turned, job.w_first = s->kh * s->kw - 1, job.w_step = -1;
+    if (s->stride_h == 1 && s->stride_w == 1) {
+        *turned = *s;
+        turned->c = s->oc, turned->h = s->oh, turned->w = s->ow;
+        turned->oc = s->c, turned->oh = s->h, turned->ow = s->w;
+        turned->pad_h = (s->kh - 1) * s->dilation_h - s->pad_h;
+        turned->pad_w = (s->kw - 1) * s->dilation_w - s->pad_w;
+        job.s = turned, job.w_first = s->kh * s->kw - 1, job.w_step = -1;
         FN(depthwise_windows)(&job);
-        return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w, FN(convolve_task));
+        return job;
     }
     job.h = s->oh, job.w = s->ow, job.step = 1;
     job.outputs = (s->w + s->stride_w - 1) / s->stride_w;
     for (idx k = 0; k < s->kw; k++)
         job.shift[k] = ceil_div(s->pad_w - k * s->dilation_w, s->stride_w);
-    return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w, FN(gather_task));
+    return job;
+}
+
+static int FN(depthwise_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
+                                        REAL *dx)
+{
+    pydl_conv2d_shape turned;
+    depthwise_job job = FN(depthwise_gather)(s, dy, w, dx, &turned);
+    return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w,
+                             job.s == s ? FN(gather_task) : FN(convolve_task));
 }
 
 /* Adds a plane's share to the taps' sums: lane i belongs to the outputs that fall on it. */
@@ -263,6 +266,16 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
     }
 }
 
+/* A plane or two of an image and of dy, and what becomes of their share of dw. */
+typedef struct {
+    const REAL *x[2], *dy[2];
+    idx count;
+    vec *sums;    /* of each tap so far, of both planes in the halves of a vector */
+    int is_first; /* the sums begin here */
+    REAL *dw;     /* NULL if further images follow */
+} FN(weight_share);
+#define weight_share FN(weight_share)
+
 /* dw of a channel: the lanes of which come out of the sums. */
 INLINE void FN(store_taps)(idx taps, const vec acc[], lanes of, REAL *dw)
 {
@@ -276,115 +289,169 @@ INLINE void FN(store_taps)(idx taps, const vec acc[], lanes of, REAL *dw)
     }
 }
 
-/* Planes of image n of the channels, and of dy. */
-INLINE void FN(weight_planes)(const depthwise_job *job, idx n, idx oc, idx count, REAL *copies,
-                              const REAL *x[2], const REAL *dy[2])
+INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, idx step,
+                                const weight_share *p)
 {
-    const pydl_conv2d_shape *s = job->s;
-    for (idx i = 0; i < count; i++) {
-        x[i] = FN(readable_group)(job, n * s->c + (oc + i) / (s->oc / s->c),
-                                  copies + i * FN(copy_size)(job));
-        dy[i] = job->dy + (n * s->oc + oc + i) * s->oh * s->ow;
-    }
-    if (count == 1)
-        x[1] = x[0], dy[1] = dy[0];
-}
-
-/* What is asked for meanwhile, of x and dy: the next channel's planes; with AVX2, whose L2 caches
- * are small, those that are read next, which are of the next image. */
-INLINE void FN(planes_ahead)(const depthwise_job *job, idx n, idx oc, const REAL *x,
-                             const REAL *dy, const REAL *next[2])
-{
-    const pydl_conv2d_shape *s = job->s;
-    const idx plane = job->h * job->w, outputs = s->oh * s->ow;
-    next[0] = x + job->ahead.by, next[1] = dy + job->ahead_to.by;
-    if (VECTOR_BYTES != 32 || outputs < FN(LEAST_AHEAD))
-        return;
-    if (n + 1 < s->n)
-        next[0] = x + s->c * plane, next[1] = dy + s->oc * outputs;
-    else
-        next[0] = job->from + FN(min)(oc + 1, s->oc - 1) / (s->oc / s->c) * plane,
-        next[1] = job->dy + (oc + 1) * outputs;
-}
-
-INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, idx step, idx oc,
-                                idx count, REAL *copies)
-{
+    const REAL *const x[2] = {p->x[0], p->x[1]}, *const dy[2] = {p->dy[0], p->dy[1]};
+    const REAL *const next[2] = {x[0] + job->ahead.by, dy[0] + job->ahead_to.by};
+    const lanes first = FN(first_lanes)(pair ? VLEN / 2 : VLEN);
+    const idx taps = size * size;
     vec acc[FN(MOST_TAPS)];
 #pragma GCC unroll 32
-    for (idx tap = 0; tap < size * size; tap++)
-        acc[tap] = (vec){0};
-    for (idx n = 0; n < job->s->n; n++) {
-        const REAL *x[2] = {NULL}, *dy[2] = {NULL};
-        FN(weight_planes)(job, n, oc, count, copies, x, dy);
-        const REAL *next[2];
-        FN(planes_ahead)(job, n, oc, x[0], dy[0], next);
-        for (idx v = 0; v < job->vectors; v++)
-            FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
+    for (idx tap = 0; tap < taps; tap++)
+        acc[tap] = p->is_first ? (vec){0} : p->sums[tap];
+    for (idx v = 0; v < job->vectors; v++)
+        FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
+    if (!p->dw) {
+#pragma GCC unroll 32
+        for (idx tap = 0; tap < taps; tap++)
+            p->sums[tap] = acc[tap];
+        return;
     }
-    REAL *dw = job->to + oc * size * size;
-    const lanes first = FN(first_lanes)(pair ? VLEN / 2 : VLEN);
-    FN(store_taps)(size * size, acc, first, dw);
-    if (pair && count == 2)
-        FN(store_taps)(size * size, acc, ~first, dw + size * size);
-}
-
-INLINE void FN(weight_channel)(const depthwise_job *job, idx rows, idx kh, idx kw, idx step,
-                               idx tap_step, idx oc, REAL *copies)
-{
-    vec acc[FN(MOST_TAPS)];
-    for (idx tap = 0; tap < kh * kw; tap++)
-        acc[tap] = (vec){0};
-    for (idx n = 0; n < job->s->n; n++) {
-        const REAL *x[2], *dy[2];
-        FN(weight_planes)(job, n, oc, 1, copies, x, dy);
-        FN(weight_plane)(job, rows, kh, kw, step, tap_step, x[0], dy[0], acc);
-    }
-    FN(store_taps)(kh * kw, acc, FN(first_lanes)(VLEN), job->to + oc * kh * kw);
+    FN(store_taps)(taps, acc, first, p->dw);
+    if (pair && p->count == 2)
+        FN(store_taps)(taps, acc, ~first, p->dw + taps);
 }
 
 #define WEIGHT(size, stride)                                                                       \
-    static __attribute__((noinline)) void FN(weight_##size##_##stride)(                            \
-        const depthwise_job *job, idx oc, idx count, REAL *copies)                                 \
+    static __attribute__((noinline)) void FN(weight_##size##_##stride)(const depthwise_job *job,   \
+                                                                       const weight_share *p)      \
     {                                                                                              \
         if (FN(HALVES) && job->pair)                                                               \
-            FN(weight_constant)(job, 1, size, stride, oc, count, copies);                          \
+            FN(weight_constant)(job, 1, size, stride, p);                                          \
         else                                                                                       \
-            FN(weight_constant)(job, 0, size, stride, oc, count, copies);                          \
+            FN(weight_constant)(job, 0, size, stride, p);                                          \
     }
 FOR_COMMON(WEIGHT)
 #undef WEIGHT
 
-static void FN(weight_any)(const depthwise_job *job, idx oc, idx count, REAL *copies)
+static void FN(weight_any)(const depthwise_job *job, const weight_share *p)
 {
-#define CALL(size, stride) IF_COMMON(weight, size, stride, oc, count, copies)
+#define CALL(size, stride) IF_COMMON(weight, size, stride, p)
     FOR_COMMON(CALL)
 #undef CALL
     const pydl_conv2d_shape *s = job->s;
+    const idx taps = s->kh * s->kw;
+    if (p->is_first)
+        memset(p->sums, 0, (size_t)taps * sizeof(vec));
     if (job->step == 1)
-        FN(weight_channel)(job, 4, s->kh, s->kw, 1, job->tap_step, oc, copies);
+        FN(weight_plane)(job, 4, s->kh, s->kw, 1, job->tap_step, p->x[0], p->dy[0], p->sums);
     else
-        FN(weight_channel)(job, 4, s->kh, s->kw, job->step, job->tap_step, oc, copies);
+        FN(weight_plane)(job, 4, s->kh, s->kw, job->step, job->tap_step, p->x[0], p->dy[0],
+                         p->sums);
+    if (p->dw)
+        FN(store_taps)(taps, p->sums, FN(first_lanes)(VLEN), p->dw);
 }
 
-static void FN(depthwise_weight_task)(void *context, idx task)
+/* dw, and where they are wanted dx and db, of some channels of all images: a plane of dy is in the
+ * cache for all three, and so are the sums of that many channels. */
+enum { FN(SUMMED_AT_ONCE) = 32 };
+typedef struct {
+    depthwise_job dw, dx; /* the latter reads dy */
+    REAL *db;
+} FN(depthwise_gradients);
+
+/* dx of one plane or two. */
+INLINE void FN(gather_planes)(const depthwise_job *job, int turned, idx plane, idx count,
+                              const REAL *const dy[2])
 {
-    depthwise_job *job = context;
-    const idx end = FN(min)(job->planes, (task + 1) * job->task_planes);
-    REAL *copies = FN(copy_alloc)(job);
-    if (!copies)
+    const pydl_conv2d_shape *s = job->s;
+    const idx taps = s->kh * s->kw, size = s->oh * s->ow, some = job->pair ? count : 1;
+    for (idx i = 0; i < count; i += some) {
+        if (!turned) {
+            FN(gather_any)(job, plane + i, dy[i]);
+            continue;
+        }
+        plane_pair p;
+        REAL bias[2] = {0};
+        for (idx k = 0; k < some; k++) {
+            p.x[k] = dy[i + k];
+            p.w[k] = job->weight + (plane + i + k) % s->oc * taps + job->w_first;
+            p.y[k] = job->to + (plane + i + k) * size;
+        }
+        FN(convolve_planes)(job, some, &p, bias, (plane + i) * size);
+    }
+}
+
+static void FN(depthwise_gradients_task)(void *context, idx task)
+{
+    FN(depthwise_gradients) *all = context;
+    depthwise_job *job = &all->dw, *input = all->dx.to ? &all->dx : NULL;
+    const pydl_conv2d_shape *s = job->s;
+    const idx begin = task * job->task_planes, taps = s->kh * s->kw, plane = s->oh * s->ow;
+    const idx end = FN(min)(job->planes, begin + job->task_planes), count = end - begin;
+    const idx copy = FN(copy_size)(job), copy_dy = input ? FN(copy_size)(input) : 0;
+    const lanes rest = FN(last_lanes)(plane % VLEN);
+    vec *const sums = pydl_block_alloc((size_t)(count * (taps + 1)) * sizeof(vec) +
+                                       (size_t)(2 * (copy + copy_dy)) * sizeof(REAL));
+    if (!sums) {
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
-    for (idx oc = task * job->task_planes; oc < end; oc += 1 + job->pair)
-        FN(weight_any)(job, oc, FN(min)(1 + job->pair, end - oc), copies);
-    pydl_block_free(copies);
+    }
+    vec *const bias = sums + count * taps;
+    REAL *const copies = (REAL *)(bias + count), *const copies_dy = copies + 2 * copy;
+    memset(bias, 0, (size_t)count * sizeof(vec));
+    for (idx n = 0; n < s->n; n++)
+        for (idx oc = begin; oc < end; oc += 1 + job->pair) {
+            weight_share p = {.count = FN(min)(1 + job->pair, end - oc),
+                              .sums = sums + (oc - begin) * taps, .is_first = !n,
+                              .dw = n + 1 == s->n ? job->to + oc * taps : NULL};
+            for (idx i = 0; i < p.count; i++) {
+                const idx from = n * s->c + (oc + i) / (s->oc / s->c);
+                p.x[i] = FN(readable_group)(job, from, copies + i * copy);
+                p.dy[i] = job->dy + (n * s->oc + oc + i) * plane;
+                if (all->db)
+                    bias[oc - begin + i] += FN(plane_lanes)(p.dy[i], plane, rest);
+            }
+            if (p.count == 1)
+                p.x[1] = p.x[0], p.dy[1] = p.dy[0];
+            FN(weight_any)(job, &p);
+            if (!input)
+                continue;
+            for (idx i = 0; i < p.count; i++)
+                p.dy[i] = FN(readable_group)(input, n * s->oc + oc + i, copies_dy + i * copy_dy);
+            FN(gather_planes)(input, input->s != s, n * s->c + oc, p.count, p.dy);
+        }
+    for (idx k = 0; all->db && k < count; k++)
+        all->db[begin + k] = FN(sum_lanes)(bias[k]);
+    pydl_block_free(sums);
+}
+
+static int FN(gradients_ready)(depthwise_job *job)
+{
+    const pydl_conv2d_shape *s = job->s;
+    const idx size = FN(max)(s->n * s->oh * s->ow, FN(DEPTHWISE_TASK) / FN(SUMMED_AT_ONCE));
+    FN(depthwise_windows)(job);
+    return FN(depthwise_ready)(job, s->oc, size);
 }
 
 static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
                                          REAL *dw)
 {
-    depthwise_job job = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1, .dy = dy, .to = dw};
-    FN(depthwise_windows)(&job);
-    return FN(depthwise_run)(&job, s->oc, s->n * s->oh * s->ow, FN(depthwise_weight_task));
+    FN(depthwise_gradients) all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
+                                          .dy = dy, .to = dw}};
+    const int status = FN(gradients_ready)(&all.dw);
+    return status ? status
+                  : FN(depthwise_tasks)(&all.dw, 1, FN(depthwise_gradients_task), &all);
+}
+
+/* All three, of as many channels as x has. */
+static int FN(depthwise_backward)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
+                                  const REAL *w, REAL *dx, REAL *dw, REAL *db)
+{
+    pydl_conv2d_shape turned;
+    FN(depthwise_gradients) all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
+                                          .dy = dy, .to = dw}, .db = db};
+    all.dx = FN(depthwise_gather)(s, dy, w, dx, &turned);
+    if (FN(depthwise_ready)(&all.dx, s->n * s->c, s->h * s->w))
+        return PYDL_NO_MEMORY;
+    int status = FN(gradients_ready)(&all.dw);
+    if (!status)
+        status = FN(depthwise_tasks)(&all.dw, 2, FN(depthwise_gradients_task), &all);
+    pydl_block_free(all.dx.mask);
+    return status;
 }
 #undef FOR_COMMON
 #undef IF_COMMON
+#undef plane_pair
+#undef weight_share

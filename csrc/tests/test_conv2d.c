@@ -109,29 +109,33 @@ static void test_conv2d_shape(const pydl_conv2d_shape *s)
     release(want);
     free(got);
 
-    got = blank(x.count);
-    want = widened(conv_expected(s, BACKWARD_INPUT, x, w, y, NULL), s, s->oc, 620, 7531);
-    RUN_OK(conv2d_backward_input, s, ty, tw, got);
-    expect("conv2d_backward_input", got, want, 1);
-    release(want);
-    free(got);
-
-    got = blank(w.count);
+    void *dx = blank(x.count), *dw = blank(w.count), *db = blank(b.count);
     const idx tiles = s->n * ((s->oh + 3) / 4) * ((s->ow + 3) / 4);
-    want = widened(conv_expected(s, BACKWARD_WEIGHT, x, w, y, NULL), s, tiles, 944, 5964);
-    RUN_OK(conv2d_backward_weight, s, ty, tx, got);
-    expect("conv2d_backward_weight", got, want, 1);
-    release(want);
-    free(got);
-
-    got = blank(b.count);
-    want = zeros(b.count);
+    array want_dx = widened(conv_expected(s, BACKWARD_INPUT, x, w, y, NULL), s, s->oc, 620, 7531);
+    array want_dw = widened(conv_expected(s, BACKWARD_WEIGHT, x, w, y, NULL), s, tiles, 944, 5964);
+    array want_db = zeros(b.count);
     for (idx i = 0; i < y.count; i++)
-        add(&want, i / pixels % s->oc, y.value[i]);
-    RUN_OK(conv2d_backward_bias, s->n, s->oc, pixels, ty, got);
-    expect("conv2d_backward_bias", got, want, 1);
-    release(want);
-    free(got);
+        add(&want_db, i / pixels % s->oc, y.value[i]);
+    RUN_OK(conv2d_backward_input, s, ty, tw, dx);
+    expect("conv2d_backward_input", dx, want_dx, 1);
+    RUN_OK(conv2d_backward_weight, s, ty, tx, dw);
+    expect("conv2d_backward_weight", dw, want_dw, 1);
+    RUN_OK(conv2d_backward_bias, s->n, s->oc, pixels, ty, db);
+    expect("conv2d_backward_bias", db, want_db, 1);
+    free(dx), free(dw), free(db);
+
+    dx = blank(x.count), dw = blank(w.count), db = blank(b.count);
+    RUN_OK(conv2d_backward, s, ty, tx, tw, dx, dw, db);
+    expect("conv2d_backward, dx", dx, want_dx, 1);
+    expect("conv2d_backward, dw", dw, want_dw, 1);
+    expect("conv2d_backward, db", db, want_db, 1);
+    free(dx), free(dw), free(db);
+    dx = blank(x.count), dw = blank(w.count);
+    RUN_OK(conv2d_backward, s, ty, tx, tw, dx, dw, NULL);
+    expect("conv2d_backward without db, dx", dx, want_dx, 1);
+    expect("conv2d_backward without db, dw", dw, want_dw, 1);
+    free(dx), free(dw);
+    release(want_dx), release(want_dw), release(want_db);
 
     release(x), release(w), release(b), release(y);
     free(tx), free(tw), free(tb), free(ty);

@@ -85,3 +85,22 @@ def conv2d_backward_bias(dy):
         status = pydl_conv2d_backward_bias(dtype, n, oc, pixels, pdy, pdb)
     check(status, "conv2d_backward_bias")
     return db
+
+
+def conv2d_backward(dy, x, w, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, algorithm="auto", needs=(True, True, True)):
+    dy, x, w = contiguous(dy), contiguous(x), contiguous(w)
+    cdef conv2d_shape s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups, algorithm)
+    dx = new_array(x.shape, dy.dtype) if needs[0] else None
+    dw = new_array(w.shape, dy.dtype) if needs[1] else None
+    db = new_array((s.oc,), dy.dtype) if needs[2] else None
+    cdef int dtype = code_of(dy), status
+    cdef void *pdy = address(dy)
+    cdef void *px = address(x)
+    cdef void *pw = address(w)
+    cdef void *pdx = address(dx)
+    cdef void *pdw = address(dw)
+    cdef void *pdb = address(db)
+    with nogil:
+        status = pydl_conv2d_backward(dtype, &s, pdy, px, pw, pdx, pdw, pdb)
+    check(status, "conv2d_backward")
+    return dx, dw, db

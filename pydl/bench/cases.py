@@ -148,11 +148,7 @@ def _convolution_cases(layer: Conv, batch: int, group: str = "", **extra: Any) -
         return (kernels.conv2d_forward(a["x"], a["w"], a["b"], **options),)
 
     def backward(a: Inputs) -> tuple[Any, ...]:
-        return (
-            kernels.conv2d_backward_input(a["dy"], a["w"], x_shape, **options),
-            kernels.conv2d_backward_weight(a["dy"], a["x"], w_shape, **options),
-            kernels.conv2d_backward_bias(a["dy"]),
-        )
+        return kernels.conv2d_backward(a["dy"], a["x"], a["w"], **options)
 
     flops = 0 if groups > 1 else 2 * pixels * oc * patch
     numbers = prod(x_shape) + prod(w_shape) + oc + prod(y_shape)
@@ -177,7 +173,8 @@ def _convolution_cases(layer: Conv, batch: int, group: str = "", **extra: Any) -
                 "conv2d_backward",
                 name,
                 f"conv2d_backward{group}",
-                ("conv2d_backward_input", "conv2d_backward_weight", "conv2d_backward_bias"),
+                ("conv2d_backward", "conv2d_backward_input", "conv2d_backward_weight",
+                 "conv2d_backward_bias"),
                 backward_inputs,
                 backward,
                 (oc // groups * k * k, pixels, pixels),

@@ -31,7 +31,6 @@ def _conv2d(
     relu: bool,
     cache: dict[Any, Any] | None,
 ) -> OpResult:
-    x_shape, w_shape = x.shape, w.shape
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     y = kernels.conv2d_forward(x, w, b, relu=relu, residual=residual, cache=cache, **options)
     kept = y if relu else None
@@ -42,12 +41,8 @@ def _conv2d(
         elif not dy.flags.c_contiguous:  # a part of a concatenation's: copied for all kernels here
             dy, part = empty(dy.shape, dy.dtype), dy
             dy[...] = part
-        return (
-            kernels.conv2d_backward_input(dy, w, x_shape, **options) if needs[0] else None,
-            kernels.conv2d_backward_weight(dy, x, w_shape, **options) if needs[1] else None,
-            kernels.conv2d_backward_bias(dy) if needs[2] else None,
-            dy if needs[3] else None,
-        )
+        gradients = kernels.conv2d_backward(dy, x, w, needs=needs[:3], **options)
+        return (*gradients, dy if needs[3] else None)
 
     return y, vjp
 

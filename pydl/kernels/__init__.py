@@ -32,6 +32,7 @@ from pydl.kernels.batch_norm import (
 )
 from pydl.kernels.concatenate import concatenate_backward, concatenate_forward
 from pydl.kernels.conv2d import (
+    conv2d_backward,
     conv2d_backward_bias,
     conv2d_backward_input,
     conv2d_backward_weight,
@@ -97,6 +98,7 @@ __all__ = [
     "col2im",
     "concatenate_backward",
     "concatenate_forward",
+    "conv2d_backward",
     "conv2d_backward_bias",
     "conv2d_backward_input",
     "conv2d_backward_weight",

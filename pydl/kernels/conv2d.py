@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pydl.kernels import shapes
-from pydl.kernels.registry import active, kernel, takes
+from pydl.kernels.registry import active, kernel, takes, whole
 from pydl.kernels.shapes import PairLike
 
 
@@ -244,3 +244,85 @@ def conv2d_backward_bias(dy: np.ndarray) -> np.ndarray:
     dy = shapes.real("dy", dy, shapes.OUTPUTS)
     shapes.filled("dy", dy)
     return active("conv2d_backward_bias")(dy)
+
+
+@kernel
+def conv2d_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    *,
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    dilation: PairLike = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+    needs: tuple[bool, bool, bool] = (True, True, True),
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Gradients of a convolution with respect to its images, filters and bias, in one call.
+
+    As `conv2d_backward_input`, `conv2d_backward_weight` and `conv2d_backward_bias`; depthwise, a
+    plane of dy is read from memory once for all three.
+
+    Parameters
+    ----------
+    dy : (N, OC, OH, OW), float32 or float64
+    x : (N, C, H, W), dtype of dy
+    w : (OC, C/groups, KH, KW), dtype of dy
+    stride, padding, dilation, groups, algorithm : as in `conv2d_forward`
+    needs : three bools; which of the results are wanted
+
+    Returns
+    -------
+    dx : (N, C, H, W), dtype of dy
+    dw : (OC, C/groups, KH, KW), dtype of dy
+    db : (OC,), dtype of dy; None in place of a result that is not wanted
+
+    Where one of those three kernels is not native and this one is, they are called.
+
+    Raises
+    ------
+    TypeError, ValueError for bad input; the text names the argument.
+
+    Source
+    ------
+    As `conv2d_forward`.
+    """
+    dy = shapes.real("dy", dy, shapes.OUTPUTS)
+    x = shapes.real("x", x, shapes.IMAGES, dy)
+    w = shapes.real("w", w, shapes.FILTERS, dy)
+    stride = shapes.pair("stride", stride, 1)
+    padding = shapes.pair("padding", padding, 0)
+    dilation = shapes.pair("dilation", dilation, 1)
+    groups = shapes.integer("groups", groups, 1)
+    shapes.filled("x", x)
+    shapes.not_empty("w", w)
+    oh, ow = shapes.conv_positions(x.shape, w.shape, stride, padding, dilation, groups)
+    shapes.same_shape("dy", dy, (x.shape[0], w.shape[0], oh, ow))
+    options: dict[str, Any] = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "algorithm": shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
+    }
+    needs = _three_bools("needs", needs)
+    run = whole("conv2d_backward", *_PARTS)
+    if run:
+        return run(dy, x, w, needs=needs, **options)
+    of_input, of_weight, of_bias = map(active, _PARTS)
+    return (
+        of_input(dy, w, x.shape, **options) if needs[0] else None,
+        of_weight(dy, x, w.shape, **options) if needs[1] else None,
+        of_bias(dy) if needs[2] else None,
+    )
+
+
+_PARTS = ("conv2d_backward_input", "conv2d_backward_weight", "conv2d_backward_bias")
+
+
+def _three_bools(name: str, value: Any) -> tuple[bool, bool, bool]:
+    if not isinstance(value, (tuple, list)) or len(value) != 3:
+        raise TypeError(f"{name}: expected three bools, got {value!r}")
+    first, second, third = (shapes.boolean(f"{name}[{i}]", v) for i, v in enumerate(value))
+    return first, second, third

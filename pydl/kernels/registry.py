@@ -104,10 +104,13 @@ def active(name: str) -> Kernel:
 def whole(name: str, *parts: str) -> Kernel | None:
     """The function of kernel `name`, which does the work of the kernels `parts` in one pass.
 
-    None where it is native and a part is not: who replaced the part wants it to be called.
+    None where it is native and a part is not, and where a part is swapped and it is not: who
+    replaced the part wants it to be called.
     """
-    run, native = active(name), _resolve("native", "native")
+    run, native, scope = active(name), _resolve("native", "native"), _scope.get()
     if run is native.get(name) and any(active(part) is not native.get(part) for part in parts):
+        return None
+    if scope is not None and name not in scope.swaps and not scope.swaps.keys().isdisjoint(parts):
         return None
     return run
 

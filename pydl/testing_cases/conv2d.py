@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -139,6 +140,9 @@ def _convolution_cases(
         args = [normal(r, d, *x), normal(r, d, *w), normal(r, d, w[0])]
         return args, {**options, "relu": True, "residual": normal(r, d, *dy)}
 
+    def all_three(r: Any, d: Any) -> Arguments:
+        return [normal(r, d, *dy), normal(r, d, *x), normal(r, d, *w)], options
+
     oh, ow = conv_output_size(x[2:], w[2:], **geometry)  # type: ignore[misc, arg-type]
     dy = (x[0], w[0], oh, ow)
     per_input = w[0] // options.get("groups", 1) * w[2] * w[3]
@@ -175,6 +179,7 @@ def _convolution_cases(
             per_weight,
         ),
         Case("conv2d_backward_bias", name, lambda r, d: ([normal(r, d, *dy)], {}), x[0] * oh * ow),
+        Case("conv2d_backward", name, all_three, max(per_input, per_weight)),
     ]
     if options.get("groups", 1) == 1 and "algorithm" not in options:
         cols = (x[0], x[1] * w[2] * w[3], oh * ow)
@@ -240,7 +245,23 @@ def _ending_cases() -> list[Case]:
     return found
 
 
+def _parts_cases() -> list[Case]:
+    """All gradients of a convolution, of which only some are wanted."""
+    found = []
+    for name, c, w in (("dense", 5, (3, 5, 3, 3)), ("depthwise", 5, (5, 1, 3, 3))):
+        for needs in filter(any, itertools.product((False, True), repeat=3)):
+            options = {"padding": 1, "groups": c // w[1], "needs": needs}
+
+            def make(r: Any, d: Any, w: Any = w, c: Any = c, options: Any = options) -> Arguments:
+                dy, x = normal(r, d, 2, w[0], 9, 18), normal(r, d, 2, c, 9, 18)
+                return [dy, x, normal(r, d, *w)], options
+
+            found.append(Case("conv2d_backward", f"{name}, needs {needs}", make, 2 * 9 * 18))
+    return found
+
+
 CASES = (
+    *_parts_cases(),
     *(case for row in _CONVOLUTIONS for case in _convolution_cases(*row)),
     *_ending_cases(),
 )
@@ -260,4 +281,14 @@ GRADIENTS = (
         lambda dy, a, y, o: ([dy, a[0], a[1].shape], o),
     ),
     Gradient("conv2d_backward_bias", "conv2d_forward", 2, lambda dy, a, y, o: ([dy], {})),
+    *(
+        Gradient(
+            "conv2d_backward",
+            "conv2d_forward",
+            argument,
+            lambda dy, a, y, o: ([dy, a[0], a[1]], o),
+            result=argument,
+        )
+        for argument in range(3)
+    ),
 )

@@ -113,10 +113,8 @@ def conv2d_backward(
     """The gradients of input, weight and bias; one that is not needed has no elements."""
     dy, x, w = array("grad", grad), array("input", input), array("weight", weight)
     options = _conv_options(stride, padding, dilation, groups)
-    dx = kernels.conv2d_backward_input(dy, w, x.shape, **options) if needs[0] else None
-    dw = kernels.conv2d_backward_weight(dy, x, w.shape, **options) if needs[1] else None
-    db = kernels.conv2d_backward_bias(dy) if needs[2] else None
-    dx, dw, db = (grad.new_empty(0) if d is None else tensor(d) for d in (dx, dw, db))
+    gradients = kernels.conv2d_backward(dy, x, w, needs=tuple(needs), **options)
+    dx, dw, db = (grad.new_empty(0) if d is None else tensor(d) for d in gradients)
     return dx, dw, db
 
 

@@ -32,6 +32,7 @@ from pydl.kernels.reference.batch_norm import (
 )
 from pydl.kernels.reference.concatenate import concatenate_backward, concatenate_forward
 from pydl.kernels.reference.conv2d import (
+    conv2d_backward,
     conv2d_backward_bias,
     conv2d_backward_input,
     conv2d_backward_weight,
@@ -95,6 +96,7 @@ __all__ = [
     "col2im",
     "concatenate_backward",
     "concatenate_forward",
+    "conv2d_backward",
     "conv2d_backward_bias",
     "conv2d_backward_input",
     "conv2d_backward_weight",

@@ -86,6 +86,33 @@ def conv2d_backward_bias(dy: np.ndarray) -> np.ndarray:
     return dy.sum(axis=(0, 2, 3))
 
 
+def conv2d_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    algorithm: str,
+    needs: tuple[bool, bool, bool],
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """dy (N,OC,OH,OW), x (N,C,H,W), w (OC,C/groups,KH,KW) -> dx, dw, db or None."""
+    options: dict[str, Any] = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "algorithm": algorithm,
+    }
+    return (
+        conv2d_backward_input(dy, w, x.shape, **options) if needs[0] else None,
+        conv2d_backward_weight(dy, x, w.shape, **options) if needs[1] else None,
+        conv2d_backward_bias(dy) if needs[2] else None,
+    )
+
+
 def _patches(
     x: np.ndarray, w_shape: Shape, stride: Pair, padding: Pair, dilation: Pair
 ) -> np.ndarray:
