@@ -170,6 +170,7 @@ def batch_norm_backward(
     *,
     training: bool,
     residual: bool,
+    bias: np.ndarray | None = ...,
 ) -> tuple[np.ndarray, ...]: ...
 def layer_norm_forward(
     x: np.ndarray,

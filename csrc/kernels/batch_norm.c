@@ -1,11 +1,13 @@
 /* Batch normalisation (Ioffe, Szegedy 2015) of x (n,c,size) along n and size; m = n size.
  *   x^ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  var = sum (x - mean)^2 / m
  *   y = x^ w + b + residual; with relu, 0 where that is negative
- *   g = y <= 0 ? 0 : dy, or dy where no y is given;  dresidual = g
+ *   g = y <= 0 ? 0 : dy, or dy where there was no ReLU;  dresidual = g
  *   db = sum g,  dw = sum g x^
  *   dx = w rstd (g - db / m - x^ dw / m), or w rstd g where the statistics are constants
  * x, y, residual and their gradients (n,c,size); mean, rstd, var, w, b and their gradients (c,).
  * w, b, residual, the backward's y and dresidual may be NULL; y may be x or residual itself.
+ * The backward of a ReLU has y, or else b, with which it computes y's sign again from x: an array
+ * less to be read.
  *
  * A task takes whole channels, one after the other, so that a channel's second pass finds it in L2;
  * it begins with what the first read last. Where rows are at most half a vector (features: size 1),
@@ -21,6 +23,9 @@ typedef struct {
 } FN(batch_norm_job);
 #define batch_norm_job FN(batch_norm_job)
 
+/* Where the ReLU's mask is taken from. */
+enum { FN(NO_MASK), FN(MASK_OF_Y), FN(MASK_OF_X) };
+
 enum {
     FN(BATCH_NORM_TASK) = 16384, /* elements per task */
     FN(STRIP_VECTORS) = 4,
@@ -28,10 +33,10 @@ enum {
 };
 
 /* Of a group of channels, a lane each; k is the first.
- *   forward   y = (x - mean) scale + shift
+ *   forward   y = (x - mean) scale + b
  *   backward  dx = g scale - shift - (x - mean) slope */
 typedef struct {
-    vec mean, scale, shift, slope;
+    vec mean, scale, b, shift, slope;
 } FN(line);
 #define line FN(line)
 
@@ -44,20 +49,31 @@ INLINE vec FN(of_channels)(const REAL *p, idx k, idx channels, REAL fill)
 INLINE line FN(forward_line)(const batch_norm_job *job, idx k, idx channels, vec mean, vec rstd)
 {
     return (line){mean, rstd * FN(of_channels)(job->w, k, channels, 1),
-                  FN(of_channels)(job->b, k, channels, 0), {0}};
+                  FN(of_channels)(job->b, k, channels, 0), {0}, {0}};
+}
+
+/* The same of given statistics, completed by backward_line. */
+INLINE line FN(given_line)(const batch_norm_job *job, idx k, idx channels)
+{
+    return FN(forward_line)(job, k, channels, FN(of_channels)(job->mean, k, channels, 0),
+                            FN(of_channels)(job->rstd, k, channels, 0));
 }
 
 /* sum: of g; dot: of g (x - mean) */
-INLINE line FN(backward_line)(const batch_norm_job *job, idx k, idx channels, vec sum, vec dot)
+INLINE line FN(backward_line)(const batch_norm_job *job, idx k, idx channels, line of, vec sum,
+                              vec dot)
 {
     const vec rstd = FN(of_channels)(job->rstd, k, channels, 0), dw = dot * rstd;
-    const vec scale = rstd * FN(of_channels)(job->w, k, channels, 1);
     const REAL share = 1 / (REAL)(job->n * job->size);
     FN(store_masked)(job->db + k, channels, sum);
     FN(store_masked)(job->dw + k, channels, dw);
-    return (line){FN(of_channels)(job->mean, k, channels, 0), scale, sum * share * scale,
-                  dw * share * rstd * scale};
+    of.shift = sum * share * of.scale;
+    of.slope = dw * share * rstd * of.scale;
+    return of;
 }
+
+/* y of mean - x, where `turned` is -scale. */
+INLINE vec FN(normalised)(vec difference, vec turned, vec b) { return difference * turned + b; }
 
 /* y of channels; rows of each, stride elements apart. The last rows come first. */
 INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, idx stride,
@@ -68,10 +84,10 @@ INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, 
     const idx size = job->size;
     offset += (rows - 1) * stride;
     for (idx c = 0; c < channels; c++, offset += size) {
-        const vec mean = FN(splat)(of->mean[c]), scale = FN(splat)(-of->scale[c]);
-        const vec shift = FN(splat)(of->shift[c]);
+        const vec mean = FN(splat)(of->mean[c]), turned = FN(splat)(-of->scale[c]);
+        const vec b = FN(splat)(of->b[c]);
         FOR_CHANNEL_ROWS(offset, rows, -stride, size, {
-            vec v = (mean - FN(load_masked)(x + at, rest, 0)) * scale + shift;
+            vec v = FN(normalised)(mean - FN(load_masked)(x + at, rest, 0), turned, b);
             if (add)
                 v += FN(load_masked)(residual + at, rest, 0);
             FN(store_masked)(y + at, rest, relu ? FN(at_least)(v, 0) : v);
@@ -123,18 +139,12 @@ static void FN(batch_norm_inference_body)(void *context, idx task)
     }
 }
 
-/* g of the elements at offset at: dy, masked or not */
-INLINE vec FN(gradient_at)(const REAL *dy, const REAL *y, idx rest, int mask)
-{
-    const vec g = FN(load_masked)(dy, rest, 0);
-    if (!mask)
-        return FN(kept)(g);
-    return FN(select)((lanes)(FN(load_masked)(y, rest, 0) <= 0), (vec){0}, g);
-}
+/* dy, or 0 where y is not positive. */
+INLINE vec FN(masked)(vec dy, vec y) { return FN(select)((lanes)(y <= 0), (vec){0}, dy); }
 
 /* Of blocks of channels the lanes' sums of g, and of g (x - mean); dresidual is stored. */
 INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent) block,
-                                idx channels, const REAL *mean, int mask, int keep,
+                                idx channels, const line *of, int mask, int keep,
                                 vec sum[FN(GROUP)], vec dot[FN(GROUP)])
 {
     const REAL *x = job->x, *dy = job->dy, *y = job->mask;
@@ -142,13 +152,19 @@ INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent
     const idx size = job->size, stride = job->c * size;
     for (idx c = 0; c < channels; c++, offset += size) {
         vec sums[4] = {{0}}, dots[4] = {{0}};
-        const vec from = FN(splat)(mean[c]);
+        const vec mean = FN(splat)(of->mean[c]), turned = FN(splat)(-of->scale[c]);
+        const vec b = FN(splat)(of->b[c]);
         FOR_CHANNEL_ROWS(offset, block.rows, stride, block.columns, {
-            const vec g = FN(gradient_at)(dy + at, y + at, rest, mask);
+            const vec difference = mean - FN(load_masked)(x + at, rest, 0);
+            vec g = FN(kept)(FN(load_masked)(dy + at, rest, 0));
+            if (mask == FN(MASK_OF_Y))
+                g = FN(masked)(g, FN(load_masked)(y + at, rest, 0));
+            if (mask == FN(MASK_OF_X))
+                g = FN(masked)(g, FN(normalised)(difference, turned, b));
             if (keep)
                 FN(store_masked)(kept + at, rest, g);
             sums[k] += g;
-            dots[k] -= g * (from - FN(load_masked)(x + at, rest, 0));
+            dots[k] -= g * difference;
         });
         sum[c] = FN(sum_of_4)(sums);
         dot[c] = FN(sum_of_4)(dots);
@@ -166,11 +182,19 @@ INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx channel
     for (idx c = 0; c < channels; c++, offset += size) {
         const vec mean = FN(splat)(of->mean[c]), scale = FN(splat)(of->scale[c]);
         const vec shift = FN(splat)(of->shift[c]), slope = FN(splat)(of->slope[c]);
+        const vec turned = -scale, b = FN(splat)(of->b[c]);
         FOR_CHANNEL_ROWS(offset, n, -stride, size, {
-            vec v = FN(gradient_at)(dy + at, y + at, rest, mask && !keep) * scale;
+            vec g = FN(kept)(FN(load_masked)(dy + at, rest, 0)), difference = {0};
+            if (training || mask == FN(MASK_OF_X))
+                difference = mean - FN(load_masked)(x + at, rest, 0);
+            if (mask == FN(MASK_OF_Y) && !keep)
+                g = FN(masked)(g, FN(load_masked)(y + at, rest, 0));
+            if (mask == FN(MASK_OF_X))
+                g = FN(masked)(g, FN(normalised)(difference, turned, b));
+            g *= scale;
             if (training)
-                v += (mean - FN(load_masked)(x + at, rest, 0)) * slope - shift;
-            FN(store_masked)(dx + at, rest, v);
+                g += difference * slope - shift;
+            FN(store_masked)(dx + at, rest, g);
         });
     }
 }
@@ -178,16 +202,16 @@ INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx channel
 /* The two passes over channels, for a mask or none, and with dresidual or without. */
 typedef struct {
     void (*sums)(const batch_norm_job *job, idx offset, FN(extent) block, idx channels,
-                 const REAL *mean, vec sum[FN(GROUP)], vec dot[FN(GROUP)]);
+                 const line *of, vec sum[FN(GROUP)], vec dot[FN(GROUP)]);
     void (*dx)(const batch_norm_job *job, idx offset, idx channels, const line *of);
 } FN(backward_passes);
 
 #define PASSES(name, mask, keep)                                                                   \
     static void FN(name##_sums)(const batch_norm_job *job, idx offset, FN(extent) block,           \
-                                idx channels, const REAL *mean, vec sum[FN(GROUP)],                \
+                                idx channels, const line *of, vec sum[FN(GROUP)],                  \
                                 vec dot[FN(GROUP)])                                                \
     {                                                                                              \
-        FN(block_gradients)(job, offset, block, channels, mean, mask, keep, sum, dot);             \
+        FN(block_gradients)(job, offset, block, channels, of, mask, keep, sum, dot);               \
     }                                                                                              \
     static void FN(name##_dx)(const batch_norm_job *job, idx offset, idx channels, const line *of) \
     {                                                                                              \
@@ -196,44 +220,53 @@ typedef struct {
         else                                                                                       \
             FN(gradient_rows)(job, offset, channels, of, mask, keep, 0);                           \
     }
-PASSES(plain, 0, 0)
-PASSES(kept, 0, 1)
-PASSES(masked, 1, 0)
-PASSES(masked_kept, 1, 1)
+PASSES(plain, FN(NO_MASK), 0)
+PASSES(kept, FN(NO_MASK), 1)
+PASSES(of_y, FN(MASK_OF_Y), 0)
+PASSES(of_y_kept, FN(MASK_OF_Y), 1)
+PASSES(of_x, FN(MASK_OF_X), 0)
+PASSES(of_x_kept, FN(MASK_OF_X), 1)
 #undef PASSES
 
-static const FN(backward_passes) FN(backward_passes_of)[2][2] = {
+static const FN(backward_passes) FN(backward_passes_of)[3][2] = {
     {{FN(plain_sums), FN(plain_dx)}, {FN(kept_sums), FN(kept_dx)}},
-    {{FN(masked_sums), FN(masked_dx)}, {FN(masked_kept_sums), FN(masked_kept_dx)}},
+    {{FN(of_y_sums), FN(of_y_dx)}, {FN(of_y_kept_sums), FN(of_y_kept_dx)}},
+    {{FN(of_x_sums), FN(of_x_dx)}, {FN(of_x_kept_sums), FN(of_x_kept_dx)}},
 };
+
+static int FN(mask_of)(const batch_norm_job *job)
+{
+    return job->mask ? FN(MASK_OF_Y) : job->b ? FN(MASK_OF_X) : FN(NO_MASK);
+}
 
 static void FN(batch_norm_backward_body)(void *context, idx task)
 {
     const batch_norm_job *job = context;
     const FN(backward_passes) *passes =
-        &FN(backward_passes_of)[job->mask != NULL][job->dresidual != NULL];
+        &FN(backward_passes_of)[FN(mask_of)(job)][job->dresidual != NULL];
     const idx n = job->n, size = job->size, stride = job->c * size;
     const idx end = FN(min)(job->c, (task + 1) * job->task_channels);
     const idx group = FN(group_of)(n * size);
     for (idx k = task * job->task_channels; k < end; k += group) {
         const idx channels = FN(min)(group, end - k);
+        const line given = FN(given_line)(job, k, channels);
         vec sums[FN(GROUP)], dots[FN(GROUP)], sum, dot;
         if (n * size <= FN(MOMENT_BLOCK)) {
-            passes->sums(job, k * size, (FN(extent)){n, size}, channels, job->mean + k, sums, dots);
+            passes->sums(job, k * size, (FN(extent)){n, size}, channels, &given, sums, dots);
             sum = FN(sum_group)(channels, sums);
             dot = FN(sum_group)(channels, dots);
         } else {
             double total[2] = {0};
             FOR_BLOCKS(n, size) {
-                passes->sums(job, k * size + i * stride + j, (FN(extent)){rows, columns}, 1,
-                             job->mean + k, sums, dots);
+                passes->sums(job, k * size + i * stride + j, (FN(extent)){rows, columns}, 1, &given,
+                             sums, dots);
                 total[0] += (double)FN(sum_lanes)(sums[0]);
                 total[1] += (double)FN(sum_lanes)(dots[0]);
             }
             sum = FN(splat)((REAL)total[0]);
             dot = FN(splat)((REAL)total[1]);
         }
-        const line of = FN(backward_line)(job, k, channels, sum, dot);
+        const line of = FN(backward_line)(job, k, channels, given, sum, dot);
         passes->dx(job, k * size, channels, &of);
     }
 }
@@ -246,7 +279,7 @@ typedef struct {
     idx first, channels;
     idx part[FN(STRIP_VECTORS)];
     int whole; /* all vectors are */
-    REAL mean[FN(STRIP_COLUMNS)], scale[FN(STRIP_COLUMNS)];
+    REAL mean[FN(STRIP_COLUMNS)], scale[FN(STRIP_COLUMNS)], b[FN(STRIP_COLUMNS)];
     REAL shift[FN(STRIP_COLUMNS)], slope[FN(STRIP_COLUMNS)];
 } FN(strip);
 #define strip FN(strip)
@@ -287,6 +320,7 @@ INLINE void FN(spread_line)(strip *s, idx k, idx channels, idx size, line of)
 {
     FN(spread)(k, channels, size, of.mean, s->mean);
     FN(spread)(k, channels, size, of.scale, s->scale);
+    FN(spread)(k, channels, size, of.b, s->b);
     FN(spread)(k, channels, size, of.shift, s->shift);
     FN(spread)(k, channels, size, of.slope, s->slope);
 }
@@ -345,9 +379,9 @@ INLINE void FN(normalise_strip_rows)(const batch_norm_job *job, const strip *s, 
     const int relu = job->relu;
     for (idx i = 0; i < job->n; i++)
         FOR_STRIP_ROW(whole, {
-            vec v = (FN(load_masked)(x + at, rest, 0) - FN(load)(s->mean + k * VLEN)) *
-                        FN(load)(s->scale + k * VLEN) +
-                    FN(load)(s->shift + k * VLEN);
+            const idx j = k * VLEN;
+            const vec difference = FN(load)(s->mean + j) - FN(load_masked)(x + at, rest, 0);
+            vec v = FN(normalised)(difference, -FN(load)(s->scale + j), FN(load)(s->b + j));
             if (residual)
                 v += FN(load_masked)(residual + at, rest, 0);
             FN(store_masked)(y + at, rest, relu ? FN(at_least)(v, 0) : v);
@@ -409,22 +443,37 @@ static void FN(batch_norm_inference_strip)(void *context, idx task)
     FN(normalise_strip)(job, s);
 }
 
+/* g of a vector of row's columns, whose difference is mean - x. */
+INLINE vec FN(strip_gradient)(const batch_norm_job *job, const strip *s, int mask, idx at, idx rest,
+                              idx k, vec difference)
+{
+    const vec dy = FN(kept)(FN(load_masked)(job->dy + at, rest, 0));
+    if (mask == FN(MASK_OF_Y))
+        return FN(masked)(dy, FN(load_masked)(job->mask + at, rest, 0));
+    if (mask == FN(MASK_OF_X))
+        return FN(masked)(dy, FN(normalised)(difference, -FN(load)(s->scale + k * VLEN),
+                                             FN(load)(s->b + k * VLEN)));
+    return dy;
+}
+
 /* The columns' sums of g, and of g (x - mean); dresidual is stored. */
 INLINE void FN(strip_gradients)(const batch_norm_job *job, const strip *s, int whole, int mask,
                                 vec sums[FN(STRIP_VECTORS)], vec dots[FN(STRIP_VECTORS)])
 {
     const idx n = job->n;
-    const REAL *x = job->x, *dy = job->dy, *y = job->mask;
+    const REAL *x = job->x;
     REAL *kept = job->dresidual;
     for (idx first = 0; first < n; first += FN(STRIP_ROWS)) {
         vec sum[FN(STRIP_VECTORS)] = {{0}}, dot[FN(STRIP_VECTORS)] = {{0}};
         for (idx i = first; i < FN(min)(first + FN(STRIP_ROWS), n); i++)
             FOR_STRIP_ROW(whole, {
-                const vec g = FN(gradient_at)(dy + at, y + at, rest, mask);
+                const vec difference =
+                    FN(load)(s->mean + k * VLEN) - FN(load_masked)(x + at, rest, 0);
+                const vec g = FN(strip_gradient)(job, s, mask, at, rest, k, difference);
                 if (kept)
                     FN(store_masked)(kept + at, rest, g);
                 sum[k] += g;
-                dot[k] += g * (FN(load_masked)(x + at, rest, 0) - FN(load)(s->mean + k * VLEN));
+                dot[k] -= g * difference;
             });
         for (int k = 0; k < FN(STRIP_VECTORS); k++) {
             sums[k] += sum[k];
@@ -435,16 +484,17 @@ INLINE void FN(strip_gradients)(const batch_norm_job *job, const strip *s, int w
 
 INLINE void FN(gradient_strip)(const batch_norm_job *job, const strip *s, int whole, int mask)
 {
-    const REAL *x = job->x, *dy = job->dy, *y = job->mask;
+    const REAL *x = job->x;
     REAL *dx = job->dx;
     const int training = job->training;
     for (idx i = 0; i < job->n; i++)
         FOR_STRIP_ROW(whole, {
             const idx j = k * VLEN;
-            vec v = FN(gradient_at)(dy + at, y + at, rest, mask) * FN(load)(s->scale + j);
+            const vec difference = FN(load)(s->mean + j) - FN(load_masked)(x + at, rest, 0);
+            vec v = FN(strip_gradient)(job, s, mask, at, rest, k, difference) *
+                    FN(load)(s->scale + j);
             if (training)
-                v = v - FN(load)(s->shift + j) - (FN(load_masked)(x + at, rest, 0) -
-                                                  FN(load)(s->mean + j)) * FN(load)(s->slope + j);
+                v += difference * FN(load)(s->slope + j) - FN(load)(s->shift + j);
             FN(store_masked)(dx + at, rest, v);
         });
 }
@@ -454,14 +504,15 @@ INLINE void FN(batch_norm_backward_of)(const batch_norm_job *job, strip *s, int 
     const idx size = job->size;
     vec sums[FN(STRIP_VECTORS)] = {{0}}, dots[FN(STRIP_VECTORS)] = {{0}};
     FOR_GROUPS
-        FN(spread)(k, channels, size, FN(of_channels)(job->mean, s->first + k, channels, 0),
-                   s->mean);
+        FN(spread_line)(s, k, channels, size, FN(given_line)(job, s->first + k, channels));
     FN(strip_gradients)(job, s, whole, mask, sums, dots);
-    FOR_GROUPS
+    FOR_GROUPS {
+        const line given = FN(given_line)(job, s->first + k, channels);
         FN(spread_line)(s, k, channels, size,
-                        FN(backward_line)(job, s->first + k, channels,
+                        FN(backward_line)(job, s->first + k, channels, given,
                                           FN(channel_sums)(sums, k, channels, size),
                                           FN(channel_sums)(dots, k, channels, size)));
+    }
     FN(gradient_strip)(job, s, whole, mask);
 }
 
@@ -469,15 +520,19 @@ static void FN(batch_norm_backward_strip)(void *context, idx task)
 {
     const batch_norm_job *job = context;
     strip found, *const s = &found;
+    const int mask = FN(mask_of)(job);
     FN(find_strip)(job, task, s);
-    if (s->whole && job->mask)
-        FN(batch_norm_backward_of)(job, s, 1, 1);
-    else if (s->whole)
-        FN(batch_norm_backward_of)(job, s, 1, 0);
-    else if (job->mask)
-        FN(batch_norm_backward_of)(job, s, 0, 1);
-    else
-        FN(batch_norm_backward_of)(job, s, 0, 0);
+#define OF(some)                                                                                   \
+    if (mask == some) {                                                                            \
+        if (s->whole)                                                                              \
+            FN(batch_norm_backward_of)(job, s, 1, some);                                           \
+        else                                                                                       \
+            FN(batch_norm_backward_of)(job, s, 0, some);                                           \
+    }
+    OF(FN(NO_MASK))
+    OF(FN(MASK_OF_Y))
+    OF(FN(MASK_OF_X))
+#undef OF
 }
 
 /* parts: channels, or planes in inference */
@@ -528,10 +583,11 @@ static int FN(batch_norm_inference)(idx n, idx c, idx size, double eps, int relu
 
 static int FN(batch_norm_backward)(idx n, idx c, idx size, int training, const REAL *dy,
                                    const REAL *x, const REAL *mean, const REAL *rstd, const REAL *w,
-                                   const REAL *y, REAL *dx, REAL *dw, REAL *db, REAL *dresidual)
+                                   const REAL *b, const REAL *y, REAL *dx, REAL *dw, REAL *db,
+                                   REAL *dresidual)
 {
     batch_norm_job job = {.n = n, .c = c, .size = size, .training = training, .x = x, .w = w,
-                          .dy = dy, .mask = y, .mean = mean, .rstd = rstd, .dx = dx, .dw = dw,
+                          .b = b, .dy = dy, .mask = y, .mean = mean, .rstd = rstd, .dx = dx, .dw = dw,
                           .db = db, .dresidual = dresidual};
     if (n)
         FN(run_batch_norm)(&job, c, 4, FN(batch_norm_backward_body), FN(batch_norm_backward_strip));

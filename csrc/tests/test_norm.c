@@ -100,13 +100,18 @@ static void test_forward(batch v, int all)
     free(y), free(got_mean), free(got_rstd);
 }
 
-static void test_backward(batch v, int training, int masked, int keep)
+enum { UNMASKED, MASK_OF_Y, MASK_OF_X };
+
+static void test_backward(batch v, int training, int mask, int keep)
 {
     const double m = (double)(v.n * v.size);
     array dw = zeros(v.c), db = zeros(v.c), dx = zeros(v.x.count), g = zeros(v.x.count);
     for (idx i = 0; i < v.x.count; i++) {
         const idx k = channel_of(v, i);
-        const double value = masked && v.mask.value[i] <= 0 ? 0 : v.dy.value[i];
+        const double y = mask == MASK_OF_Y ? v.mask.value[i]
+                                           : (v.x.value[i] - v.mean.value[k]) * v.rstd.value[k] *
+                                                     v.w.value[k] + v.b.value[k];
+        const double value = mask != UNMASKED && y <= 0 ? 0 : v.dy.value[i];
         set(&g, i, value, 0, 0);
         add(&db, k, value);
         dw.value[k] += value * (v.x.value[i] - v.mean.value[k]) * v.rstd.value[k];
@@ -128,7 +133,8 @@ static void test_backward(batch v, int training, int masked, int keep)
     void *got = blank(v.x.count), *kept = blank(v.x.count), *got_dw = blank(v.c),
          *got_db = blank(v.c);
     RUN_OK(batch_norm_backward, v.n, v.c, v.size, training, v.tdy, v.tx, v.tmean, v.trstd, v.tw,
-           masked ? v.tmask : NULL, got, got_dw, got_db, keep ? kept : NULL);
+           mask == MASK_OF_X ? v.tb : NULL, mask == MASK_OF_Y ? v.tmask : NULL, got, got_dw, got_db,
+           keep ? kept : NULL);
     expect("batch_norm_backward: dx", got, dx, 1);
     expect("batch_norm_backward: dw", got_dw, dw, 1);
     expect("batch_norm_backward: db", got_db, db, 1);
@@ -146,8 +152,8 @@ void test_batch_norm(void)
         if (v.n)
             test_forward(v, 0);
         test_forward(v, 1);
-        for (int options = 0; options < 8; options++)
-            test_backward(v, options & 1, options & 2, options & 4);
+        for (int options = 0; options < 12; options++)
+            test_backward(v, options & 1, options >> 2, options & 2);
         release_batch(v);
     }
     shape_now[0] = 0;
@@ -243,7 +249,7 @@ void test_norm_same_bits(void)
         RUN_OK(batch_norm_forward, v.n, v.c, v.size, 1e-5, 1, v.tx, v.tw, v.tb, v.tresidual, got[0],
                got[1], got[2]);
         RUN_OK(batch_norm_backward, v.n, v.c, v.size, 1, v.tdy, v.tx, v.tmean, v.trstd, v.tw,
-               v.tmask, got[3], got[4], got[5], NULL);
+               NULL, v.tmask, got[3], got[4], got[5], NULL);
         RUN_OK(layer_norm_forward, v.n * v.c, v.size, 1e-5, v.tx, NULL, NULL, y, mean, rstd);
         RUN_OK(layer_norm_backward, v.n * v.c, v.size, v.tdy, v.tx, mean, rstd, NULL, got[6],
                got[7], got[8]);

@@ -42,7 +42,7 @@ def batch_norm_inference(x, mean, var, weight=None, bias=None, residual=None, *,
     return out
 
 
-def batch_norm_backward(dy, x, mean, rstd, weight=None, y=None, *, bint training, bint residual):
+def batch_norm_backward(dy, x, mean, rstd, weight=None, y=None, *, bint training, bint residual, bias=None):
     cdef tuple shape = x.shape
     cdef object dtype = x.dtype
     cdef list copies = []
@@ -57,13 +57,14 @@ def batch_norm_backward(dy, x, mean, rstd, weight=None, y=None, *, bint training
     cdef void *pmean = flat_address(mean, copies)
     cdef void *prstd = flat_address(rstd, copies)
     cdef void *pw = flat_address(weight, copies)
+    cdef void *pb = flat_address(bias, copies)
     cdef void *py = flat_address(y, copies)
     cdef void *pdx = address(dx)
     cdef void *pdw = address(dw)
     cdef void *pdb = address(db)
     cdef void *pdresidual = address(dresidual)
     with nogil:
-        status = pydl_batch_norm_backward(code, n, c, size, training, pdy, px, pmean, prstd, pw, py, pdx, pdw, pdb,
-                                          pdresidual)
+        status = pydl_batch_norm_backward(code, n, c, size, training, pdy, px, pmean, prstd, pw, pb, py, pdx, pdw,
+                                          pdb, pdresidual)
     check(status, "batch_norm_backward")
     return (dx, dw, db, dresidual) if residual else (dx, dw, db)

@@ -405,7 +405,14 @@ def _batch_norm_cases(name: str, shape: tuple[int, ...]) -> list[Case]:
         return {**found, "rstd": r.uniform(0.5, 2, c).astype(d)}
 
     def with_y(r: np.random.Generator, d: np.dtype) -> Inputs:
-        return {**inputs(r, d), "y": np.maximum(_normal(r, d, *shape), 0)}
+        a = inputs(r, d)
+        channels = (c, *[1] * (len(shape) - 2))
+        mean, scale, bias = (
+            v.reshape(channels) for v in (a["mean"], a["rstd"] * a["weight"], a["bias"])
+        )
+        y = (a["x"] - mean) * scale + bias
+        a["dy"][np.abs(y) < 1e-3] = 0  # whose sign is a matter of rounding
+        return {**a, "y": np.maximum(y, 0, out=y)}
 
     def case(
         kernel: str, fused: str, call: Callable[[Inputs], tuple[Any, ...]], arrays: int, terms: Any
@@ -440,8 +447,12 @@ def _batch_norm_cases(name: str, shape: tuple[int, ...]) -> list[Case]:
             return (kernels.batch_norm_inference(a["x"], *operands, residual, relu=relu),)
 
         def backward(a: Inputs, add: bool = add) -> tuple[Any, ...]:
-            operands = (a["mean"], a["rstd"], a["weight"], a.get("y"))
-            return kernels.batch_norm_backward(a["dy"], a["x"], *operands, residual=add)
+            operands = (a["mean"], a["rstd"], a["weight"])
+            if "y" not in a or add:
+                return kernels.batch_norm_backward(
+                    a["dy"], a["x"], *operands, a.get("y"), residual=add
+                )
+            return kernels.batch_norm_backward(a["dy"], a["x"], *operands, bias=a["bias"])
 
         more = int(relu) + arrays
         terms = (many + 8,) * (3 + arrays)

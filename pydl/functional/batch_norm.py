@@ -21,7 +21,7 @@ def _batch_norm(
 ) -> OpResult:
     y, mean, rstd = kernels.batch_norm_forward(x, w, b, residual, eps=eps, relu=relu)
     update(mean, rstd, x.size // x.shape[1])
-    return y, _vjp(needs, x, mean, rstd, w, y if relu else None, training=True)
+    return y, _vjp(needs, x, mean, rstd, w, b, residual, y if relu else None, training=True)
 
 
 @differentiable
@@ -31,18 +31,24 @@ def _batch_norm_inference(
 ) -> OpResult:  # fmt: skip
     y = kernels.batch_norm_inference(x, mean, var, w, b, residual, eps=eps, relu=relu)
     mean, rstd = np.array(mean), 1 / np.sqrt(np.asarray(var) + eps)  # later batches change them
-    return y, _vjp(needs, x, mean, rstd, w, y if relu else None, training=False)
+    return y, _vjp(needs, x, mean, rstd, w, b, residual, y if relu else None, training=False)
 
 
 def _vjp(
-    needs: Needs, x: Array, mean: Array, rstd: Array, w: Array, y: Array | None, training: bool
-) -> Any:
-    """The gradients of x, w, b and residual; y masks that of a ReLU, and is None without one."""
-    masked = y is not None and needs[3]
+    needs: Needs, x: Array, mean: Array, rstd: Array, w: Array, b: Array, residual: Array,
+    y: Array | None, training: bool,
+) -> Any:  # fmt: skip
+    """The gradients of x, w, b and residual; y is that of a ReLU, and None without one.
+
+    The ReLU's mask is y, or comes out of x and b, so that y need not be kept.
+    """
+    masked, bias = y is not None and needs[3], None
+    if y is not None and residual is None and b is not None:
+        y, bias = None, b
 
     def vjp(dy: Array) -> Gradients:
         dx, dw, db, *rest = kernels.batch_norm_backward(
-            dy, x, mean, rstd, w, y, training=training, residual=masked
+            dy, x, mean, rstd, w, y, training=training, residual=masked, bias=bias
         )
         dresidual = (rest[0] if masked else dy) if needs[3] else None
         return dx, dw if needs[1] else None, db if needs[2] else None, dresidual

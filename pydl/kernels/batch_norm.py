@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pydl.kernels import shapes
-from pydl.kernels.registry import active, kernel
+from pydl.kernels.registry import active, kernel, takes
 
 
 @kernel
@@ -110,7 +110,7 @@ def batch_norm_inference(
     )
 
 
-@kernel
+@kernel(spare=("bias",))
 def batch_norm_backward(
     dy: np.ndarray,
     x: np.ndarray,
@@ -121,10 +121,12 @@ def batch_norm_backward(
     *,
     training: bool = True,
     residual: bool = False,
+    bias: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Gradients of `batch_norm_forward`, or of `batch_norm_inference` if not `training`.
 
-    With x^ = (x - mean) rstd, m values per channel, and g = dy, or 0 where y <= 0 if y is given:
+    With x^ = (x - mean) rstd, m values per channel, and g = dy, or 0 where y <= 0 if y is given, or
+    where x^ weight + bias <= 0 if that is:
     dbias = sum g, dweight = sum g x^, dresidual = g,
     dx = weight rstd (g - dbias / m - x^ dweight / m), or weight rstd g if not `training`
 
@@ -138,12 +140,16 @@ def batch_norm_backward(
     y : result of a forward with relu=True, shape and dtype of dy; None without ReLU
     training : bool; whether mean and rstd are functions of x, or constants
     residual : bool; whether dresidual is returned as well
+    bias : (C,), dtype of dy, optional; that of a forward with relu=True and without a residual, in
+        place of y: an array less to be kept and to be read
 
     Returns
     -------
     dx : shape and dtype of dy
     dweight, dbias : (C,), also where the forward had none
     dresidual : shape and dtype of dy, only if `residual`
+
+    For a backend's function that lacks `bias`, y is made of it.
 
     Raises
     ------
@@ -160,9 +166,19 @@ def batch_norm_backward(
     y = None if y is None else shapes.sized("y", y, dy.shape, dy)
     training = shapes.boolean("training", training)
     residual = shapes.boolean("residual", residual)
-    return active("batch_norm_backward")(
-        dy, x, mean, rstd, weight, y, training=training, residual=residual
-    )
+    options: dict[str, Any] = {"training": training, "residual": residual}
+    run = active("batch_norm_backward")
+    if bias is not None:
+        if y is not None:
+            raise ValueError("bias: expected None where y is given, got both")
+        bias = shapes.vector_or_none("bias", bias, dy.shape[1], dy)
+        if takes(run, "bias"):
+            options["bias"] = bias
+        else:
+            columns = (-1, *[1] * (dy.ndim - 2))
+            scale = rstd if weight is None else rstd * weight
+            y = (x - mean.reshape(columns)) * scale.reshape(columns) + bias.reshape(columns)
+    return run(dy, x, mean, rstd, weight, y, **options)
 
 
 def _images(name: str, value: Any) -> np.ndarray:

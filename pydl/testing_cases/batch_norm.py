@@ -75,16 +75,29 @@ def _batch_norm_cases() -> list[Case]:
         def frozen(r: np.random.Generator, d: np.dtype) -> Arguments:
             return backward(r, d)[0], {"residual": add_residual, "training": False}
 
+        def of_x(r: np.random.Generator, d: np.dtype) -> Arguments:
+            arguments = backward(r, d)[0][:-1]
+            return arguments, {"bias": normal(r, d, *c)}
+
+        def frozen_of_x(r: np.random.Generator, d: np.dtype) -> Arguments:
+            arguments, bias = of_x(r, d)
+            return arguments, {**bias, "training": False}
+
         found.append(Case("batch_norm_forward", name, forward, terms + 8, smooth))
         found.append(Case("batch_norm_inference", name, inference, 8, smooth))
         found.append(Case("batch_norm_backward", name, backward, terms + 8))
         found.append(Case("batch_norm_backward", f"{name}, frozen", frozen, terms + 8))
+        if relu and not add_residual:
+            found.append(Case("batch_norm_backward", f"{name}, bias", of_x, terms + 8))
+            frozen_name = f"{name}, bias, frozen"
+            found.append(Case("batch_norm_backward", frozen_name, frozen_of_x, terms + 8))
 
     for x in _NORMALISED:
         add(f"{x}", x, {}, "residual")
         add(f"{x}, residual, relu", x, {"relu": True})
+        add(f"{x}, relu", x, {"relu": True}, "residual")
     for x in ((5, 17, 3), (2, 35, 7, 7), (3, 2, 40, 53)):
-        add(f"{x}, relu", x, {"relu": True, "eps": 0.3}, "residual")
+        add(f"{x}, relu, eps", x, {"relu": True, "eps": 0.3}, "residual")
         add(f"{x}, residual", x, {})
         add(f"{x}, no weight", x, {}, "weight, residual")
         add(f"{x}, no weight, no bias", x, {}, "weight, bias, residual")

@@ -52,17 +52,21 @@ def batch_norm_backward(
     *,
     training: bool,
     residual: bool,
+    bias: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Gradients with respect to x, weight, bias and, if asked for, residual.
 
-    With the gradient g behind the ReLU and x^ = (x - mean) rstd: dbias = sum g, dweight = sum g x^,
+    With the gradient g behind the ReLU, whose y is given or x^ weight + bias, and x^ = (x - mean) rstd: dbias = sum g, dweight = sum g x^,
     dx = weight rstd (g - dbias / m - x^ dweight / m) for the m values of a channel; the last two
     terms come from the statistics, and are not there where those were constants.
     """
     axes = _all_but_channels(x)
     with np.errstate(invalid="ignore"):
-        g = dy if y is None else np.where(y <= 0, dy.dtype.type(0), dy)
         normalised = (x - _along_channels(mean, x)) * _along_channels(rstd, x)
+        if bias is not None:
+            y = normalised if weight is None else normalised * _along_channels(weight, x)
+            y = y + _along_channels(bias, x)
+        g = dy if y is None else np.where(y <= 0, dy.dtype.type(0), dy)
         dbias = g.sum(axes)
         dweight = (g * normalised).sum(axes)
         dx = g
