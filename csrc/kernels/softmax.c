@@ -95,23 +95,48 @@ INLINE vec FN(row_exp)(idx c, const REAL *x, REAL m, int what, REAL *y)
     return sum;
 }
 
-/* The same for a few rows, a lane each: their maxima m, and their sums. */
-INLINE vec FN(rows_exp)(idx rows, idx c, const REAL *x, int what, REAL *y, REAL m[])
+/* How many last columns of rows are better taken as vectors of a lane for each row: those that are
+ * few after whole vectors. */
+INLINE idx FN(odd_columns)(idx rows, idx c)
 {
-    vec each[VECTOR_BYTES / sizeof(REAL)];
+    return rows >= 4 && c > VLEN && c % VLEN <= 3 ? c % VLEN : 0;
+}
+
+/* The same for a few rows, a lane each: their maxima m, and their sums; those of y are so far
+ * apart. */
+INLINE vec FN(rows_exp)(idx rows, idx c, const REAL *x, int what, REAL *y, idx stride, REAL m[])
+{
+    const idx odd = FN(odd_columns)(rows, c), whole = c - odd;
+    vec each[VECTOR_BYTES / sizeof(REAL)], column[3], sum = {0};
     for (idx k = 0; k < rows; k++)
-        each[k] = FN(row_max)(c, x + k * c);
+        each[k] = FN(row_max)(whole, x + k * c);
     if (rows < 4)
         for (idx k = 0; k < rows; k++)
             m[k] = FN(largest_lane)(each[k]);
     else {
         for (idx k = rows; k < VLEN; k++)
             each[k] = (vec){0};
-        FN(store)(m, FN(largest_each)(each));
+        vec largest = FN(largest_each)(each);
+        for (idx j = 0; j < odd; j++) {
+            REAL values[VECTOR_BYTES / sizeof(REAL)] = {0};
+            for (idx k = 0; k < rows; k++)
+                values[k] = x[k * c + whole + j];
+            column[j] = FN(load)(values);
+            largest = FN(larger)(column[j], largest);
+        }
+        FN(store)(m, largest);
     }
     for (idx k = 0; k < rows; k++)
-        each[k] = FN(row_exp)(c, x + k * c, m[k], what, y + k * c);
-    const vec sum = FN(sum_group)(rows, each);
+        each[k] = FN(row_exp)(whole, x + k * c, m[k], what, y + k * stride);
+    for (idx j = 0; j < odd; j++) {
+        const vec difference = column[j] - FN(load)(m), e = FN(exp_negative)(difference);
+        REAL values[VECTOR_BYTES / sizeof(REAL)];
+        FN(store)(values, what == FN(STORE_EXP) ? e : difference);
+        for (idx k = 0; k < rows; k++)
+            y[k * stride + whole + j] = values[k];
+        sum += e;
+    }
+    sum += FN(sum_group)(rows, each);
     return FN(select)(FN(first_lanes)(rows), sum, FN(splat)(1));
 }
 
@@ -119,6 +144,21 @@ INLINE vec FN(rows_exp)(idx rows, idx c, const REAL *x, int what, REAL *y, REAL 
 INLINE idx FN(rows_of)(idx c)
 {
     return FN(max)(FN(min)(FN(SOFTMAX_BYTES) / (idx)sizeof(REAL) / c, VLEN), 1);
+}
+
+/* Where the first pass over rows leaves its results for the second, and how far apart: in place, or
+ * if they are short and lie across cache lines there, in `room`. */
+enum { FN(SHORT_ROW) = 8 }; /* vectors */
+typedef struct {
+    REAL *at;
+    idx stride;
+} FN(between);
+
+INLINE FN(between) FN(between_passes)(idx c, REAL *y, vec room[])
+{
+    if (c % VLEN == 0 || c > FN(SHORT_ROW) * VLEN)
+        return (FN(between)){y, c};
+    return (FN(between)){(REAL *)room, FN(round_up)(c, VLEN)};
 }
 
 /* The sum of a b, or of a if b is NULL. */
@@ -201,16 +241,19 @@ INLINE void FN(softmax_rows)(const row_job *job, idx task, int what)
 {
     const idx c = job->c, end = FN(min)(job->rows, (task + 1) * job->chunk), some = FN(rows_of)(c);
     REAL m[VECTOR_BYTES / sizeof(REAL)], s[VECTOR_BYTES / sizeof(REAL)];
+    vec room[FN(SHORT_ROW) * VECTOR_BYTES / sizeof(REAL)];
     for (idx r = task * job->chunk, rows; r < end; r += rows) {
         rows = FN(min)(some, end - r);
         REAL *y = job->result + r * c;
-        const vec sum = FN(rows_exp)(rows, c, job->a + r * c, what, y, m);
+        FN(between) from = FN(between_passes)(c, y, room);
+        const vec sum = FN(rows_exp)(rows, c, job->a + r * c, what, from.at, from.stride, m);
         FN(store)(s, what == FN(STORE_EXP) ? 1 / sum : FN(log)(sum));
-        for (idx k = 0; k < rows; k++, y += c)
+        for (idx k = 0; k < rows; k++, y += c, from.at += from.stride)
             if (what == FN(STORE_EXP))
-                FN(row_scale)(c, y, s[k], y, 0);
+                FN(row_scale)(c, from.at, s[k], y, 0);
             else
-                FOR_VECTORS(c, FN(store_part)(y + j, rest, FN(load_part)(y + j, rest, 0) - s[k]));
+                FOR_VECTORS(c, FN(store_part)(y + j, rest,
+                                              FN(load_part)(from.at + j, rest, 0) - s[k]));
     }
 }
 
@@ -344,16 +387,18 @@ static void FN(softmax_cross_entropy_forward_body)(void *context, idx task)
     const idx c = job->c, end = FN(min)(job->rows, (task + 1) * job->chunk), some = FN(rows_of)(c);
     REAL m[VECTOR_BYTES / sizeof(REAL)], scale[VECTOR_BYTES / sizeof(REAL)];
     REAL log_sum[VECTOR_BYTES / sizeof(REAL)];
+    vec room[FN(SHORT_ROW) * VECTOR_BYTES / sizeof(REAL)];
     for (idx first = task * job->chunk, rows; first < end; first += rows) {
         rows = FN(min)(some, end - first);
         const REAL *x = job->a + first * c;
         REAL *probs = job->result + first * c;
-        const vec sum = FN(rows_exp)(rows, c, x, FN(STORE_EXP), probs, m);
+        FN(between) from = FN(between_passes)(c, probs, room);
+        const vec sum = FN(rows_exp)(rows, c, x, FN(STORE_EXP), from.at, from.stride, m);
         FN(store)(scale, 1 / sum);
         FN(store)(log_sum, FN(log)(sum));
-        for (idx k = 0; k < rows; k++, x += c, probs += c) {
+        for (idx k = 0; k < rows; k++, x += c, probs += c, from.at += from.stride) {
             const idx r = first + k;
-            FN(row_scale)(c, probs, scale[k], probs, 0);
+            FN(row_scale)(c, from.at, scale[k], probs, 0);
             if (!job->labels)
                 job->loss[r] = FN(row_loss)(c, job->targets + r * c, x, m[k], log_sum[k]);
             else
