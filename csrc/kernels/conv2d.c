@@ -49,6 +49,7 @@ typedef struct {
     int plain; /* its rows are pixels of the source, read where they are */
     idx lines; /* not 0: a block is so many padded grid rows, read where they are rather than as
                   patches */
+    int apart; /* each of them is multiplied by itself */
     int failed;
 } FN(conv_job);
 #define conv_job FN(conv_job)
@@ -150,7 +151,7 @@ INLINE idx FN(lines_channels)(const conv_job *job)
 /* A block of whole grid rows without packed patches: with the padded rows of a channel behind one
  * another, the pixels of the block read a tap at one shift, so that row (channel, tap) of the patch
  * matrix is a place in the padded rows. The columns between one grid row's end and the next one's
- * beginning are computed in vain. */
+ * beginning are computed in vain, unless the rows are multiplied apart. */
 static void FN(conv_lines)(void *context, idx task)
 {
     conv_job *job = context;
@@ -161,7 +162,8 @@ static void FN(conv_lines)(void *context, idx task)
               rows = FN(min)(job->task_rows, job->rows - row);
     const idx image = task % job->column_blocks / blocks, line = task % blocks * job->lines;
     const idx lines = FN(min)(job->lines, all->grid_h - line),
-              columns = (lines - 1) * around.length + all->grid_w;
+              together = job->apart ? 1 : lines;
+    const idx columns = (together - 1) * around.length + all->grid_w;
     const idx stride = FN(block_stride)(columns),
               channel_row = job->group * job->group_rows + job->row + row;
     const idx plane = FN(padded_plane)(&around, lines);
@@ -186,7 +188,6 @@ static void FN(conv_lines)(void *context, idx task)
     const idx first_pixel = image * job->dst_image + channel_row * job->dst_h * job->dst_w +
                             line * job->dst_w;
     if (direct) {
-        to.c = job->dst + first_pixel;
         to.row = job->dst_h * job->dst_w;
         to.pixels = around.length;
         to.gap = around.length - all->grid_w;
@@ -199,11 +200,16 @@ static void FN(conv_lines)(void *context, idx task)
         for (idx c = 0; c < count; c++)
             FN(pad_plane)(all, &around, src + (first + c) * all->h * all->w, line, lines,
                           source + c * plane);
-        if (direct && first + count == job->group_channels)
-            to.last = FN(ending_at)(job->last, first_pixel);
-        FN(multiply_panels)(rows, columns, count * taps,
-                            job->packed + row * job->depth + first * taps * MR, job->depth, source,
-                            0, place, &to);
+        for (idx i = 0; i < lines; i += together) {
+            const idx pixel = first_pixel + i * job->dst_w;
+            if (direct)
+                to.c = job->dst + pixel;
+            if (direct && first + count == job->group_channels)
+                to.last = FN(ending_at)(job->last, pixel);
+            FN(multiply_panels)(rows, columns, count * taps,
+                                job->packed + row * job->depth + first * taps * MR, job->depth,
+                                source + i * around.length, 0, place, &to);
+        }
         to.accumulate = 1;
     }
     for (idx i = 0; i < (direct ? 0 : lines); i++)
@@ -340,11 +346,30 @@ static void FN(conv_block)(void *context, idx task)
     pydl_block_free(out);
 }
 
+/* Cycles per tap and pixel that padding grid rows takes, so many at a time. */
+INLINE double FN(padding_cost)(const patches *from, const reach *around, idx lines)
+{
+    return 2.0 * (double)FN(padded_plane)(around, lines) /
+           (double)(lines * from->grid_w * from->taps);
+}
+
+/* Grid rows of a block of conv_lines that are multiplied apart; 0 where they are not whole vectors.
+ */
+static idx FN(lines_apart)(const conv_job *job, const reach *around)
+{
+    const idx most = 6, width = job->from.grid_w, height = job->from.grid_h;
+    if (width % VLEN || width < 4 * VLEN || !FN(stores_whole_rows)(job))
+        return 0;
+    const idx room = FN(WIDEST) * FN(KC) / (FN(lines_channels)(job) * around->length);
+    const idx shared = job->images * height / 8; /* of eight tasks */
+    return FN(max)(FN(min)(FN(min)(most, room - around->more_rows), shared), 1);
+}
+
 /* How many grid rows a block of conv_lines has; 0 where packing patches is estimated to be cheaper.
  * Cycles per tap and pixel, fitted to measurements: the tiles' columns computed in vain, rows of x
  * that each block pads anew, and the sums' way to their pixels where tiles run across such columns;
  * there the packing, in shorter runs where blocks cross images. */
-static idx FN(lines_of_block)(const conv_job *job)
+static idx FN(lines_of_block)(conv_job *job)
 {
     const patches *from = &job->from;
     if (from->taps < 2 || from->taps > FN(KC))
@@ -370,11 +395,19 @@ static idx FN(lines_of_block)(const conv_job *job)
     }
     const double tile = (double)rows / (double)(2 * VLEN),
                  pack = 0.5 + 1.6 / (double)VLEN + (job->flat ? 4.0 : 2.0) / (double)from->grid_w;
-    const double pad = 2.0 * (double)FN(padded_plane)(&around, best) /
-                       (double)(best * from->grid_w * from->taps);
     const double scatter =
         FN(is_direct)(job) ? 8.0 * (double)job->group_rows / (double)(job->depth * VLEN) : 0;
-    return tile * (least - 1) + pad + scatter < pack ? best : 0;
+    const double together =
+        tile * (least - 1) + FN(padding_cost)(from, &around, best) + scatter;
+    const idx apart = FN(lines_apart)(job, &around);
+    if (apart) { /* a vector alone takes longer than half of two */
+        const double odd = from->grid_w % NR ? 0.2 * VLEN / (double)from->grid_w : 0;
+        const double cost = tile * odd + FN(padding_cost)(from, &around, apart);
+        job->apart = cost < together && cost < pack;
+        if (job->apart)
+            return apart;
+    }
+    return together < pack ? best : 0;
 }
 
 /* Blocks of columns that fill L2, fewer columns if there would be too few tasks to share. All
