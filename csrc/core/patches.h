@@ -169,7 +169,7 @@ static void FN(pad_rows)(const REAL *src, idx h, idx w, idx first_h, idx step_h,
         }
         FN(zero_loosely)(dst, begin);
         for (idx q = 0; q < w; q += 64 / (idx)sizeof(REAL)) /* the next channel's row */
-            __builtin_prefetch(src + (h + ih) * w + q, 0, 2);
+            __builtin_prefetch(src + (h + ih) * w + q, 0, 3);
         FN(gather_run)(dst + begin, src + ih * w + first_w + begin * step_w, end - begin, step_w);
         FN(zero_loosely)(dst + end, length - end);
     }

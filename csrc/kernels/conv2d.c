@@ -139,11 +139,12 @@ INLINE int FN(stores_whole_rows)(const conv_job *job)
            job->from.grid_h == job->dst_h;
 }
 
-/* Channels whose padded rows conv_lines reads at a time. */
+/* Channels whose padded rows conv_lines reads at a time: all where that is not much deeper than a
+ * block, as sums that lie across gaps are slow to be added to. That takes in 64 of 3x3. */
 INLINE idx FN(lines_channels)(const conv_job *job)
 {
     const idx taps = job->from.taps, most = FN(KC) / taps;
-    return job->group_channels * taps <= 2 * FN(KC)
+    return 4 * job->group_channels * taps <= 9 * FN(KC)
                ? job->group_channels
                : FN(even_piece)(job->group_channels, FN(max)(most, 1), 1);
 }
