@@ -230,12 +230,13 @@ static int FN(indices_within)(const int32_t *index, idx count, idx size)
 
 /* Neighbouring windows often share their maximum, and an addition must wait for the one before it
  * at the same place: so the quarters of a plane take turns. Meanwhile what the next planes will
- * overwrite is asked for. */
+ * read and overwrite is asked for. */
 static void FN(max_pool2d_backward_body)(void *context, idx task)
 {
     planes_job *job = context;
     const idx end = FN(min)(job->planes, (task + 1) * job->task_planes);
     const idx size = job->out_size, quarter = job->in_size / 4;
+    const idx ahead_in = FN(max)(job->in_size, FN(LEAST_AHEAD));
     const idx ahead = FN(max)(size, FN(LEAST_AHEAD)), share = size / FN(max)(quarter, 1);
     for (idx plane = task * job->task_planes; plane < end; plane++) {
         REAL *dx = job->out + plane * size;
@@ -248,6 +249,8 @@ static void FN(max_pool2d_backward_body)(void *context, idx task)
         memset(dx, 0, (size_t)size * sizeof(REAL));
         for (idx i = 0; i < quarter; i++) {
             __builtin_prefetch(dx + ahead + i * share, 1, 2);
+            __builtin_prefetch(dy + ahead_in + 4 * i, 0, 2);
+            __builtin_prefetch(argmax + ahead_in + 4 * i, 0, 2);
             dx[argmax[i]] += dy[i];
             dx[argmax[i + quarter]] += dy[i + quarter];
             dx[argmax[i + 2 * quarter]] += dy[i + 2 * quarter];
