@@ -308,10 +308,12 @@ OTHERS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], s
     "conv2d_backward": [
         ((Y[:1], X, W), {}, ValueError, r"^dy: expected shape \(2, 6, 4, 3\), got \(1, 6"),
         ((Y, X, zeros(0, 4, 3, 3)), {}, ValueError, "^w: expected"),
-        ((Y, X, W.astype("f8")), {}, TypeError, "^w: expected float32 as the other arrays, got float64"),
+        ((Y, X, W.astype("f8")), {}, TypeError,
+         "^w: expected float32 as the other arrays, got float64"),
         ((Y, X, W), {"needs": True}, TypeError, "^needs: expected three bools, got True$"),
         ((Y, X, W), {"needs": (True, True)}, TypeError, "^needs: expected three bools, got "),
-        ((Y, X, W), {"needs": (True, 1, True)}, TypeError, r"^needs\[1\]: expected a bool, got int"),
+        ((Y, X, W), {"needs": (True, 1, True)}, TypeError,
+         r"^needs\[1\]: expected a bool, got int"),
     ],
     "col2im": [
         ((zeros(2, 36, 11), X.shape, 3), {}, ValueError,

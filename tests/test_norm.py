@@ -175,6 +175,47 @@ def test_constant_channels_are_zero(backend: str) -> None:
     assert np.allclose(rstd, 1e-5**-0.5) and not dx.any()
 
 
+@pytest.mark.parametrize("shape", [(64, 512), (3, 5, 3), (4, 9, 13), (2, 7, 7, 7), (8, 3, 40, 53)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_mask_found_again_is_the_forward_s(shape: tuple[int, ...], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    weight, bias = (rng.standard_normal(shape[1]).astype(dtype) for _ in range(2))
+    y, *statistics = kernels.batch_norm_forward(x, weight, bias, relu=True)
+    for training in (True, False):
+        options = {"training": training}
+        of_y = kernels.batch_norm_backward(dy, x, *statistics, weight, y, **options)
+        of_x = kernels.batch_norm_backward(dy, x, *statistics, weight, bias=bias, **options)
+        assert [a.tobytes() for a in of_x] == [a.tobytes() for a in of_y]
+
+
+def test_a_function_that_lacks_the_bias_gets_y() -> None:
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal((4, 3, 5, 2)) for _ in range(2))
+    mean, rstd, weight, bias = (rng.uniform(0.5, 2, 3) for _ in range(4))
+
+    def bare(dy, x, mean, rstd, weight, y, *, training, residual):
+        return dy, y, training, residual
+
+    with kernels.swap(batch_norm_backward=bare):
+        for w in (weight, None):
+            got, y, *rest = kernels.batch_norm_backward(dy, x, mean, rstd, w, bias=bias)
+            want = kernels.batch_norm_inference(x, mean, rstd**-2.0, w, bias, eps=0)
+            near(y, want, "float64")
+            assert (got == dy).all() and rest == [True, False]
+
+
+def test_relu_in_batch_norm_has_the_gradient_of_relu_behind_it(backend: str) -> None:
+    x = Tensor(np.random.default_rng(0).standard_normal((4, 3, 5, 6)), requires_grad=True)
+    with kernels.use(backend):
+        plain = F.relu(F.batch_norm(x, None, None, training=True))
+        plain.backward(np.ones(plain.shape))
+        want, x.grad = x.grad, None
+        ones, zeros = np.ones(3), np.zeros(3)
+        F.batch_norm(x, None, None, ones, zeros, True, relu=True).backward(np.ones(plain.shape))
+    near(x.grad, want, "float64")
+
+
 def test_an_empty_batch_changes_no_statistics(backend: str) -> None:
     layer = nn.BatchNorm2d(3)
     with kernels.use(backend):

@@ -587,8 +587,8 @@ static int FN(batch_norm_backward)(idx n, idx c, idx size, int training, const R
                                    REAL *dresidual)
 {
     batch_norm_job job = {.n = n, .c = c, .size = size, .training = training, .x = x, .w = w,
-                          .b = b, .dy = dy, .mask = y, .mean = mean, .rstd = rstd, .dx = dx, .dw = dw,
-                          .db = db, .dresidual = dresidual};
+                          .b = b, .dy = dy, .mask = y, .mean = mean, .rstd = rstd, .dx = dx,
+                          .dw = dw, .db = db, .dresidual = dresidual};
     if (n)
         FN(run_batch_norm)(&job, c, 4, FN(batch_norm_backward_body), FN(batch_norm_backward_strip));
     else

@@ -93,7 +93,8 @@ static int FN(depthwise_ready)(depthwise_job *job, idx planes, idx size)
     return PYDL_OK;
 }
 
-/* Runs the tasks of a job that is ready, `passes` times its multiply-adds; context begins with it. */
+/* Runs the tasks of a job that is ready, `passes` times its multiply-adds; context begins with it.
+ */
 static int FN(depthwise_tasks)(depthwise_job *job, double passes, pydl_body body, void *context)
 {
     const pydl_conv2d_shape *s = job->s;

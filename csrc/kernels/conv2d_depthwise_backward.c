@@ -344,12 +344,18 @@ static void FN(weight_any)(const depthwise_job *job, const weight_share *p)
 }
 
 /* dw, and where they are wanted dx and db, of some channels of all images: a plane of dy is in the
- * cache for all three, and so are the sums of that many channels. */
-enum { FN(SUMMED_AT_ONCE) = 32 };
+ * cache for all three, and so are the sums of that many channels. Large planes are faster taken a
+ * channel after the other, from all images. */
+enum { FN(SUMMED_AT_ONCE) = 32, FN(LARGE_PLANE) = 2048 };
 typedef struct {
     depthwise_job dw, dx; /* the latter reads dy */
     REAL *db;
 } FN(depthwise_gradients);
+
+INLINE int FN(by_channel)(const pydl_conv2d_shape *s)
+{
+    return s->n > 1 && s->oh * s->ow >= FN(LARGE_PLANE);
+}
 
 /* dx of one plane or two. */
 INLINE void FN(gather_planes)(const depthwise_job *job, int turned, idx plane, idx count,
@@ -382,23 +388,27 @@ static void FN(depthwise_gradients_task)(void *context, idx task)
     const idx end = FN(min)(job->planes, begin + job->task_planes), count = end - begin;
     const idx copy = FN(copy_size)(job), copy_dy = input ? FN(copy_size)(input) : 0;
     const lanes rest = FN(last_lanes)(plane % VLEN);
-    vec *const sums = pydl_block_alloc((size_t)(count * (taps + 1)) * sizeof(vec) +
+    const idx biases = FN(round_up)(count, VLEN);
+    vec *const sums = pydl_block_alloc((size_t)(count * taps + biases) * sizeof(vec) +
                                        (size_t)(2 * (copy + copy_dy)) * sizeof(REAL));
     if (!sums) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
     vec *const bias = sums + count * taps;
-    REAL *const copies = (REAL *)(bias + count), *const copies_dy = copies + 2 * copy;
-    memset(bias, 0, (size_t)count * sizeof(vec));
-    for (idx n = 0; n < s->n; n++)
-        for (idx oc = begin; oc < end; oc += 1 + job->pair) {
+    REAL *const copies = (REAL *)(bias + biases), *const copies_dy = copies + 2 * copy;
+    memset(bias, 0, (size_t)biases * sizeof(vec));
+    const idx width = FN(by_channel)(s) ? 1 + job->pair : count;
+    const idx blocks = (count + width - 1) / width;
+    for (idx block = 0; block < blocks * s->n; block++) {
+        const idx n = block % s->n, from = begin + block / s->n * width;
+        for (idx oc = from; oc < FN(min)(from + width, end); oc += 1 + job->pair) {
             weight_share p = {.count = FN(min)(1 + job->pair, end - oc),
                               .sums = sums + (oc - begin) * taps, .is_first = !n,
                               .dw = n + 1 == s->n ? job->to + oc * taps : NULL};
             for (idx i = 0; i < p.count; i++) {
-                const idx from = n * s->c + (oc + i) / (s->oc / s->c);
-                p.x[i] = FN(readable_group)(job, from, copies + i * copy);
+                p.x[i] = FN(readable_group)(job, n * s->c + (oc + i) / (s->oc / s->c),
+                                            copies + i * copy);
                 p.dy[i] = job->dy + (n * s->oc + oc + i) * plane;
                 if (all->db)
                     bias[oc - begin + i] += FN(plane_lanes)(p.dy[i], plane, rest);
@@ -412,17 +422,24 @@ static void FN(depthwise_gradients_task)(void *context, idx task)
                 p.dy[i] = FN(readable_group)(input, n * s->oc + oc + i, copies_dy + i * copy_dy);
             FN(gather_planes)(input, input->s != s, n * s->c + oc, p.count, p.dy);
         }
-    for (idx k = 0; all->db && k < count; k++)
-        all->db[begin + k] = FN(sum_lanes)(bias[k]);
+    }
+    for (idx k = 0; all->db && k < count; k += VLEN)
+        FN(store_part)(all->db + begin + k, count - k, FN(sum_each)(bias + k));
     pydl_block_free(sums);
 }
 
-static int FN(gradients_ready)(depthwise_job *job)
+static int FN(gradients_ready)(FN(depthwise_gradients) *all)
 {
+    depthwise_job *job = &all->dw;
     const pydl_conv2d_shape *s = job->s;
     const idx size = FN(max)(s->n * s->oh * s->ow, FN(DEPTHWISE_TASK) / FN(SUMMED_AT_ONCE));
     FN(depthwise_windows)(job);
-    return FN(depthwise_ready)(job, s->oc, size);
+    const int status = FN(depthwise_ready)(job, s->oc, size);
+    if (FN(by_channel)(s)) { /* the next image's planes are next */
+        job->ahead.by = all->dx.ahead_to.by = s->c * s->h * s->w;
+        job->ahead_to.by = all->dx.ahead.by = s->oc * s->oh * s->ow;
+    }
+    return status;
 }
 
 static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
@@ -430,7 +447,7 @@ static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL 
 {
     FN(depthwise_gradients) all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
                                           .dy = dy, .to = dw}};
-    const int status = FN(gradients_ready)(&all.dw);
+    const int status = FN(gradients_ready)(&all);
     return status ? status
                   : FN(depthwise_tasks)(&all.dw, 1, FN(depthwise_gradients_task), &all);
 }
@@ -445,7 +462,7 @@ static int FN(depthwise_backward)(const pydl_conv2d_shape *s, const REAL *dy, co
     all.dx = FN(depthwise_gather)(s, dy, w, dx, &turned);
     if (FN(depthwise_ready)(&all.dx, s->n * s->c, s->h * s->w))
         return PYDL_NO_MEMORY;
-    int status = FN(gradients_ready)(&all.dw);
+    int status = FN(gradients_ready)(&all);
     if (!status)
         status = FN(depthwise_tasks)(&all.dw, 2, FN(depthwise_gradients_task), &all);
     pydl_block_free(all.dx.mask);

@@ -171,7 +171,7 @@ def batch_norm_backward(
     if bias is not None:
         if y is not None:
             raise ValueError("bias: expected None where y is given, got both")
-        bias = shapes.vector_or_none("bias", bias, dy.shape[1], dy)
+        bias = shapes.sized("bias", bias, channels, dy)
         if takes(run, "bias"):
             options["bias"] = bias
         else:

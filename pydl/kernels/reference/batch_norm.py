@@ -56,7 +56,8 @@ def batch_norm_backward(
 ) -> tuple[np.ndarray, ...]:
     """Gradients with respect to x, weight, bias and, if asked for, residual.
 
-    With the gradient g behind the ReLU, whose y is given or x^ weight + bias, and x^ = (x - mean) rstd: dbias = sum g, dweight = sum g x^,
+    With the gradient g behind the ReLU, whose y is given or x^ weight + bias, and
+    x^ = (x - mean) rstd: dbias = sum g, dweight = sum g x^,
     dx = weight rstd (g - dbias / m - x^ dweight / m) for the m values of a channel; the last two
     terms come from the statistics, and are not there where those were constants.
     """
