@@ -29,6 +29,7 @@ from pydl.bench.layers import (
     ResponseNorm,
 )
 from pydl.kernels.shapes import pool_positions
+from pydl.testing_cases.conv2d import winograd_terms
 
 __all__ = ["CASES", "Case", "select"]
 
@@ -150,6 +151,10 @@ def _convolution_cases(layer: Conv, batch: int, group: str = "", **extra: Any) -
     def backward(a: Inputs) -> tuple[Any, ...]:
         return kernels.conv2d_backward(a["dy"], a["x"], a["w"], **options)
 
+    terms = {"y": patch + 1, "dx": oc // groups * k * k, "dw": pixels}
+    if k in (3, 5) and layer.stride == 1 and groups == 1 and "algorithm" not in extra:
+        # "auto" may choose Winograd's algorithm, whose bound docs/numerics.md states
+        terms = {of: winograd_terms(k, of, count) for of, count in terms.items()}
     flops = 0 if groups > 1 else 2 * pixels * oc * patch
     numbers = prod(x_shape) + prod(w_shape) + oc + prod(y_shape)
     name = f"{layer} n{batch}"
@@ -161,7 +166,7 @@ def _convolution_cases(layer: Conv, batch: int, group: str = "", **extra: Any) -
             ("conv2d_forward",),
             forward_inputs,
             forward,
-            (patch + 1,),
+            (terms["y"],),
             flops=flops,
             numbers=numbers,
             options=options,
@@ -177,7 +182,7 @@ def _convolution_cases(layer: Conv, batch: int, group: str = "", **extra: Any) -
                  "conv2d_backward_bias"),
                 backward_inputs,
                 backward,
-                (oc // groups * k * k, pixels, pixels),
+                (terms["dx"], terms["dw"], pixels),
                 flops=2 * flops,
                 numbers=2 * numbers - prod(y_shape) - oc,
                 options=options,
