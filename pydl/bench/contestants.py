@@ -163,7 +163,8 @@ class NumPy(Pydl):
 
     def scope(self, case: Case) -> Callable[[], AbstractContextManager[Any]]:
         """The case's kernels swapped."""
-        return partial(swap, **{name: numpy_kernels.TABLE[name] for name in case.kernels})
+        table = numpy_kernels.TABLE
+        return partial(swap, **{name: table[name] for name in case.kernels if name in table})
 
     def spins(self, threads: int) -> bool:
         """NumPy's BLAS does."""

@@ -167,33 +167,6 @@ def conv2d_backward_weight(
     return dw.reshape(w_shape)
 
 
-def conv2d_backward(
-    dy: np.ndarray,
-    x: np.ndarray,
-    w: np.ndarray,
-    *,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    algorithm: str,
-    needs: tuple[bool, bool, bool],
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """dy (N,OC,OH,OW), x (N,C,H,W), w (OC,C/groups,KH,KW) -> dx, dw, db or None."""
-    options: Any = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "algorithm": algorithm,
-    }
-    return (
-        conv2d_backward_input(dy, w, x.shape, **options) if needs[0] else None,
-        conv2d_backward_weight(dy, x, w.shape, **options) if needs[1] else None,
-        reference.conv2d_backward_bias(dy) if needs[2] else None,
-    )
-
-
 def max_pool2d_forward(
     x: np.ndarray,
     kernel_size: Pair,
@@ -460,7 +433,6 @@ OWN: dict[str, Callable[..., Any]] = {
         conv2d_forward,
         conv2d_backward_input,
         conv2d_backward_weight,
-        conv2d_backward,
         max_pool2d_forward,
         max_pool2d_backward,
         avg_pool2d_forward,
@@ -497,9 +469,11 @@ OWN: dict[str, Callable[..., Any]] = {
 """The kernels that are written differently from the reference."""
 
 TABLE: dict[str, Callable[..., Any]] = {
-    name: OWN.get(name, getattr(reference, name)) for name in kernel_names()
+    name: OWN.get(name, getattr(reference, name))
+    for name in kernel_names()
+    if name != "conv2d_backward"
 }
-"""A function for every kernel."""
+"""A function for every kernel; for `conv2d_backward` its three parts, which are called for it."""
 
 
 def _slices(

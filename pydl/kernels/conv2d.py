@@ -67,13 +67,10 @@ def conv2d_forward(
     """
     x = shapes.real("x", x, shapes.IMAGES)
     w = shapes.real("w", w, shapes.FILTERS, x)
-    stride = shapes.pair("stride", stride, 1)
-    padding = shapes.pair("padding", padding, 0)
-    dilation = shapes.pair("dilation", dilation, 1)
-    groups = shapes.integer("groups", groups, 1)
+    options = _options(stride, padding, dilation, groups)
     shapes.filled("x", x)
     shapes.not_empty("w", w)
-    oh, ow = shapes.conv_positions(x.shape, w.shape, stride, padding, dilation, groups)
+    oh, ow = shapes.conv_positions(x.shape, w.shape, **options)
     if b is not None:
         b = shapes.real("b", b, ("OC",), x)
         shapes.same_shape("b", b, w.shape[:1])
@@ -81,13 +78,7 @@ def conv2d_forward(
     if residual is not None:
         residual = shapes.real("residual", residual, shapes.OUTPUTS, x)
         shapes.same_shape("residual", residual, (x.shape[0], w.shape[0], oh, ow))
-    options: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "algorithm": shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
-    }
+    options["algorithm"] = _algorithm(algorithm, w.shape, options)
     run = active("conv2d_forward")
     if cache is not None:
         shapes.dictionary("cache", cache)
@@ -142,23 +133,12 @@ def conv2d_backward_input(
     dy = shapes.real("dy", dy, shapes.OUTPUTS)
     w = shapes.real("w", w, shapes.FILTERS, dy)
     x_shape = shapes.shape4("x_shape", x_shape, shapes.IMAGES)
-    stride = shapes.pair("stride", stride, 1)
-    padding = shapes.pair("padding", padding, 0)
-    dilation = shapes.pair("dilation", dilation, 1)
-    groups = shapes.integer("groups", groups, 1)
+    options = _options(stride, padding, dilation, groups)
     shapes.not_empty("w", w)
-    oh, ow = shapes.conv_positions(x_shape, w.shape, stride, padding, dilation, groups)
+    oh, ow = shapes.conv_positions(x_shape, w.shape, **options)
     shapes.same_shape("dy", dy, (x_shape[0], w.shape[0], oh, ow))
-    return active("conv2d_backward_input")(
-        dy,
-        w,
-        x_shape,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        algorithm=shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
-    )
+    options["algorithm"] = _algorithm(algorithm, w.shape, options)
+    return active("conv2d_backward_input")(dy, w, x_shape, **options)
 
 
 @kernel
@@ -200,23 +180,12 @@ def conv2d_backward_weight(
     dy = shapes.real("dy", dy, shapes.OUTPUTS)
     x = shapes.real("x", x, shapes.IMAGES, dy)
     w_shape = shapes.shape4("w_shape", w_shape, shapes.FILTERS)
-    stride = shapes.pair("stride", stride, 1)
-    padding = shapes.pair("padding", padding, 0)
-    dilation = shapes.pair("dilation", dilation, 1)
-    groups = shapes.integer("groups", groups, 1)
+    options = _options(stride, padding, dilation, groups)
     shapes.filled("x", x)
-    oh, ow = shapes.conv_positions(x.shape, w_shape, stride, padding, dilation, groups)
+    oh, ow = shapes.conv_positions(x.shape, w_shape, **options)
     shapes.same_shape("dy", dy, (x.shape[0], w_shape[0], oh, ow))
-    return active("conv2d_backward_weight")(
-        dy,
-        x,
-        w_shape,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        algorithm=shapes.algorithm(algorithm, w_shape, stride, dilation, groups),
-    )
+    options["algorithm"] = _algorithm(algorithm, w_shape, options)
+    return active("conv2d_backward_weight")(dy, x, w_shape, **options)
 
 
 @kernel
@@ -291,21 +260,12 @@ def conv2d_backward(
     dy = shapes.real("dy", dy, shapes.OUTPUTS)
     x = shapes.real("x", x, shapes.IMAGES, dy)
     w = shapes.real("w", w, shapes.FILTERS, dy)
-    stride = shapes.pair("stride", stride, 1)
-    padding = shapes.pair("padding", padding, 0)
-    dilation = shapes.pair("dilation", dilation, 1)
-    groups = shapes.integer("groups", groups, 1)
+    options = _options(stride, padding, dilation, groups)
     shapes.filled("x", x)
     shapes.not_empty("w", w)
-    oh, ow = shapes.conv_positions(x.shape, w.shape, stride, padding, dilation, groups)
+    oh, ow = shapes.conv_positions(x.shape, w.shape, **options)
     shapes.same_shape("dy", dy, (x.shape[0], w.shape[0], oh, ow))
-    options: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "algorithm": shapes.algorithm(algorithm, w.shape, stride, dilation, groups),
-    }
+    options["algorithm"] = _algorithm(algorithm, w.shape, options)
     needs = _three_bools("needs", needs)
     run = whole("conv2d_backward", *_PARTS)
     if run:
@@ -316,6 +276,20 @@ def conv2d_backward(
         of_weight(dy, x, w.shape, **options) if needs[1] else None,
         of_bias(dy) if needs[2] else None,
     )
+
+
+def _options(stride: Any, padding: Any, dilation: Any, groups: Any) -> dict[str, Any]:
+    return {
+        "stride": shapes.pair("stride", stride, 1),
+        "padding": shapes.pair("padding", padding, 0),
+        "dilation": shapes.pair("dilation", dilation, 1),
+        "groups": shapes.integer("groups", groups, 1),
+    }
+
+
+def _algorithm(value: Any, w_shape: tuple[int, ...], options: dict[str, Any]) -> str:
+    stride, dilation, groups = (options[name] for name in ("stride", "dilation", "groups"))
+    return shapes.algorithm(value, w_shape, stride, dilation, groups)
 
 
 _PARTS = ("conv2d_backward_input", "conv2d_backward_weight", "conv2d_backward_bias")
