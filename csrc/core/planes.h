@@ -75,6 +75,19 @@ INLINE const REAL *FN(readable_plane)(const REAL *planes, idx count, idx size, i
     return memcpy(copy + before, plane, (size_t)size * sizeof(REAL));
 }
 
+/* Stores the sums over the lanes, of those with bits in `of`, of so many vectors. */
+INLINE void FN(store_sums)(idx count, const vec sums[], lanes of, REAL *to)
+{
+#pragma GCC unroll 16
+    for (idx k = 0; k < count; k += VLEN) {
+        vec part[VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+        for (idx i = 0; i < VLEN; i++)
+            part[i] = k + i < count ? (vec)((lanes)sums[k + i] & of) : (vec){0};
+        FN(store_part)(to + k, FN(min)(count - k, VLEN), FN(sum_each)(part));
+    }
+}
+
 /* The lanes' sums of one plane of at least a vector; rest has the bits of the lanes of its last
  * vector that a whole number of vectors leaves over. Planes are read at the speed of memory, for
  * which the hardware alone does not fetch far enough ahead across small pages. */

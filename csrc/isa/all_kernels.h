@@ -13,6 +13,7 @@
 #include "../kernels/matmul.c"
 #include "../kernels/linear.c"
 #include "../kernels/im2col.c"
+#include "../kernels/conv2d_depthwise_3x3.c"
 #include "../kernels/conv2d_depthwise.c"
 #include "../kernels/conv2d_depthwise_backward.c"
 #include "../kernels/conv2d_winograd.c"

@@ -362,6 +362,51 @@ INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, id
  * line, where its registers are enough. */
 #define TWO_WIDE(size, step) (VECTOR_BYTES == 32 && (size) == 3 && (step) == 2)
 
+/* Whether strips are those of conv2d_depthwise_3x3.c. */
+INLINE int FN(is_strip_3x3)(const depthwise_job *job, int pair, idx size, idx step)
+{
+    return !pair && size == 3 && step == 1 && FN(is_plain_3x3)(job->s) && job->vectors > 1 &&
+           job->h > FN(TOGETHER);
+}
+
+/* One of them, at an edge of the rows or at none. */
+INLINE void FN(strip_3x3)(const depthwise_job *job, int edge, const plane_pair *p,
+                              const filter_3x3 *f, idx v)
+{
+    const idx some = FN(TOGETHER) * job->w, at = FN(first_output)(job, v);
+    const REAL *x = p->x[0] + at, *next_x = p->x[0] + job->ahead.by + job->ahead.share * v;
+    const REAL *next_y = p->y[0] + job->ahead_to.by + job->ahead_to.share * v;
+    REAL *y = p->y[0] + at;
+    FN(rows_3x3)(f, edge, FN(TOGETHER), 0, 1, 0, x, y);
+    for (idx left = job->h - FN(TOGETHER);; left -= FN(TOGETHER)) {
+        x += some, y += some;
+        next_x = FN(ask_strip)(next_x, FN(TOGETHER), 0);
+        next_y = FN(ask_strip)(next_y, FN(TOGETHER), 1);
+        if (left <= FN(TOGETHER)) {
+            FN(last_rows_3x3)(f, edge, left, 0, 0, x, y);
+            return;
+        }
+        FN(rows_3x3)(f, edge, FN(TOGETHER), 1, 1, 0, x, y);
+    }
+}
+
+/* All strips of a plane. */
+INLINE void FN(convolve_strips)(const depthwise_job *job, const plane_pair *p, const vec taps[9],
+                                vec bias)
+{
+    const idx last = job->vectors - 1;
+    filter_3x3 f = {.bias = bias, .least = FN(splat)(job->last.relu ? 0 : -INFINITY),
+                    .within = job->mask[0], .row = job->w, .down = job->w, .count = VLEN};
+#pragma GCC unroll 9
+    for (int k = 0; k < 9; k++)
+        f.taps[k] = taps[k];
+    FN(strip_3x3)(job, FN(LEFT_EDGE), p, &f, 0);
+    for (idx v = 1; v < last; v++)
+        FN(strip_3x3)(job, FN(NO_EDGE), p, &f, v);
+    f.within = job->mask[last * 4 + 2];
+    FN(strip_3x3)(job, FN(RIGHT_EDGE), p, &f, last);
+}
+
 /* The results of a filter of constant size and stride, whose taps stay in registers. */
 INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, idx step,
                                   const plane_pair *p, idx w_step, vec bias)
@@ -373,6 +418,10 @@ INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, 
         taps[i] = FN(splat_pair)(p->w, pair, i * w_step);
     for (; TWO_WIDE(size, step) && v + 2 <= job->vectors; v += 2)
         FN(slide)(job, pair, 2, size, step, p, taps, bias, v);
+    if (FN(is_strip_3x3)(job, pair, size, step)) {
+        FN(convolve_strips)(job, p, taps, bias);
+        return;
+    }
     for (; v < job->vectors; v++)
         FN(slide)(job, pair, 1, size, step, p, taps, bias, v);
 }
@@ -455,6 +504,11 @@ static void FN(convolve_task)(void *context, idx task)
 static int FN(depthwise_forward)(const pydl_conv2d_shape *s, const REAL *x, const REAL *w,
                                  const REAL *b, ending last, REAL *y)
 {
+    if (FN(is_padded)(s) && !last.residual) {
+        padded_job padded = {.from = x, .to = y, .weight = w, .bias = b, .tap_step = 1,
+                             .least = last.relu ? 0 : -INFINITY};
+        return FN(padded_run)(&padded, s, 1);
+    }
     depthwise_job job = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1, .weight = w,
                          .bias = b, .last = last, .to = y, .w_step = 1};
     FN(depthwise_windows)(&job);

@@ -166,9 +166,20 @@ static depthwise_job FN(depthwise_gather)(const pydl_conv2d_shape *s, const REAL
     return job;
 }
 
+/* dx of small planes: the convolution of dy with the taps turned. */
+INLINE padded_job FN(padded_gather)(const REAL *dy, const REAL *w, REAL *dx)
+{
+    return (padded_job){.from = dy, .to = dx, .weight = w, .first_tap = 8, .tap_step = -1,
+                        .least = -INFINITY};
+}
+
 static int FN(depthwise_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
                                         REAL *dx)
 {
+    if (FN(is_padded)(s)) {
+        padded_job padded = FN(padded_gather)(dy, w, dx);
+        return FN(padded_run)(&padded, s, 1);
+    }
     pydl_conv2d_shape turned;
     depthwise_job job = FN(depthwise_gather)(s, dy, w, dx, &turned);
     return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w,
@@ -266,6 +277,27 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
     }
 }
 
+/* The same of a strip as in strip_3x3. */
+INLINE void FN(weight_strip_3x3)(const depthwise_job *job, int edge, const REAL *x, const REAL *dy,
+                            const REAL *const next[2], idx v, vec acc[9])
+{
+    const idx w = job->w, at = FN(first_output)(job, v);
+    const REAL *const last = x + (job->h - 1) * w + at;
+    const REAL *next_x = next[0] + job->ahead.share * v;
+    const REAL *next_dy = next[1] + job->ahead_to.share * v;
+    const lanes within = job->mask[v * 4 + FN(max)(edge, 0)];
+    x += at, dy += at;
+    FN(weigh_3x3)(edge, within, 1, 0, 1, w, x, dy, acc);
+    for (x += w, dy += w; x + w < last; x += 2 * w, dy += 2 * w) {
+        next_x = FN(ask_strip)(next_x, 2, 0);
+        next_dy = FN(ask_strip)(next_dy, 2, 0);
+        FN(weigh_3x3)(edge, within, 2, 1, 1, w, x, dy, acc);
+    }
+    for (; x != last; x += w, dy += w)
+        FN(weigh_3x3)(edge, within, 1, 1, 1, w, x, dy, acc);
+    FN(weigh_3x3)(edge, within, 1, 1, 0, w, x, dy, acc);
+}
+
 /* A plane or two of an image and of dy, and what becomes of their share of dw. */
 typedef struct {
     const REAL *x[2], *dy[2];
@@ -275,19 +307,6 @@ typedef struct {
     REAL *dw;     /* NULL if further images follow */
 } FN(weight_share);
 #define weight_share FN(weight_share)
-
-/* dw of a channel: the lanes of which come out of the sums. */
-INLINE void FN(store_taps)(idx taps, const vec acc[], lanes of, REAL *dw)
-{
-#pragma GCC unroll 16
-    for (idx tap = 0; tap < taps; tap += VLEN) {
-        vec part[VECTOR_BYTES / sizeof(REAL)];
-#pragma GCC unroll 16
-        for (idx i = 0; i < VLEN; i++)
-            part[i] = tap + i < taps ? (vec)((lanes)acc[tap + i] & of) : (vec){0};
-        FN(store_part)(dw + tap, FN(min)(taps - tap, VLEN), FN(sum_each)(part));
-    }
-}
 
 INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, idx step,
                                 const weight_share *p)
@@ -300,7 +319,15 @@ INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, id
 #pragma GCC unroll 32
     for (idx tap = 0; tap < taps; tap++)
         acc[tap] = p->is_first ? (vec){0} : p->sums[tap];
-    for (idx v = 0; v < job->vectors; v++)
+    idx v = 0;
+    if (FN(is_strip_3x3)(job, pair, size, step)) {
+        FN(weight_strip_3x3)(job, FN(LEFT_EDGE), x[0], dy[0], next, v++, acc);
+        for (; v + 1 < job->vectors; v++)
+            FN(weight_strip_3x3)(job, FN(NO_EDGE), x[0], dy[0], next, v, acc);
+        if (job->outputs % VLEN == 0)
+            FN(weight_strip_3x3)(job, FN(RIGHT_EDGE), x[0], dy[0], next, v++, acc);
+    }
+    for (; v < job->vectors; v++)
         FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
     if (!p->dw) {
 #pragma GCC unroll 32
@@ -308,9 +335,9 @@ INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, id
             p->sums[tap] = acc[tap];
         return;
     }
-    FN(store_taps)(taps, acc, first, p->dw);
+    FN(store_sums)(taps, acc, first, p->dw);
     if (pair && p->count == 2)
-        FN(store_taps)(taps, acc, ~first, p->dw + taps);
+        FN(store_sums)(taps, acc, ~first, p->dw + taps);
 }
 
 #define WEIGHT(size, stride)                                                                       \
@@ -340,7 +367,7 @@ static void FN(weight_any)(const depthwise_job *job, const weight_share *p)
         FN(weight_plane)(job, 4, s->kh, s->kw, job->step, job->tap_step, p->x[0], p->dy[0],
                          p->sums);
     if (p->dw)
-        FN(store_taps)(taps, p->sums, FN(first_lanes)(VLEN), p->dw);
+        FN(store_sums)(taps, p->sums, FN(first_lanes)(VLEN), p->dw);
 }
 
 /* dw, and where they are wanted dx and db, of some channels of all images: a plane of dy is in the
@@ -445,6 +472,10 @@ static int FN(gradients_ready)(FN(depthwise_gradients) *all)
 static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
                                          REAL *dw)
 {
+    if (FN(is_padded)(s)) {
+        padded_job padded = {.from = dy, .x = x, .dw = dw};
+        return FN(padded_run)(&padded, s, 1);
+    }
     FN(depthwise_gradients) all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
                                           .dy = dy, .to = dw}};
     const int status = FN(gradients_ready)(&all);
@@ -456,6 +487,11 @@ static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL 
 static int FN(depthwise_backward)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
                                   const REAL *w, REAL *dx, REAL *dw, REAL *db)
 {
+    if (FN(is_padded)(s)) {
+        padded_job padded = FN(padded_gather)(dy, w, dx);
+        padded.x = x, padded.dw = dw, padded.db = db;
+        return FN(padded_run)(&padded, s, 2);
+    }
     pydl_conv2d_shape turned;
     FN(depthwise_gradients) all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
                                           .dy = dy, .to = dw}, .db = db};
@@ -472,3 +508,5 @@ static int FN(depthwise_backward)(const pydl_conv2d_shape *s, const REAL *dy, co
 #undef IF_COMMON
 #undef plane_pair
 #undef weight_share
+#undef padded_job
+#undef filter_3x3

@@ -74,6 +74,9 @@ _CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]
     ),
     ("depthwise 3x3 of one row", (2, 3, 1, 3), (3, 1, 3, 3), {"groups": 3, "padding": 1}),
     ("depthwise, narrow planes", (1, 5, 7, 7), (5, 1, 3, 3), {"groups": 5, "padding": 1}),
+    ("depthwise, 14x14", (2, 9, 14, 14), (9, 1, 3, 3), {"groups": 9, "padding": 1}),
+    ("depthwise, whole vectors", (2, 3, 9, 64), (3, 1, 3, 3), {"groups": 3, "padding": 1}),
+    ("depthwise, wide", (1, 3, 7, 37), (3, 1, 3, 3), {"groups": 3, "padding": 1}),
     (
         "depthwise, narrow planes, stride 2",
         (3, 3, 9, 13),
