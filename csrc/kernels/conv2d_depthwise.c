@@ -366,27 +366,27 @@ INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, id
 INLINE int FN(is_strip_3x3)(const depthwise_job *job, int pair, idx size, idx step)
 {
     return !pair && size == 3 && step == 1 && FN(is_plain_3x3)(job->s) && job->vectors > 1 &&
-           job->h > FN(TOGETHER);
+           job->h > FN(ROWS_TOGETHER);
 }
 
 /* One of them, at an edge of the rows or at none. */
-INLINE void FN(strip_3x3)(const depthwise_job *job, int edge, const plane_pair *p,
-                              const filter_3x3 *f, idx v)
+INLINE void FN(convolve_strip_3x3)(const depthwise_job *job, int edge, const plane_pair *p,
+                                   const filter_3x3 *f, idx v)
 {
-    const idx some = FN(TOGETHER) * job->w, at = FN(first_output)(job, v);
+    const idx some = FN(ROWS_TOGETHER) * job->w, at = FN(first_output)(job, v);
     const REAL *x = p->x[0] + at, *next_x = p->x[0] + job->ahead.by + job->ahead.share * v;
     const REAL *next_y = p->y[0] + job->ahead_to.by + job->ahead_to.share * v;
     REAL *y = p->y[0] + at;
-    FN(rows_3x3)(f, edge, FN(TOGETHER), 0, 1, 0, x, y);
-    for (idx left = job->h - FN(TOGETHER);; left -= FN(TOGETHER)) {
+    FN(rows_3x3)(f, edge, FN(ROWS_TOGETHER), 0, 1, 0, x, y);
+    for (idx left = job->h - FN(ROWS_TOGETHER);; left -= FN(ROWS_TOGETHER)) {
         x += some, y += some;
-        next_x = FN(ask_strip)(next_x, FN(TOGETHER), 0);
-        next_y = FN(ask_strip)(next_y, FN(TOGETHER), 1);
-        if (left <= FN(TOGETHER)) {
+        next_x = FN(ask_strip)(next_x, FN(ROWS_TOGETHER), 0);
+        next_y = FN(ask_strip)(next_y, FN(ROWS_TOGETHER), 1);
+        if (left <= FN(ROWS_TOGETHER)) {
             FN(last_rows_3x3)(f, edge, left, 0, 0, x, y);
             return;
         }
-        FN(rows_3x3)(f, edge, FN(TOGETHER), 1, 1, 0, x, y);
+        FN(rows_3x3)(f, edge, FN(ROWS_TOGETHER), 1, 1, 0, x, y);
     }
 }
 
@@ -400,11 +400,11 @@ INLINE void FN(convolve_strips)(const depthwise_job *job, const plane_pair *p, c
 #pragma GCC unroll 9
     for (int k = 0; k < 9; k++)
         f.taps[k] = taps[k];
-    FN(strip_3x3)(job, FN(LEFT_EDGE), p, &f, 0);
+    FN(convolve_strip_3x3)(job, FN(LEFT_EDGE), p, &f, 0);
     for (idx v = 1; v < last; v++)
-        FN(strip_3x3)(job, FN(NO_EDGE), p, &f, v);
+        FN(convolve_strip_3x3)(job, FN(NO_EDGE), p, &f, v);
     f.within = job->mask[last * 4 + 2];
-    FN(strip_3x3)(job, FN(RIGHT_EDGE), p, &f, last);
+    FN(convolve_strip_3x3)(job, FN(RIGHT_EDGE), p, &f, last);
 }
 
 /* The results of a filter of constant size and stride, whose taps stay in registers. */

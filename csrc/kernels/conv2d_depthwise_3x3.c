@@ -7,7 +7,7 @@
  * take whole vectors and a zero at least, which is also what the next row has to its left. The next
  * plane is copied before the last copy is read: loads across two fresh stores would wait. */
 enum {
-    FN(TOGETHER) = 4,                                  /* rows of results */
+    FN(ROWS_TOGETHER) = 4,                             /* of results */
     FN(PADDED_MOST) = 4 * VECTOR_BYTES / sizeof(REAL), /* more than a small plane's rows, columns */
     FN(PADDED_TASK) = 16384,                           /* elements of a task */
     FN(PADDED_SUMS) = 32,                              /* channels whose sums stay in L1 */
@@ -46,7 +46,7 @@ INLINE vec FN(pixels_3x3)(int edge, lanes within, const REAL *x, int k)
 INLINE void FN(rows_3x3)(const filter_3x3 *f, int edge, int rows, int above, int below, int ends,
                          const REAL *x, REAL *y)
 {
-    vec sum[FN(TOGETHER)];
+    vec sum[FN(ROWS_TOGETHER)];
     x = FN(from_memory)(x);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
@@ -84,7 +84,7 @@ INLINE void FN(last_rows_3x3)(const filter_3x3 *f, int edge, idx left, int below
         FN(rows_3x3)(f, edge, 3, 1, below, ends, x, y);
         break;
     default:
-        FN(rows_3x3)(f, edge, FN(TOGETHER), 1, below, ends, x, y);
+        FN(rows_3x3)(f, edge, FN(ROWS_TOGETHER), 1, below, ends, x, y);
     }
 }
 
@@ -177,13 +177,13 @@ INLINE void FN(padded_convolve)(const padded_job *job, idx row, const REAL *x, i
         REAL *to = job->to + plane * h * w + at;
         f.count = w - at;
         idx left = h;
-        for (; left > FN(TOGETHER); left -= FN(TOGETHER)) {
-            FN(rows_3x3)(&f, FN(NO_EDGE), FN(TOGETHER), 1, 1, 0, from, to);
+        for (; left > FN(ROWS_TOGETHER); left -= FN(ROWS_TOGETHER)) {
+            FN(rows_3x3)(&f, FN(NO_EDGE), FN(ROWS_TOGETHER), 1, 1, 0, from, to);
             if (row == 4 * VLEN)
 #pragma GCC unroll 4
-                for (int i = 0; i < FN(TOGETHER); i++)
+                for (int i = 0; i < FN(ROWS_TOGETHER); i++)
                     __builtin_prefetch(to + i * w + FN(LEAST_AHEAD), 1, 2);
-            from += FN(TOGETHER) * row, to += FN(TOGETHER) * w;
+            from += FN(ROWS_TOGETHER) * row, to += FN(ROWS_TOGETHER) * w;
         }
         FN(last_rows_3x3)(&f, FN(NO_EDGE), left, 1, 1, from, to);
     }
@@ -226,7 +226,7 @@ INLINE void FN(next_place)(const padded_job *job, idx count, FN(padded_place) *a
     if (++at->number < count)
         return;
     at->plane += job->channels - count;
-    at->filter = job->images > 1 ? at->plane % job->filters : at->filter;
+    at->filter = at->plane % job->filters;
     at->number = 0;
 }
 

@@ -277,7 +277,7 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
     }
 }
 
-/* The same of a strip as in strip_3x3. */
+/* The same of a strip as in convolve_strip_3x3. */
 INLINE void FN(weight_strip_3x3)(const depthwise_job *job, int edge, const REAL *x, const REAL *dy,
                             const REAL *const next[2], idx v, vec acc[9])
 {

@@ -1,0 +1,51 @@
+"""Depthwise 3x3 convolution at every end of a row and a plane, against sums in float64."""
+
+import numpy as np
+import pytest
+
+from pydl import kernels, runtime
+
+WIDTHS = (1, 2, 3, 4, 5, 7, 8, 9, 14, 15, 16, 17, 20, 28, 31, 32, 33, 40, 41, 56, 64, 65)
+
+
+def shifted(x, i, j):
+    """What tap (i, j) meets: x (n,c,h,w), padded by 1, in float64."""
+    h, w = x.shape[2:]
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    return padded[:, :, i : i + h, j : j + w]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("isa", runtime.available_isas())
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("h", [1, 2, 3, 4, 5, 6, 7, 9, 14, 31, 32, 33])
+def test_every_width(h, threads, isa, dtype):
+    rng = np.random.default_rng(h)
+    taps = [(i, j) for i in range(3) for j in range(3)]
+    for w in WIDTHS:
+        n, c = (3, 5) if w % 2 else (1, 33)
+        x, dy = (rng.standard_normal((n, c, h, w)).astype(dtype) for _ in range(2))
+        weight = rng.standard_normal((c, 1, 3, 3)).astype(dtype)
+        bias = rng.standard_normal(c).astype(dtype)
+        of = {"padding": 1, "groups": c}
+        with runtime.use_isa(isa), runtime.threads(threads):
+            y = kernels.conv2d_forward(x, weight, bias, **of)
+            dx, dw, db = kernels.conv2d_backward(dy, x, weight, **of)
+            alone = (
+                kernels.conv2d_backward_input(dy, weight, x.shape, **of),
+                kernels.conv2d_backward_weight(dy, x, weight.shape, **of),
+            )
+        wide = weight.astype(np.float64)[None, :, 0, :, :, None, None]
+        want = {
+            "y": sum(wide[:, :, i, j] * shifted(x, i, j) for i, j in taps) + bias[:, None, None],
+            "dx": sum(wide[:, :, 2 - i, 2 - j] * shifted(dy, i, j) for i, j in taps),
+            "dw": np.stack([(dy * shifted(x, i, j)).sum((0, 2, 3)) for i, j in taps], 1),
+            "db": dy.sum((0, 2, 3), dtype=np.float64),
+        }
+        eps = np.finfo(dtype).eps
+        got = {"y": y, "dx": dx, "dw": dw.reshape(c, 9), "db": db}
+        for name, result in got.items():
+            terms = 10 if name in ("y", "dx") else n * h * w
+            largest = 32  # of products of two normal numbers
+            assert abs(result - want[name]).max() <= terms * largest * eps, (name, w)
+        assert np.array_equal(alone[0], dx) and np.array_equal(alone[1], dw), w
