@@ -8,6 +8,7 @@
 #undef ending
 #undef sink
 #undef target
+#undef stretch
 #undef matrix
 #undef gemm_job
 #undef thin_job

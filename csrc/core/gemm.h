@@ -58,9 +58,9 @@ INLINE idx FN(block_stride)(idx columns)
     (__builtin_constant_p(step) && 2 * (step) * (idx)sizeof(REAL) <= 64)
 
 /* A step of the tile: a column of A times a row of B. again is a, lest the compiler sees that it is
- * the same number. */
-INLINE void FN(tile_step)(int rows, int vectors, const REAL *a, const REAL *again, idx a_row,
-                          const REAL *b, vec acc[MR][NR_VECTORS])
+ * the same number; lower is a from its row 3 on. */
+INLINE void FN(tile_step)(int rows, int vectors, const REAL *a, const REAL *again,
+                          const REAL *lower, idx a_row, const REAL *b, vec acc[MR][NR_VECTORS])
 {
     vec row[NR_VECTORS];
 #pragma GCC unroll 4
@@ -68,7 +68,7 @@ INLINE void FN(tile_step)(int rows, int vectors, const REAL *a, const REAL *agai
         row[j] = FN(load)(b + j * VLEN);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
-        const vec value = FN(splat)(a[i * a_row]);
+        const vec value = FN(splat)(i < 3 ? a[i * a_row] : lower[(i - 3) * a_row]);
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++)
             if (READS_TWICE(a_row) && j && 2 * i < rows)
@@ -100,25 +100,34 @@ INLINE void FN(tile_product)(int rows, int vectors, idx k, const REAL *a, idx a_
     const REAL *again = a;
     if (READS_TWICE(a_row))
         __asm__("" : "+r"(again));
+    const REAL *lower = a + 3 * a_row;
     idx p = 0;
+    /* x86 adds one register to another's 1, 2, 4 or 8 times: that gives the places of rows 0 to 2.
+     * Had gcc its way, it would load the places of all rows of all steps from memory instead. */
+    if (FOUR_STEPS(rows, vectors) && !__builtin_constant_p(a_row))
+        __asm__("" : "+r"(lower));
     if (FOUR_STEPS(rows, vectors))
         for (; p + 4 <= k; p += 4) {
 #pragma GCC unroll 4
             for (int s = 0; s < 4; s++) {
-                FN(tile_step)(rows, vectors, a + s * a_step, a, a_row,
+                if (!__builtin_constant_p(a_row))
+                    __asm__("" : "+r"(a_row));
+                FN(tile_step)(rows, vectors, a + s * a_step, a, lower + s * a_step, a_row,
                               b + (b_rows ? b_rows[p + s] : s * b_step), acc);
                 if (s % 2 == 0 || !EVERY_OTHER(next_step))
                     __builtin_prefetch(next + s * next_step, 0, 2);
             }
             next += 4 * next_step;
             a += 4 * a_step;
+            lower += 4 * a_step;
             b += b_rows ? 0 : 4 * b_step;
         }
     for (; p < k; p++) {
-        FN(tile_step)(rows, vectors, a, again, a_row, b_rows ? b + b_rows[p] : b, acc);
+        FN(tile_step)(rows, vectors, a, again, lower, a_row, b_rows ? b + b_rows[p] : b, acc);
         __builtin_prefetch(next, 0, 2);
         next += next_step;
         a += a_step;
+        lower += a_step;
         again += a_step;
         b += b_step;
     }
@@ -180,16 +189,31 @@ typedef struct {
 } FN(target);
 #define target FN(target)
 
-INLINE target FN(target_at)(const sink *to, idx i, idx j)
+/* A tile's columns. */
+typedef struct {
+    idx first, size;
+    idx place; /* of the first one in C's row */
+    int whole; /* they are whole vectors, side by side there */
+} FN(stretch);
+#define stretch FN(stretch)
+
+INLINE stretch FN(stretch_at)(const sink *to, idx first, idx size)
 {
-    idx place = i * to->row + j;
+    stretch at = {first, size, first, size == (size > VLEN ? NR : VLEN)};
     if (to->pixels) {
-        const idx column = to->first + j;
-        place = i * to->row + column / to->pixels * to->image + column % to->pixels;
+        const idx column = to->first + first, pixel = column % to->pixels;
+        at.place = column / to->pixels * to->image + pixel;
+        at.whole &= pixel + size <= to->pixels - to->gap;
     }
+    return at;
+}
+
+INLINE target FN(target_at)(const sink *to, idx i, const stretch *columns)
+{
+    const idx place = i * to->row + columns->place;
     target at = {to->c + place, to->c + place, to->row, FN(ending_at)(to->last, place)};
     if (to->sums) {
-        at.sums = to->sums + i * to->sums_row + j;
+        at.sums = to->sums + i * to->sums_row + columns->first;
         at.sums_row = to->sums_row;
     }
     return at;
@@ -197,17 +221,18 @@ INLINE target FN(target_at)(const sink *to, idx i, idx j)
 
 /* store_tile for a tile of fewer columns, or of several images', which lies in memory. */
 static void __attribute__((noinline)) FN(store_columns)(idx rows, const REAL *part, const sink *to,
-                                                        idx i0, idx j0, idx columns)
+                                                        idx i0, const stretch *of)
 {
     const sink all = *to; /* which no store may change */
-    while (columns) {
+    for (idx j0 = of->first, columns = of->size; columns;) {
         idx here = columns, kept = columns;
         if (all.pixels) {
             const idx left = all.pixels - (all.first + j0) % all.pixels;
             here = FN(min)(here, left);
             kept = FN(min)(here, left - all.gap);
         }
-        const target at = FN(target_at)(&all, i0, j0);
+        const stretch run = FN(stretch_at)(&all, j0, here);
+        const target at = FN(target_at)(&all, i0, &run);
         const REAL *const bias = all.accumulate || !all.bias_of_row ? NULL : all.bias_of_row + i0;
         for (idx j = 0; j < kept; j += VLEN) {
             const idx count = kept - j;
@@ -247,23 +272,22 @@ INLINE void FN(keep_tile)(int rows, int vectors, const vec acc[MR][NR_VECTORS], 
         _Pragma("GCC unroll 4") for (int j = 0; j < vectors; j++)
 
 INLINE void FN(store_tile)(int rows, int vectors, vec acc[MR][NR_VECTORS], const sink *to, idx i0,
-                           idx j0, idx columns)
+                           const stretch *columns)
 {
-    if (columns < vectors * VLEN ||
-        (to->pixels && (to->first + j0) % to->pixels + columns > to->pixels - to->gap)) {
+    if (!columns->whole) {
         REAL part[FN(TILE_SIZE)];
         FN(keep_tile)(rows, vectors, (const vec(*)[NR_VECTORS])acc, part);
-        FN(store_columns)(rows, part, to, i0, j0, columns);
+        FN(store_columns)(rows, part, to, i0, columns);
         return;
     }
-    const target at = FN(target_at)(to, i0, j0);
+    const target at = FN(target_at)(to, i0, columns);
     if (to->accumulate) {
         EACH_OF_TILE acc[i][j] += FN(load)(at.sums + i * at.sums_row + j * VLEN);
     } else {
         if (to->bias_of_row)
             EACH_OF_TILE acc[i][j] += FN(splat)(to->bias_of_row[i0 + i]);
         if (to->bias_of_column)
-            EACH_OF_TILE acc[i][j] += FN(load)(to->bias_of_column + j0 + j * VLEN);
+            EACH_OF_TILE acc[i][j] += FN(load)(to->bias_of_column + columns->first + j * VLEN);
     }
     if (at.last.residual)
         EACH_OF_TILE acc[i][j] += FN(load)(at.last.residual + i * to->row + j * VLEN);
@@ -276,41 +300,44 @@ INLINE void FN(store_tile)(int rows, int vectors, vec acc[MR][NR_VECTORS], const
 }
 #undef EACH_OF_TILE
 
-/* Asks for the lines of C that a tile will be stored to, or if that is soon, the next one to the
- * right: stores to lines that are far away would fill the CPU's queue of them. */
-enum { FN(EXPECTED) = 16, FN(SOON) = 64 }; /* steps: a line arrives, and surely so */
+/* Asks for the lines of C that a tile will be stored to, or if that is sooner than they come, the
+ * next one to the right: stores to lines that are far away would fill the CPU's queue of them. */
+enum {
+    FN(EXPECTED) = 16, /* steps that are worth it */
+    FN(SOON) = VECTOR_BYTES == 32 ? 2 * FN(KC) : 64, /* steps: of AVX2's small tile, any number */
+};
 
-INLINE void FN(expect_tile)(int rows, idx k, const sink *to, idx i0, idx j0)
+INLINE void FN(expect_tile)(int rows, idx k, const sink *to, idx i0, const stretch *columns)
 {
-    const REAL *c = FN(target_at)(to, i0, j0).c + (k < FN(SOON) ? NR : 0);
+    const REAL *c = FN(target_at)(to, i0, columns).c + (k < FN(SOON) ? NR : 0);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
         __builtin_prefetch(c + i * to->row, 1, 3);
 }
 
-/* One tile of C at (i0, j0), of so many rows and vectors: constants where this is inlined. */
+/* One tile of C from row i0 on, of so many rows and vectors: constants where this is inlined. */
 INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a_row, idx a_step,
                               const REAL *next, idx next_step, const REAL *b, idx b_step,
-                              const idx *b_rows, const sink *to, idx i0, idx j0, idx columns)
+                              const idx *b_rows, const sink *to, idx i0, const stretch *columns)
 {
     vec acc[MR][NR_VECTORS];
     if (VECTOR_BYTES >= 32 && rows == MR && k >= FN(EXPECTED))
-        FN(expect_tile)(rows, k, to, i0, j0);
+        FN(expect_tile)(rows, k, to, i0, columns);
     FN(tile_product)(rows, vectors, k, a, a_row, a_step, next, next_step, b, b_step, b_rows, acc);
-    FN(store_tile)(rows, vectors, acc, to, i0, j0, columns);
+    FN(store_tile)(rows, vectors, acc, to, i0, columns);
 }
 
 /* The same for the numbers of rows that are rare, at the lower edge of a panel. */
 static void __attribute__((noinline)) FN(multiply_edge)(idx rows, idx k, const REAL *a, idx a_row,
                                                         idx a_step, const REAL *b, idx b_step,
                                                         const idx *b_rows, const sink *to, idx i0,
-                                                        idx j0, idx columns)
+                                                        const stretch *columns)
 {
     vec acc[MR][NR_VECTORS];
     REAL part[FN(TILE_SIZE)];
 #define ROWS(count)                                                                                \
     case count:                                                                                    \
-        if (columns > VLEN) {                                                                      \
+        if (columns->size > VLEN) {                                                                \
             FN(tile_product)(count, NR_VECTORS, k, a, a_row, a_step, a, 0, b, b_step, b_rows,      \
                              acc);                                                                 \
             FN(keep_tile)(count, NR_VECTORS, (const vec(*)[NR_VECTORS])acc, part);                 \
@@ -328,7 +355,7 @@ static void __attribute__((noinline)) FN(multiply_edge)(idx rows, idx k, const R
         ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13)
 #endif
     }
-    FN(store_columns)(rows, part, to, i0, j0, columns);
+    FN(store_columns)(rows, part, to, i0, columns);
 #undef ROWS
 }
 
@@ -346,17 +373,18 @@ INLINE void FN(multiply_column)(idx m, idx k, const REAL *a, idx a_panel, idx a_
                                 fetch soon, const REAL *b, idx b_step, const idx *b_rows,
                                 const sink *to, idx i0, idx j0, idx columns)
 {
+    const stretch of = FN(stretch_at)(to, j0, columns);
     idx i = 0;
     if (columns > VLEN)
         for (; i + MR <= m; i += MR, a += a_panel, soon.from += soon.panel)
             FN(multiply_tile)(MR, NR_VECTORS, k, a, a_row, a_step, soon.from, soon.step, b, b_step,
-                              b_rows, to, i0 + i, j0, columns);
+                              b_rows, to, i0 + i, &of);
     else
         for (; i + MR <= m; i += MR, a += a_panel, soon.from += soon.panel)
             FN(multiply_tile)(MR, 1, k, a, a_row, a_step, soon.from, soon.step, b, b_step, b_rows,
-                              to, i0 + i, j0, columns);
+                              to, i0 + i, &of);
     if (i < m)
-        FN(multiply_edge)(m - i, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, j0, columns);
+        FN(multiply_edge)(m - i, k, a, a_row, a_step, b, b_step, b_rows, to, i0 + i, &of);
 }
 
 /* C (m,n) from packed panels of A (the panel of rows i.. begins at a + i * a_panel) and a block of
@@ -436,16 +464,30 @@ INLINE void FN(pack_panel_block)(idx rows, idx depth, int last, const REAL *a, i
                                last && p == depth - 1 ? MR - v * VLEN : VLEN, step[v][p]);
 }
 
+/* Asks for lines of MR rows, those of the next panel: they are too far apart to be foreseen. */
+INLINE void FN(expect_rows)(const REAL *a, idx row)
+{
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++)
+        __builtin_prefetch(a + i * row);
+}
+
 /* One panel of A: rows (at most MR) of depth k, element (i, p) at a[i*row + p*step]. */
 static void FN(pack_panel)(idx rows, idx k, const REAL *a, idx row, idx step, REAL *panel)
 {
     idx p = 0;
-    if (step == 1) {
-        for (; p + 2 * VLEN <= k; p += VLEN)
+    if (step == 1 && k >= VLEN) {
+        for (; p + VLEN < k; p += VLEN) {
+            FN(expect_rows)(a + p + MR * row, row);
             FN(pack_panel_block)(rows, VLEN, 0, a + p, row, panel + p * MR);
-        for (; FN(MASKED) && p + VLEN / 4 < k; p += VLEN)
-            FN(pack_panel_block)(rows, FN(min)(k - p, VLEN), k - p <= VLEN, a + p, row,
-                                 panel + p * MR);
+        }
+        p = k - VLEN; /* what these steps share with those before is stored twice */
+        FN(pack_panel_block)(rows, VLEN, 1, a + p, row, panel + p * MR);
+        return;
+    }
+    if (FN(MASKED) && step == 1 && k > VLEN / 4) {
+        FN(pack_panel_block)(rows, k, 1, a, row, panel);
+        return;
     }
     if (row == 1 && rows == MR) {
         for (; p < k; p++)

@@ -11,12 +11,12 @@ enum {
     FN(PACKED_WEIGHT_BYTES) = 5 << 20, /* at most this much of the weights is packed at a time */
     FN(PLAIN_ROWS) = 7 * MR,           /* at most that do not repay packing pixels from L2 */
     FN(PACK_COLUMNS) = 256,            /* weights used for fewer columns are read where they are */
-    FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2, as does
-                                          one twice as wide, which is read in longer runs */
+    FN(WIDEST) = 1024 / sizeof(REAL),  /* columns of a block: with KC rows it stays in L2 */
     FN(WHOLE_PATCHES) = 5 * FN(L2_BYTES) / 16, /* bytes at most of a block's patches of all depth */
     FN(TASK_ROWS) = 8 * MR,            /* of a task at least, where each packs its own patches */
     FN(SHARED_PATCHES) = 5 << 18,      /* bytes at most that are packed once for all tasks */
     FN(SHARED_WORK) = 4 << 20,         /* multiply-adds that are worth a second task */
+    FN(FILTERS_AHEAD) = 4,             /* are asked for: they are too far apart to be foreseen */
     FN(FILTER_TAPS) = 32,              /* of which a panel is transposed at once */
     FN(TURNED_DY) = 32 << 20,          /* bytes at most of dy^T that tasks share */
     FN(TURN_COLUMNS) = 256 / sizeof(REAL), /* of it, for a task */
@@ -73,6 +73,8 @@ static void FN(conv_panel)(const conv_job *job, idx first, idx k, idx depth, REA
     const int most = job->row_step <= FN(FILTER_TAPS) && 2 * taps > job->row_step;
     for (const idx end = k + depth; k < end;) {
         const REAL *from = w + k / taps * job->channel_step;
+        for (idx q = 0; q < rows * job->row_step && !most; q += 64 / (idx)sizeof(REAL))
+            __builtin_prefetch(from + FN(FILTERS_AHEAD) * job->channel_step + q);
         if (most)
             FN(pack_panel)(rows, job->row_step, from, job->row_step, 1, filter);
         const idx tap = k % taps, stop = FN(min)(tap + end - k, taps);
@@ -117,6 +119,9 @@ static void FN(conv_scatter)(const conv_job *job, const REAL *block, idx stride,
             const idx height =
                 job->clear ? FN(min)(job->step_h, job->dst_h - i * job->step_h) : 1;
             REAL *dst = job->dst + place;
+            if (job->step_w > 1) /* the next row's, which are too far away to be foreseen */
+                for (idx q = 0; q < count * job->step_w; q += 64 / (idx)sizeof(REAL))
+                    __builtin_prefetch(dst + plane + q, 1);
             if (job->step_w == 1)
                 FN(finish_run)(dst, block + done, count, last, place);
             else
@@ -420,7 +425,9 @@ static void FN(conv_grid)(conv_job *job)
     const int matrix = FN(is_matrix)(&job->from);
     job->flat = job->images > 1 && pixels % NR && pixels < 64 * NR;
     const idx span = job->flat ? job->images * pixels : pixels, spans = job->flat ? 1 : job->images;
-    idx columns = FN(even_piece)(span, matrix ? 2 * FN(WIDEST) : FN(WIDEST), NR);
+    /* A block twice as wide is read in longer runs, and stays in a large L2. */
+    const int twice = matrix && 4 * FN(WIDEST) * FN(KC) * (idx)sizeof(REAL) <= FN(L2_BYTES);
+    idx columns = FN(even_piece)(span, twice ? 2 * FN(WIDEST) : FN(WIDEST), NR);
     if (job->images * pixels > FN(PACK_COLUMNS)) {
         const idx per_span = (most + spans - 1) / spans,
                   evened = FN(round_up)((span + per_span - 1) / per_span, NR);
@@ -826,6 +833,29 @@ typedef struct {
 } FN(weight_job);
 #define weight_job FN(weight_job)
 
+/* Panels of rows first .. first + rows of a patch matrix, that of row i at panels + i * columns.
+ * Block and scratch are for pack_columns, MC rows at most. */
+static void FN(pack_panels)(const patches *from, idx first, idx rows, idx column, idx columns,
+                            REAL *panels, REAL *block, idx stride, REAL *scratch)
+{
+    const idx pixels = from->grid_w;
+    if (FN(is_matrix)(from)) {
+        for (idx r = 0; r < rows; r += MR, panels += MR * columns)
+            for (idx done = 0, count; done < columns; done += count) {
+                const idx at = column + done, pixel = at % pixels;
+                count = FN(min)(columns - done, pixels - pixel);
+                FN(pack_panel)(FN(min)(MR, rows - r), count,
+                               from->src + at / pixels * from->image + (first + r) * pixels + pixel,
+                               pixels, 1, panels + done * MR);
+            }
+        return;
+    }
+    FN(pack_columns)(from, first, rows, column, columns, columns, block, stride, scratch);
+    for (idx r = 0; r < rows; r += MR)
+        FN(pack_panel)(FN(min)(MR, rows - r), columns, block + r * stride, stride, 1,
+                       panels + r * columns);
+}
+
 /* dst (columns, rows; row stride stride) = the transpose of rows first .. first + rows of a patch
  * matrix, with zeros up to whole tiles of them. Block and scratch are for pack_columns, MC rows. */
 static void FN(pack_turned)(const patches *from, idx first, idx rows, idx column, idx columns,
@@ -880,13 +910,17 @@ static void FN(weight_chunk)(void *context, idx task)
     const idx n0 = job->direct ? first : 0, n = job->direct ? depth : job->rows;
     const idx row = job->direct ? job->depth : job->rows, n_stride = FN(block_stride)(n);
     const idx own = job->turned ? 0 : most * n_stride, piece = FN(MC);
-    REAL *block = pydl_block_alloc(
-        (size_t)(piece * stride + VLEN + own + FN(patch_scratch)(&job->from, most)) * sizeof(REAL));
+    const int pads = !FN(is_matrix)(&job->from);
+    const idx line = 64 / (idx)sizeof(REAL);
+    const idx block_size = pads ? FN(round_up)(piece * stride + VLEN, line) : 0,
+              scratch_size = pads ? FN(patch_scratch)(&job->from, most) : 0;
+    REAL *block = pydl_block_alloc((size_t)(block_size + piece * most + own + scratch_size) *
+                                   sizeof(REAL));
     if (!block) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    REAL *made = block + piece * stride + VLEN, *scratch = made + own;
+    REAL *panels = block + block_size, *made = panels + piece * most, *scratch = made + own;
     sink to = {.row = row};
     for (idx column = begin; column < end; column += most) {
         const idx columns = FN(min)(most, end - column);
@@ -896,10 +930,9 @@ static void FN(weight_chunk)(void *context, idx task)
                             n_stride, block, stride, scratch);
         for (idx i = 0; i < m; i += piece) {
             const idx count = FN(min)(piece, m - i);
-            FN(pack_columns)(plain, m0 + i, count, column, columns, columns, block, stride,
-                             scratch);
+            FN(pack_panels)(plain, m0 + i, count, column, columns, panels, block, stride, scratch);
             to.c = job->partial + chunk * job->depth * job->rows + (m0 + i) * row + n0;
-            FN(multiply_rows)(count, n, columns, block, stride, turned, n_stride, &to);
+            FN(multiply_panels)(count, n, columns, panels, columns, turned, n_stride, NULL, &to);
         }
         to.accumulate = 1;
     }
@@ -926,18 +959,28 @@ static void FN(weight_reduce)(void *context, idx task)
         FN(transpose)(count, width, sum, width, job->dw + first, height);
 }
 
-/* Whether the patches had better be turned round than dy. Estimated cycles per column, fitted to
- * measurements: tiles, and what is turned, of dw too; taps are copied before. */
-static int FN(turning_patches_pays)(const weight_job *job, idx columns)
+/* Cuts the depth into so many pieces of whole tiles: rows of the result, or its columns where the
+ * patches are turned round. Returns the cycles that a column of all then takes, estimated and
+ * fitted to measurements: tiles; reading the turned operand again for every MC rows where it
+ * exceeds L2; panels of dy, which each piece makes anew; dw, which is turned at last. */
+static double FN(cut_depth)(weight_job *job, int direct, idx pieces, idx columns)
 {
+    const idx multiple = direct ? NR : MR;
+    const idx piece = FN(even_piece)(job->depth, (job->depth + pieces - 1) / pieces, multiple);
     const double rows = (double)job->rows, depth = (double)job->depth;
-    const double patches_turned =
-        0.55 * FN(rows_of_tiles)(job->rows) * FN(vectors_of_tiles)(job->depth) +
-        (FN(is_inside)(&job->from) ? 0.1 : 1.0) * depth;
-    const double dy_turned =
-        0.55 * FN(rows_of_tiles)(job->depth) * FN(vectors_of_tiles)(job->rows) +
-        0.1 * rows + rows * depth / (double)columns;
-    return patches_turned < dy_turned;
+    job->direct = direct;
+    job->depth_piece = piece;
+    job->depth_blocks = (job->depth + piece - 1) / piece;
+    const idx m = direct ? job->rows : piece, n = direct ? piece : job->rows;
+    const double blocks = (double)job->depth_blocks;
+    const double tiles =
+        direct ? (double)FN(round_up)(job->rows, MR) * FN(vectors_of_tiles)(job->depth)
+               : (double)FN(round_up)(job->depth, MR) * FN(vectors_of_tiles)(job->rows);
+    const idx turned = n * FN(even_piece)(job->chunk_columns, FN(KC), VLEN) * (idx)sizeof(REAL);
+    const double again =
+        turned > FN(L2_BYTES) ? 0.15 * blocks * (double)n * ceil((double)m / FN(MC)) : 0;
+    return 0.55 * tiles + again +
+           (direct ? 0.4 * rows * (blocks - 1) : 0.2 * rows * depth / (double)columns);
 }
 
 static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
@@ -976,11 +1019,11 @@ static int FN(conv2d_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy
     job.chunks = FN(max)(FN(min)(FN(min)(blocks, affordable), most), 1);
     job.chunk_columns = FN(round_up)((columns + job.chunks - 1) / job.chunks, VLEN);
     job.chunks = (columns + job.chunk_columns - 1) / job.chunk_columns;
-    job.depth_blocks =
-        FN(max)(FN(min)((most + job.chunks - 1) / job.chunks, job.depth / FN(MC)), 1);
-    job.depth_piece = FN(round_up)((job.depth + job.depth_blocks - 1) / job.depth_blocks, MR);
-    job.depth_blocks = (job.depth + job.depth_piece - 1) / job.depth_piece;
-    job.direct = FN(turning_patches_pays)(&job, columns);
+    const idx wanted = (most + job.chunks - 1) / job.chunks,
+              pieces = FN(max)(FN(min)(wanted, job.depth / FN(MC)), 1);
+    const double patches_turned = FN(cut_depth)(&job, 1, pieces, columns);
+    if (FN(cut_depth)(&job, 0, pieces, columns) >= patches_turned)
+        FN(cut_depth)(&job, 1, pieces, columns);
     const int in_place = job.direct && job.chunks == 1;
     const idx stride = FN(block_stride)(rows), turned = columns * stride * (idx)sizeof(REAL);
     REAL *const partial =
