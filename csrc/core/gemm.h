@@ -300,11 +300,12 @@ INLINE void FN(store_tile)(int rows, int vectors, vec acc[MR][NR_VECTORS], const
 }
 #undef EACH_OF_TILE
 
-/* Asks for the lines of C that a tile will be stored to, or if that is sooner than they come, the
- * next one to the right: stores to lines that are far away would fill the CPU's queue of them. */
+/* Asks for the lines of C that a tile will be stored to, or, where its steps are fewer than lines
+ * take to come, those of the next tile to the right: stores to lines that are far away would fill
+ * the CPU's queue of them. */
 enum {
-    FN(EXPECTED) = 16, /* steps that are worth it */
-    FN(SOON) = VECTOR_BYTES == 32 ? 2 * FN(KC) : 64, /* steps: of AVX2's small tile, any number */
+    FN(EXPECTED) = 16, /* steps that repay asking */
+    FN(SOON) = VECTOR_BYTES == 32 ? 2 * FN(KC) : 64, /* steps; AVX2's take 6 cycles each */
 };
 
 INLINE void FN(expect_tile)(int rows, idx k, const sink *to, idx i0, const stretch *columns)
