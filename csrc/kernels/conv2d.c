@@ -910,10 +910,11 @@ static void FN(weight_chunk)(void *context, idx task)
     const idx n0 = job->direct ? first : 0, n = job->direct ? depth : job->rows;
     const idx row = job->direct ? job->depth : job->rows, n_stride = FN(block_stride)(n);
     const idx own = job->turned ? 0 : most * n_stride, piece = FN(MC);
-    const int pads = !FN(is_matrix)(&job->from);
+    /* Whole cache lines, lest the turned rows behind them lie across two each. */
     const idx line = 64 / (idx)sizeof(REAL);
-    const idx block_size = pads ? FN(round_up)(piece * stride + VLEN, line) : 0,
-              scratch_size = pads ? FN(patch_scratch)(&job->from, most) : 0;
+    const int gathers = !FN(is_matrix)(&job->from);
+    const idx block_size = gathers ? FN(round_up)(piece * stride + VLEN, line) : 0,
+              scratch_size = gathers ? FN(patch_scratch)(&job->from, most) : 0;
     REAL *block = pydl_block_alloc((size_t)(block_size + piece * most + own + scratch_size) *
                                    sizeof(REAL));
     if (!block) {
