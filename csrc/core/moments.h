@@ -10,7 +10,10 @@
  * vectors. */
 enum {
     FN(MOMENT_BLOCK) = 4096, /* values: a third of L1 in float */
-    FN(MOMENT_GROUP) = 8192, /* values of the channels that are taken together */
+    /* values of the channels that are taken together: of one row, whose second pass finds them in
+     * L1; of several, which are read from memory in longer runs, in L2 */
+    FN(ROW_GROUP) = 6144,
+    FN(MOMENT_GROUP) = 8192,
     /* rows of so many values are worth a partial vector to be aligned; of AVX2 none */
     FN(ALIGNED_ROW) = VECTOR_BYTES == 32 ? INT32_MAX : 64,
     FN(GROUP) = VECTOR_BYTES / sizeof(REAL), /* channels in a group, at most: a vector's lanes */
@@ -53,6 +56,13 @@ enum {
         enum { k = accumulator };                                                                  \
         const idx at = first, rest = count;                                                        \
         __VA_ARGS__;                                                                               \
+    } while (0)
+
+/* Asks for a line at p, to be written or not, where it begins with vector k. */
+#define ASK_LINE(k, p, write)                                                                      \
+    do {                                                                                           \
+        if ((k) % (64 / VECTOR_BYTES) == 0)                                                        \
+            __builtin_prefetch(p, write, 2);                                                       \
     } while (0)
 
 /* The same for a row of at most four vectors, without branches: vector k has part[k] elements. */
@@ -117,20 +127,36 @@ static void FN(block_sums)(const REAL *x, idx offset, FN(extent) block, idx stri
 }
 
 /* ... and of x - shift and its square */
-static void FN(block_moments)(const REAL *x, idx offset, FN(extent) block, idx stride, idx size,
-                              idx channels, const REAL *shift, vec sum[], vec square[])
+INLINE void FN(block_moments_of)(const REAL *x, idx offset, FN(extent) block, idx stride, idx size,
+                                 idx channels, const REAL *shift, const REAL *asked, int asks,
+                                 vec sum[], vec square[])
 {
     for (idx c = 0; c < channels; c++, offset += size) {
         vec sums[4] = {{0}}, squares[4] = {{0}};
         const vec from = FN(splat)(shift[c]);
         FOR_CHANNEL_ROWS(offset, block.rows, stride, block.columns, {
             const vec d = from - FN(load_masked)(x + at, rest, shift[c]);
+            if (asks)
+                ASK_LINE(k, asked + at, 1);
             sums[k] -= d;
             squares[k] += d * d;
         });
         sum[c] = FN(sum_of_4)(sums);
         square[c] = FN(sum_of_4)(squares);
     }
+}
+
+/* The lines of `asked` at the same places, which are written next, are asked for; NULL: of none. */
+static void FN(block_moments)(const REAL *x, idx offset, FN(extent) block, idx stride, idx size,
+                              idx channels, const REAL *shift, const REAL *asked, vec sum[],
+                              vec square[])
+{
+    if (asked)
+        FN(block_moments_of)(x, offset, block, stride, size, channels, shift, asked, 1, sum,
+                             square);
+    else
+        FN(block_moments_of)(x, offset, block, stride, size, channels, shift, NULL, 0, sum,
+                             square);
 }
 
 /* The lanes' sum of each of so many vectors. */
@@ -147,10 +173,11 @@ INLINE vec FN(sum_group)(idx count, vec sums[FN(GROUP)])
     return FN(sum_each)(sums);
 }
 
-/* How many channels of so many values each are taken together. */
-INLINE idx FN(group_of)(idx values)
+/* How many channels of so many rows and columns are taken together, of so many arrays. */
+INLINE idx FN(group_of)(idx rows, idx columns, idx arrays)
 {
-    return FN(max)(FN(min)(FN(MOMENT_GROUP) / values, FN(GROUP)), 1);
+    const idx most = rows > 1 ? FN(MOMENT_GROUP) : FN(ROW_GROUP) / arrays;
+    return FN(max)(FN(min)(most / (rows * columns), FN(GROUP)), 1);
 }
 
 /* For the blocks of a channel: rows and columns, the size of the one at row i, column j. */
@@ -202,7 +229,7 @@ INLINE statistics FN(statistics_about)(REAL count, vec shift, vec sum, vec squar
 }
 
 static statistics FN(statistics_by_blocks)(const REAL *x, idx offset, idx n, idx size, idx stride,
-                                           double eps)
+                                           const REAL *asked, double eps)
 {
     moments all = {0};
     FOR_BLOCKS(n, size) {
@@ -213,7 +240,7 @@ static statistics FN(statistics_by_blocks)(const REAL *x, idx offset, idx n, idx
         const vec shift = FN(finite_or_0)(
             FN(splat)(FN(sum_lanes)(sum) / (REAL)(part.rows * part.columns)));
         const REAL from = shift[0];
-        FN(block_moments)(x, at, block, stride, size, 1, &from, &sum, &square);
+        FN(block_moments)(x, at, block, stride, size, 1, &from, asked, &sum, &square);
         all = FN(moments_of_both)(all, FN(moments_about)((double)(rows * columns), from,
                                                          FN(sum_lanes)(sum),
                                                          FN(sum_lanes)(square)));
@@ -222,12 +249,12 @@ static statistics FN(statistics_by_blocks)(const REAL *x, idx offset, idx n, idx
                         FN(rstd_of)(FN(splat)((REAL)(all.squares / all.count)), eps)};
 }
 
-/* Of a group of channels, the first at offset. */
+/* Of a group of channels, the first at offset. asked as in block_moments. */
 static statistics FN(statistics_of_group)(const REAL *x, idx offset, idx n, idx size, idx stride,
-                                          idx channels, double eps)
+                                          idx channels, const REAL *asked, double eps)
 {
     if (n * size > FN(MOMENT_BLOCK))
-        return FN(statistics_by_blocks)(x, offset, n, size, stride, eps);
+        return FN(statistics_by_blocks)(x, offset, n, size, stride, asked, eps);
     const FN(extent) block = {n, size}, part = FN(shift_part)(n, size);
     const REAL count = (REAL)(n * size);
     vec sums[FN(GROUP)], squares[FN(GROUP)];
@@ -236,7 +263,7 @@ static statistics FN(statistics_of_group)(const REAL *x, idx offset, idx n, idx 
     const vec shift = FN(finite_or_0)(FN(sum_group)(channels, sums) *
                                       (1 / (REAL)(part.rows * part.columns)));
     FN(store)(shifts, shift);
-    FN(block_moments)(x, offset, block, stride, size, channels, shifts, sums, squares);
+    FN(block_moments)(x, offset, block, stride, size, channels, shifts, asked, sums, squares);
     return FN(statistics_about)(count, shift, FN(sum_group)(channels, sums),
                                 FN(sum_group)(channels, squares), eps);
 }

@@ -10,11 +10,13 @@
  * less to be read.
  *
  * A task takes whole channels, one after the other, so that a channel's second pass finds it in L2;
- * it begins with what the first read last. Where rows are at most half a vector (features: size 1),
+ * it begins with what the first read last. Where arrays are far, the first pass asks for the lines
+ * that the second one writes, and that for what the next channels' first one reads: so memory works
+ * at the same pace in both. Where rows are at most half a vector (features: size 1),
  * a task takes a strip of columns of the matrix (n, c size). */
 typedef struct {
     idx n, c, size, task_channels;
-    int relu, training;
+    int relu, training, far;
     double eps;
     const REAL *x, *w, *b, *residual, *dy, *mask; /* mask: the forward's y */
     const REAL *mean, *rstd, *var;                /* given */
@@ -77,11 +79,12 @@ INLINE vec FN(normalised)(vec difference, vec turned, vec b) { return difference
 
 /* y of channels; rows of each, stride elements apart. The last rows come first. */
 INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, idx stride,
-                               idx channels, const line *of, int add, int relu)
+                               idx channels, const line *of, int add, int far)
 {
     const REAL *x = job->x, *residual = job->residual;
+    const REAL least = job->relu ? 0 : -INFINITY;
     REAL *y = job->y;
-    const idx size = job->size;
+    const idx size = job->size, next = channels * size;
     offset += (rows - 1) * stride;
     for (idx c = 0; c < channels; c++, offset += size) {
         const vec mean = FN(splat)(of->mean[c]), turned = FN(splat)(-of->scale[c]);
@@ -90,7 +93,9 @@ INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, 
             vec v = FN(normalised)(mean - FN(load_masked)(x + at, rest, 0), turned, b);
             if (add)
                 v += FN(load_masked)(residual + at, rest, 0);
-            FN(store_masked)(y + at, rest, relu ? FN(at_least)(v, 0) : v);
+            if (far)
+                ASK_LINE(k, x + at + next, 0);
+            FN(store_masked)(y + at, rest, FN(at_least)(v, least));
         });
     }
 }
@@ -98,11 +103,11 @@ INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, 
 static void FN(normalise_channels)(const batch_norm_job *job, idx offset, idx rows, idx stride,
                                    idx channels, line of)
 {
-    if (job->residual && job->relu)
+    if (job->residual && job->far)
         FN(normalise_rows)(job, offset, rows, stride, channels, &of, 1, 1);
     else if (job->residual)
         FN(normalise_rows)(job, offset, rows, stride, channels, &of, 1, 0);
-    else if (job->relu)
+    else if (job->far)
         FN(normalise_rows)(job, offset, rows, stride, channels, &of, 0, 1);
     else
         FN(normalise_rows)(job, offset, rows, stride, channels, &of, 0, 0);
@@ -113,11 +118,12 @@ static void FN(batch_norm_forward_body)(void *context, idx task)
     const batch_norm_job *job = context;
     const idx n = job->n, size = job->size, stride = job->c * size;
     const idx end = FN(min)(job->c, (task + 1) * job->task_channels);
-    const idx group = FN(group_of)(n * size);
+    const idx group = FN(group_of)(n, size, 1);
     for (idx k = task * job->task_channels; k < end; k += group) {
         const idx channels = FN(min)(group, end - k);
         const statistics found =
-            FN(statistics_of_group)(job->x, k * size, n, size, stride, channels, job->eps);
+            FN(statistics_of_group)(job->x, k * size, n, size, stride, channels,
+                                    job->far ? job->y : NULL, job->eps);
         FN(store_masked)(job->new_mean + k, channels, found.mean);
         FN(store_masked)(job->new_rstd + k, channels, found.rstd);
         FN(normalise_channels)(job, k * size, n, stride, channels,
@@ -144,7 +150,7 @@ INLINE vec FN(masked)(vec dy, vec y) { return FN(select)((lanes)(y <= 0), (vec){
 
 /* Of blocks of channels the lanes' sums of g, and of g (x - mean); dresidual is stored. */
 INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent) block,
-                                idx channels, const line *of, int mask, int keep,
+                                idx channels, const line *of, int mask, int keep, int far,
                                 vec sum[FN(GROUP)], vec dot[FN(GROUP)])
 {
     const REAL *x = job->x, *dy = job->dy, *y = job->mask;
@@ -163,6 +169,8 @@ INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent
                 g = FN(masked)(g, FN(normalised)(difference, turned, b));
             if (keep)
                 FN(store_masked)(kept + at, rest, g);
+            if (far)
+                ASK_LINE(k, job->dx + at, 1);
             sums[k] += g;
             dots[k] -= g * difference;
         });
@@ -173,10 +181,11 @@ INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent
 
 /* dx of channels; where dresidual is kept it is g. The last rows come first. */
 INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx channels, const line *of,
-                              int mask, int keep, int training)
+                              int mask, int keep, int training, int far)
 {
     const idx n = job->n, size = job->size, stride = job->c * size;
     const REAL *x = job->x, *dy = keep ? job->dresidual : job->dy, *y = job->mask;
+    const REAL *next_x = x + channels * size, *next_dy = job->dy + channels * size;
     REAL *dx = job->dx;
     offset += (n - 1) * stride;
     for (idx c = 0; c < channels; c++, offset += size) {
@@ -194,6 +203,10 @@ INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx channel
             g *= scale;
             if (training)
                 g += difference * slope - shift;
+            if (far) {
+                ASK_LINE(k, next_x + at, 0);
+                ASK_LINE(k, next_dy + at, 0);
+            }
             FN(store_masked)(dx + at, rest, g);
         });
     }
@@ -211,14 +224,19 @@ typedef struct {
                                 idx channels, const line *of, vec sum[FN(GROUP)],                  \
                                 vec dot[FN(GROUP)])                                                \
     {                                                                                              \
-        FN(block_gradients)(job, offset, block, channels, of, mask, keep, sum, dot);               \
+        if (job->far)                                                                              \
+            FN(block_gradients)(job, offset, block, channels, of, mask, keep, 1, sum, dot);        \
+        else                                                                                       \
+            FN(block_gradients)(job, offset, block, channels, of, mask, keep, 0, sum, dot);        \
     }                                                                                              \
     static void FN(name##_dx)(const batch_norm_job *job, idx offset, idx channels, const line *of) \
     {                                                                                              \
-        if (job->training)                                                                         \
-            FN(gradient_rows)(job, offset, channels, of, mask, keep, 1);                           \
+        if (!job->training)                                                                        \
+            FN(gradient_rows)(job, offset, channels, of, mask, keep, 0, 0);                        \
+        else if (job->far)                                                                         \
+            FN(gradient_rows)(job, offset, channels, of, mask, keep, 1, 1);                        \
         else                                                                                       \
-            FN(gradient_rows)(job, offset, channels, of, mask, keep, 0);                           \
+            FN(gradient_rows)(job, offset, channels, of, mask, keep, 1, 0);                        \
     }
 PASSES(plain, FN(NO_MASK), 0)
 PASSES(kept, FN(NO_MASK), 1)
@@ -246,7 +264,7 @@ static void FN(batch_norm_backward_body)(void *context, idx task)
         &FN(backward_passes_of)[FN(mask_of)(job)][job->dresidual != NULL];
     const idx n = job->n, size = job->size, stride = job->c * size;
     const idx end = FN(min)(job->c, (task + 1) * job->task_channels);
-    const idx group = FN(group_of)(n * size);
+    const idx group = FN(group_of)(n, size, 2);
     for (idx k = task * job->task_channels; k < end; k += group) {
         const idx channels = FN(min)(group, end - k);
         const line given = FN(given_line)(job, k, channels);
@@ -535,21 +553,24 @@ static void FN(batch_norm_backward_strip)(void *context, idx task)
 #undef OF
 }
 
-/* parts: channels, or planes in inference */
-static void FN(run_batch_norm)(batch_norm_job *job, idx parts, double cost, pydl_body rows,
-                               pydl_body strips)
+/* parts: channels, or planes in inference; arrays that a channel's first pass reads */
+static void FN(run_batch_norm)(batch_norm_job *job, idx parts, idx arrays, double cost,
+                               pydl_body rows, pydl_body strips)
 {
-    const double elements = (double)(job->n * job->c) * (double)job->size;
+    const idx values = job->n * job->c * job->size;
     const int narrow = job->size * 2 <= VLEN;
     const idx part = parts == job->c ? job->n * job->size : job->size;
     if (narrow) {
         parts = job->c;
         job->task_channels = FN(STRIP_VECTORS) * VLEN / job->size;
     } else {
-        const idx group = parts == job->c ? FN(group_of)(part) : 1;
+        const idx group = parts == job->c ? FN(group_of)(job->n, job->size, arrays) : 1;
+        /* where a row is all of a channel, the CPU foresees what follows */
+        job->far = parts == job->c && job->n > 1 && FN(is_far)((arrays + 1) * values) &&
+                   (2 * arrays + 1) * part <= FN(L2_BYTES) / 2 / (idx)sizeof(REAL);
         job->task_channels = FN(round_up)(FN(max)(FN(BATCH_NORM_TASK) / part, 1), group);
     }
-    pydl_parallel_for((parts + job->task_channels - 1) / job->task_channels, cost * elements,
+    pydl_parallel_for((parts + job->task_channels - 1) / job->task_channels, cost * (double)values,
                       narrow ? strips : rows, job);
 }
 
@@ -560,7 +581,8 @@ static int FN(batch_norm_forward)(idx n, idx c, idx size, double eps, int relu, 
     batch_norm_job job = {.n = n, .c = c, .size = size, .relu = relu, .eps = eps, .x = x, .w = w,
                           .b = b, .residual = residual, .y = y, .new_mean = mean, .new_rstd = rstd};
     if (n)
-        FN(run_batch_norm)(&job, c, 4, FN(batch_norm_forward_body), FN(batch_norm_forward_strip));
+        FN(run_batch_norm)(&job, c, 1, 4, FN(batch_norm_forward_body),
+                           FN(batch_norm_forward_strip));
     else
         for (idx k = 0; k < c; k++) {
             mean[k] = 0;
@@ -576,7 +598,7 @@ static int FN(batch_norm_inference)(idx n, idx c, idx size, double eps, int relu
     batch_norm_job job = {.n = n, .c = c, .size = size, .relu = relu, .eps = eps, .x = x, .w = w,
                           .b = b, .residual = residual, .y = y, .mean = mean, .var = var};
     if (n)
-        FN(run_batch_norm)(&job, n * c, 2, FN(batch_norm_inference_body),
+        FN(run_batch_norm)(&job, n * c, 1, 2, FN(batch_norm_inference_body),
                            FN(batch_norm_inference_strip));
     return PYDL_OK;
 }
@@ -590,7 +612,8 @@ static int FN(batch_norm_backward)(idx n, idx c, idx size, int training, const R
                           .b = b, .dy = dy, .mask = y, .mean = mean, .rstd = rstd, .dx = dx,
                           .dw = dw, .db = db, .dresidual = dresidual};
     if (n)
-        FN(run_batch_norm)(&job, c, 4, FN(batch_norm_backward_body), FN(batch_norm_backward_strip));
+        FN(run_batch_norm)(&job, c, 2, 4, FN(batch_norm_backward_body),
+                           FN(batch_norm_backward_strip));
     else
         for (idx k = 0; k < c; k++)
             dw[k] = db[k] = 0;

@@ -22,12 +22,12 @@ static void FN(layer_norm_forward_body)(void *context, idx task)
 {
     const layer_norm_job *job = context;
     const idx size = job->size, end = FN(min)(job->rows, (task + 1) * job->task_rows);
-    const idx group = FN(group_of)(size);
+    const idx group = FN(group_of)(1, size, 1);
     const REAL *w = job->w, *b = job->b;
     for (idx first = task * job->task_rows; first < end; first += group) {
         const idx rows = FN(min)(group, end - first);
         const statistics found =
-            FN(statistics_of_group)(job->x, first * size, 1, size, 0, rows, job->eps);
+            FN(statistics_of_group)(job->x, first * size, 1, size, 0, rows, NULL, job->eps);
         for (idx k = 0; k < rows; k++) {
             const vec mean = FN(splat)(found.mean[k]), scale = FN(splat)(-found.rstd[k]);
             const REAL *x = job->x + (first + k) * size;
@@ -51,7 +51,7 @@ static int FN(layer_norm_forward)(idx rows, idx size, double eps, const REAL *x,
 {
     layer_norm_job job = {.rows = rows, .size = size, .eps = eps, .x = x, .w = w, .b = b, .y = y,
                           .new_mean = mean, .new_rstd = rstd};
-    job.task_rows = FN(round_up)(FN(max)(FN(LAYER_NORM_TASK) / size, 1), FN(group_of)(size));
+    job.task_rows = FN(round_up)(FN(max)(FN(LAYER_NORM_TASK) / size, 1), FN(group_of)(1, size, 1));
     pydl_parallel_for((rows + job.task_rows - 1) / job.task_rows, 4 * (double)rows * (double)size,
                       FN(layer_norm_forward_body), &job);
     return PYDL_OK;
