@@ -349,20 +349,69 @@ INLINE vec FN(load_halves)(const REAL *low, const REAL *high)
     return (vec)_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd((const double *)low)),
                                    _mm256_loadu_pd((const double *)high), 1);
 }
+#if REAL_IS_FLOAT
+#define HALF(name) _mm256_##name##_ps
+#define JOINED(a, b) (vec)_mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1)
+#define UPPER(v) _mm512_extractf32x8_ps(v, 1)
+#define LOWER(v) _mm512_castps512_ps256(v)
+#define LANES_OF_BOTH _mm512_alignr_epi32
+#else
+#define HALF(name) _mm256_##name##_pd
+#define JOINED(a, b) (vec)_mm512_insertf64x4(_mm512_castpd256_pd512(a), b, 1)
+#define UPPER(v) _mm512_extractf64x4_pd(v, 1)
+#define LOWER(v) _mm512_castpd512_pd256(v)
+#define LANES_OF_BOTH _mm512_alignr_epi64
+#endif
 INLINE vec FN(load_part_halves)(const REAL *low, const REAL *high, idx count)
 {
-    const unsigned part = (1u << count) - 1;
-    const vec first = (vec)X86(maskz_loadu)((__mmask16)part, low);
-    return (vec)X86(mask_loadu)(first, (__mmask16)(part << VLEN / 2), high - VLEN / 2);
+    const __mmask8 part = (__mmask8)((1u << count) - 1);
+    return JOINED(HALF(maskz_loadu)(part, low), HALF(maskz_loadu)(part, high));
 }
 INLINE void FN(store_halves)(REAL *low, REAL *high, idx count, vec v)
 {
-    const unsigned part = (1u << count) - 1;
-    X86(mask_storeu)(low, (__mmask16)part, v);
-    X86(mask_storeu)(high - VLEN / 2, (__mmask16)(part << VLEN / 2), v);
+    const __mmask8 part = (__mmask8)((1u << count) - 1);
+    HALF(mask_storeu)(low, part, LOWER(v));
+    HALF(mask_storeu)(high, part, UPPER(v));
 }
+/* v moved by a lane up or down, where `first` or `last` is new. */
+INLINE vec FN(moved_up)(vec v, REAL first)
+{
+    return (vec)LANES_OF_BOTH((__m512i)v, (__m512i)FN(splat)(first), VECTOR_BYTES / sizeof(REAL) - 1);
+}
+INLINE vec FN(moved_down)(vec v, REAL last)
+{
+    return (vec)LANES_OF_BOTH((__m512i)FN(splat)(last), (__m512i)v, 1);
+}
+/* Lane i is v's lane from[i], modulo VLEN. */
+INLINE vec FN(lanes_from)(vec v, lanes from) { return (vec)X86(permutexvar)((__m512i)from, v); }
+#undef HALF
+#undef JOINED
+#undef UPPER
+#undef LOWER
+#undef LANES_OF_BOTH
 #else
 enum { FN(HALVES) = 0 };
+INLINE vec FN(moved_up)(vec v, REAL first)
+{
+    for (idx i = VLEN - 1; i > 0; i--)
+        v[i] = v[i - 1];
+    v[0] = first;
+    return v;
+}
+INLINE vec FN(moved_down)(vec v, REAL last)
+{
+    for (idx i = 0; i < VLEN - 1; i++)
+        v[i] = v[i + 1];
+    v[VLEN - 1] = last;
+    return v;
+}
+INLINE vec FN(lanes_from)(vec v, lanes from)
+{
+    vec w;
+    for (idx i = 0; i < VLEN; i++)
+        w[i] = v[from[i] & (VLEN - 1)];
+    return w;
+}
 INLINE vec FN(load_halves)(const REAL *low, const REAL *high)
 {
     vec v;

@@ -25,6 +25,7 @@ typedef struct {
     REAL *zeros;
     idx planes, task_planes;
     int common, pair;           /* a common filter; two planes at once */
+    int whole;                  /* a vector holds a row, as for conv2d_depthwise_3x3.c */
     FN(walk) ahead, ahead_to;   /* of planes that are read, and of outputs */
     int failed;
 } FN(depthwise_job);
@@ -62,6 +63,8 @@ static int FN(depthwise_ready)(depthwise_job *job, idx planes, idx size)
     job->vectors = (job->outputs + VLEN - 1) / VLEN;
     job->common = FN(is_common)(job);
     job->pair = FN(HALVES) && job->common && job->outputs <= VLEN / 2;
+    job->whole = FN(HALVES) && job->common && FN(is_plain_3x3)(s) && job->vectors == 1 &&
+                 job->h > FN(ROWS_TOGETHER);
     job->ahead = FN(walk_of)((1 + job->pair) * job->h * job->w, job->vectors);
     job->ahead_to = FN(walk_of)((1 + job->pair) * s->oh * s->ow, job->vectors);
     const idx period = job->pair ? VLEN / 2 : VLEN;
@@ -236,6 +239,36 @@ INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx k, idx
     return FN(load_halves)(x[0] + at, x[1] + at);
 }
 
+/* The same with AVX-512, for which shuffles are cheaper than loads across cache lines: of the rows
+ * from x on, loaded at the middle tap, whose places are even; the others' are these or the odd ones
+ * next to them. */
+typedef struct {
+    const REAL *middle;
+    vec even, odd;
+} FN(dealt_row);
+
+INLINE FN(dealt_row) FN(deal_row)(const REAL *middle)
+{
+    const vec low = FN(load)(middle), high = FN(load)(middle + VLEN);
+    return (FN(dealt_row)){middle, FN(even_lanes)(low, high), FN(odd_lanes)(low, high)};
+}
+
+INLINE vec FN(dealt_column)(const FN(dealt_row) *row, idx from_middle)
+{
+    switch (from_middle) {
+    case -2:
+        return FN(moved_up)(row->even, row->middle[-2]);
+    case -1:
+        return FN(moved_up)(row->odd, row->middle[-1]);
+    case 0:
+        return row->even;
+    case 1:
+        return row->odd;
+    default:
+        return FN(moved_down)(row->even, row->middle[2 * VLEN]);
+    }
+}
+
 INLINE vec FN(splat_pair)(const REAL *const value[2], int pair, idx i)
 {
     const vec first = FN(splat)(value[0][i]);
@@ -292,11 +325,17 @@ INLINE void FN(slide_on)(column_strip *of, int pair, int wide, int inside, idx s
         of->next_x = FN(ask_strip)(of->next_x, step * wide, 0);
         if (!inside && (row < 0 || row >= of->h))
             continue;
+        FN(dealt_row) dealt;
+        const int deals = FN(HALVES) && step == 2 && !pair;
+        if (deals)
+            dealt = FN(deal_row)(of->x[0] + size / 2);
 #pragma GCC unroll 8
         for (idx k = 0; k < size; k++) {
             vec pixels[2];
+            if (deals)
+                pixels[0] = FN(dealt_column)(&dealt, k - size / 2);
 #pragma GCC unroll 2
-            for (int u = 0; u < wide; u++)
+            for (int u = 0; !deals && u < wide; u++)
                 pixels[u] = FN(factor)(
                     FN(load_columns)(of->x, pair, u * of->other * step, k, step), of->mask[u][k]);
 #pragma GCC unroll 8
@@ -365,7 +404,7 @@ INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, id
 /* Whether strips are those of conv2d_depthwise_3x3.c. */
 INLINE int FN(is_strip_3x3)(const depthwise_job *job, int pair, idx size, idx step)
 {
-    return !pair && size == 3 && step == 1 && FN(is_plain_3x3)(job->s) && job->vectors > 1 &&
+    return VECTOR_BYTES < 64 && !pair && size == 3 && step == 1 && FN(is_plain_3x3)(job->s) && job->vectors > 1 &&
            job->h > FN(ROWS_TOGETHER);
 }
 
@@ -407,6 +446,21 @@ INLINE void FN(convolve_strips)(const depthwise_job *job, const plane_pair *p, c
     FN(convolve_strip_3x3)(job, FN(RIGHT_EDGE), p, &f, last);
 }
 
+/* A plane or two whose rows a vector holds. */
+INLINE void FN(convolve_whole)(const depthwise_job *job, int pair, const plane_pair *p,
+                               const vec taps[9], vec bias)
+{
+    const whole_row of = FN(whole_row_of)(job->w, job->mask[0], job->mask[2]);
+    const REAL least = job->last.relu ? 0 : -INFINITY;
+    const REAL *next_x = p->x[0] + job->ahead.by, *next_y = p->y[0] + job->ahead_to.by;
+    FOR_WHOLE_ROWS(job->h, {
+        FN(whole_rows_3x3)(&of, taps, bias, least, pair, rows, above, below, p->x, p->y,
+                           first * job->w);
+        next_x = FN(ask_strip)(next_x, rows, 0);
+        next_y = FN(ask_strip)(next_y, rows, 1);
+    });
+}
+
 /* The results of a filter of constant size and stride, whose taps stay in registers. */
 INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, idx step,
                                   const plane_pair *p, idx w_step, vec bias)
@@ -416,6 +470,10 @@ INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, 
 #pragma GCC unroll 32
     for (idx i = 0; i < size * size; i++)
         taps[i] = FN(splat_pair)(p->w, pair, i * w_step);
+    if (FN(HALVES) && size == 3 && step == 1 && job->whole) {
+        FN(convolve_whole)(job, pair, p, taps, bias);
+        return;
+    }
     for (; TWO_WIDE(size, step) && v + 2 <= job->vectors; v += 2)
         FN(slide)(job, pair, 2, size, step, p, taps, bias, v);
     if (FN(is_strip_3x3)(job, pair, size, step)) {

@@ -1,9 +1,11 @@
-/* Depthwise convolution by 3x3 taps of stride 1 in an image padded by 1, and its gradients, where
- * masks take instructions: not with AVX-512. Shapes and names as in conv2d_depthwise.c, which lets
- * this walk down the strips of larger planes: just those at an edge of the rows need a mask, for
- * one of three columns of taps.
+/* Depthwise convolution by 3x3 taps of stride 1 in an image padded by 1, and its gradients. Shapes
+ * and names as in conv2d_depthwise.c, whose strips this is for.
  *
- * Of a small plane a copy is made, among zeros that stand for what lies around it. Rows of the copy
+ * With AVX-512: where a vector holds a whole row, the pixels to its left and right are its own
+ * lanes, moved.
+ *
+ * Without it, where masks take instructions, it walks down the strips of larger planes: just those
+ * at an edge of the rows need a mask, for one of three columns of taps. Of a small plane a copy is made, among zeros that stand for what lies around it. Rows of the copy
  * take whole vectors and a zero at least, which is also what the next row has to its left. The next
  * plane is copied before the last copy is read: loads across two fresh stores would wait. */
 enum {
@@ -17,11 +19,130 @@ enum {
 /* Whether this is such a convolution. */
 INLINE int FN(is_plain_3x3)(const pydl_conv2d_shape *s)
 {
-    return VECTOR_BYTES < 64 && s->kh == 3 && s->kw == 3 && s->stride_h == 1 && s->stride_w == 1 &&
-           s->pad_h == 1 && s->pad_w == 1 && s->dilation_h == 1 && s->dilation_w == 1 &&
-           s->oc == s->c;
+    return s->kh == 3 && s->kw == 3 && s->stride_h == 1 && s->stride_w == 1 && s->pad_h == 1 &&
+           s->pad_w == 1 && s->dilation_h == 1 && s->dilation_w == 1 && s->oc == s->c;
 }
 
+/* ---- whole rows ---- */
+/* The left and right columns of taps: where their pixels lie in a vector, and of which lanes they
+ * are in the image. */
+typedef struct {
+    idx w;
+    lanes from[2];
+    FN(chosen) mask[2];
+} FN(whole_row);
+#define whole_row FN(whole_row)
+
+INLINE whole_row FN(whole_row_of)(idx w, lanes left, lanes right)
+{
+    whole_row of = {.w = w, .mask = {FN(choose)(left), FN(choose)(right)}};
+    for (int i = 0; i < VLEN; i++)
+        of.from[0][i] = i - 1, of.from[1][i] = i + 1;
+    return of;
+}
+
+/* A row of the plane x[0], or in the halves of a vector those of both planes. */
+INLINE vec FN(load_whole)(const REAL *const x[2], int pair, idx at, idx w)
+{
+    return pair ? FN(load_part_halves)(x[0] + at, x[1] + at, w) : FN(load_masked)(x[0] + at, w, 0);
+}
+
+/* sum + a * b of column k of taps, b being a row of pixels. */
+INLINE vec FN(add_column)(const whole_row *of, int k, vec sum, vec a, vec b)
+{
+    return k == 1 ? sum + a * b : FN(add_product)(sum, a, b, of->mask[k / 2]);
+}
+
+INLINE vec FN(column_of)(const whole_row *of, int k, vec row)
+{
+    return k == 1 ? row : FN(lanes_from)(row, of->from[k / 2]);
+}
+
+/* Some rows of results from element `at` of their plane on, which has rows above them and below if
+ * it is said. */
+INLINE void FN(whole_rows_3x3)(const whole_row *of, const vec taps[9], vec bias, REAL least,
+                               int pair, int rows, int above, int below, const REAL *const x[2],
+                               REAL *const y[2], idx at)
+{
+    const idx w = of->w;
+    vec sum[FN(ROWS_TOGETHER)];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+        sum[i] = bias;
+#pragma GCC unroll 8
+    for (int i = -above; i < rows + below; i++) {
+        const vec row = FN(load_whole)(x, pair, at + i * w, w);
+#pragma GCC unroll 3
+        for (int k = 0; k < 3; k++) {
+            const vec pixels = FN(column_of)(of, k, row);
+#pragma GCC unroll 8
+            for (int to = rows - 1; to >= 0; to--)
+                if (i >= to - 1 && i <= to + 1)
+                    sum[to] = FN(add_column)(of, k, sum[to], taps[(i - to + 1) * 3 + k], pixels);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++, at += w) {
+        const vec v = FN(at_least)(sum[i], least);
+        if (pair)
+            FN(store_halves)(y[0] + at, y[1] + at, w, v);
+        else
+            FN(store_masked)(y[0] + at, w, v);
+    }
+}
+
+/* Adds the share of some rows of x to the taps' sums. */
+INLINE void FN(weigh_whole_3x3)(const whole_row *of, int pair, int rows, int above, int below,
+                                const REAL *const x[2], const REAL *const dy[2], idx at,
+                                vec acc[9])
+{
+    const idx w = of->w;
+    vec g[FN(ROWS_TOGETHER) + 2];
+#pragma GCC unroll 8
+    for (int i = -above; i < rows + below; i++)
+        g[i + 1] = FN(load_whole)(dy, pair, at + i * w, w);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        const vec row = FN(load_whole)(x, pair, at + r * w, w);
+#pragma GCC unroll 3
+        for (int k = 0; k < 3; k++) {
+            const vec pixels = FN(column_of)(of, k, row);
+#pragma GCC unroll 3
+            for (int i = 0; i < 3; i++) {
+                const int from = r + 1 - i; /* row of dy */
+                if (from >= -above && from < rows + below)
+                    acc[i * 3 + k] =
+                        FN(add_column)(of, k, acc[i * 3 + k], g[from + 1], pixels);
+            }
+        }
+    }
+}
+
+/* Runs a statement for the rows of a plane of so many: `rows` from row `first` on, constants being
+ * how many, and whether there are rows above and below. The plane has more than ROWS_TOGETHER. */
+#define FOR_WHOLE_ROWS(h, ...)                                                                    \
+    do {                                                                                          \
+        enum { most = FN(ROWS_TOGETHER) };                                                        \
+        idx first = 0, left = (h);                                                                \
+        WHOLE_ROWS(most, 0, 1, __VA_ARGS__);                                                      \
+        for (first += most, left -= most; left > most; first += most, left -= most)               \
+            WHOLE_ROWS(most, 1, 1, __VA_ARGS__);                                                  \
+        if (left == 4)                                                                            \
+            WHOLE_ROWS(4, 1, 0, __VA_ARGS__);                                                     \
+        else if (left == 3)                                                                       \
+            WHOLE_ROWS(3, 1, 0, __VA_ARGS__);                                                     \
+        else if (left == 2)                                                                       \
+            WHOLE_ROWS(2, 1, 0, __VA_ARGS__);                                                     \
+        else                                                                                      \
+            WHOLE_ROWS(1, 1, 0, __VA_ARGS__);                                                     \
+    } while (0)
+#define WHOLE_ROWS(count, has_above, has_below, ...)                                              \
+    do {                                                                                          \
+        enum { rows = count, above = has_above, below = has_below };                              \
+        __VA_ARGS__;                                                                              \
+    } while (0)
+
+/* ---- strips and copies ---- */
 /* What a vector of rows of results is made with. */
 typedef struct {
     vec taps[9], bias, least;
@@ -136,7 +257,7 @@ INLINE idx FN(padded_row)(idx w) { return w < VLEN ? VLEN : w < 2 * VLEN ? 2 * V
  * one on. */
 static int FN(is_padded)(const pydl_conv2d_shape *s)
 {
-    return FN(is_plain_3x3)(s) && s->w >= VLEN / 2 && s->w < FN(PADDED_MOST) &&
+    return VECTOR_BYTES < 64 && FN(is_plain_3x3)(s) && s->w >= VLEN / 2 && s->w < FN(PADDED_MOST) &&
            s->h < FN(PADDED_MOST);
 }
 

@@ -259,10 +259,15 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
             if (row < 0 || row >= h)
                 continue;
             const FN(chosen) *const here = FN(from_memory)(mask);
+            FN(dealt_row) dealt;
+            const int deals = FN(HALVES) && step == 2 && !pair;
+            if (deals)
+                dealt = FN(deal_row)(x[0] + from + size / 2);
 #pragma GCC unroll 8
             for (idx k = 0; k < size; k++) {
                 const vec pixels =
-                    FN(factor)(FN(load_columns)(x, pair, from, k, step), here[k]);
+                    deals ? FN(dealt_column)(&dealt, k - size / 2)
+                          : FN(factor)(FN(load_columns)(x, pair, from, k, step), here[k]);
 #pragma GCC unroll 8
                 for (idx d = 0; d < live; d++) {
                     const idx tap = (e + d * step) * size + k;
@@ -298,6 +303,20 @@ INLINE void FN(weight_strip_3x3)(const depthwise_job *job, int edge, const REAL 
     FN(weigh_3x3)(edge, within, 1, 1, 0, w, x, dy, acc);
 }
 
+/* The same of planes whose rows a vector holds. */
+INLINE void FN(weight_whole)(const depthwise_job *job, int pair, const REAL *const x[2],
+                             const REAL *const dy[2], const REAL *const next[2], vec acc[9])
+{
+    const lanes *mask = job->mask, own = mask[3];
+    const whole_row of = FN(whole_row_of)(job->w, mask[0] & own, mask[2] & own);
+    const REAL *next_x = next[0], *next_dy = next[1];
+    FOR_WHOLE_ROWS(job->h, {
+        FN(weigh_whole_3x3)(&of, pair, rows, above, below, x, dy, first * job->w, acc);
+        next_x = FN(ask_strip)(next_x, rows, 0);
+        next_dy = FN(ask_strip)(next_dy, rows, 0);
+    });
+}
+
 /* A plane or two of an image and of dy, and what becomes of their share of dw. */
 typedef struct {
     const REAL *x[2], *dy[2];
@@ -327,8 +346,11 @@ INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, id
         if (job->outputs % VLEN == 0)
             FN(weight_strip_3x3)(job, FN(RIGHT_EDGE), x[0], dy[0], next, v++, acc);
     }
-    for (; v < job->vectors; v++)
-        FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
+    if (FN(HALVES) && size == 3 && step == 1 && job->whole)
+        FN(weight_whole)(job, pair, x, dy, next, acc);
+    else
+        for (; v < job->vectors; v++)
+            FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
     if (!p->dw) {
 #pragma GCC unroll 32
         for (idx tap = 0; tap < taps; tap++)
@@ -509,4 +531,5 @@ static int FN(depthwise_backward)(const pydl_conv2d_shape *s, const REAL *dy, co
 #undef plane_pair
 #undef weight_share
 #undef padded_job
+#undef whole_row
 #undef filter_3x3
