@@ -1,4 +1,4 @@
-"""Depthwise 3x3 convolution at every end of a row and a plane, against sums in float64."""
+"""Depthwise convolution at every end of a row and a plane, against sums in float64."""
 
 import numpy as np
 import pytest
@@ -49,3 +49,48 @@ def test_every_width(h, threads, isa, dtype):
             largest = 32  # of products of two normal numbers
             assert abs(result - want[name]).max() <= terms * largest * eps, (name, w)
         assert np.array_equal(alone[0], dx) and np.array_equal(alone[1], dw), w
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("isa", runtime.available_isas())
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("h", [3, 8, 17])
+def test_every_width_at_stride_2(h, size, isa, dtype):
+    rng = np.random.default_rng(h)
+    n, c, pad = 2, 3, size // 2
+    for w in (*WIDTHS[2:], 63, 66, 112):
+        x = rng.standard_normal((n, c, h, w)).astype(dtype)
+        weight = rng.standard_normal((c, 1, size, size)).astype(dtype)
+        of = {"stride": 2, "padding": pad, "groups": c}
+        padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (2, 3))[
+            :, :, ::2, ::2
+        ]
+        wide = weight[:, 0].astype(np.float64)
+        y = np.einsum("nchwij,cij->nchw", windows, wide)
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        dx = np.zeros_like(padded)
+        for i in range(size):
+            for j in range(size):
+                part = dy * wide[:, i, j][:, None, None]
+                dx[:, :, i : i + 2 * y.shape[2] : 2, j : j + 2 * y.shape[3] : 2] += part
+        with runtime.use_isa(isa):
+            got = kernels.conv2d_forward(x, weight, **of)
+            got_dx, got_dw, _ = kernels.conv2d_backward(dy, x, weight, **of)
+        most = 32 * np.finfo(dtype).eps
+        assert abs(got - y).max() <= size**2 * most, w
+        assert abs(got_dx - dx[:, :, pad : pad + h, pad : pad + w]).max() <= size**2 * most, w
+        dw = np.einsum("nchwij,nchw->cij", windows, dy)
+        assert abs(got_dw[:, 0] - dw).max() <= dy.size * most, w
+
+
+@pytest.mark.skipif("avx512" not in runtime.available_isas(), reason="its masks leave lanes out")
+@pytest.mark.parametrize(("size", "stride", "w"), [(3, 1, 7), (3, 1, 14), (3, 2, 40), (5, 2, 40)])
+def test_what_lies_outside_is_left_out(size, stride, w):
+    """With AVX-512 infinite taps do not meet zeros around the image, which would give NaN."""
+    x = np.ones((1, 4, 8, w), np.float32)
+    weight = np.ones((4, 1, size, size), np.float32)
+    weight[:, :, :, [0, -1]] = np.inf
+    with runtime.use_isa("avx512"):
+        y = kernels.conv2d_forward(x, weight, stride=stride, padding=size // 2, groups=4)
+    assert np.isinf(y).all()

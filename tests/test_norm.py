@@ -189,6 +189,38 @@ def test_the_mask_found_again_is_the_forward_s(shape: tuple[int, ...], dtype: st
         assert [a.tobytes() for a in of_x] == [a.tobytes() for a in of_y]
 
 
+@pytest.mark.parametrize("isa", pydl.runtime.available_isas())
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("add", [False, True])
+def test_far_arrays_are_computed_as_near_ones(add: bool, relu: bool, isa: str) -> None:
+    rng = np.random.default_rng(0)
+    shape = (4, 270, 32, 31)  # 4.3 MB; a few channels of it are near
+    x, dy, residual = (rng.standard_normal(shape, np.float32) for _ in range(3))
+    weight, bias = (rng.standard_normal(shape[1], np.float32) for _ in range(2))
+
+    def results(channels: slice) -> list[np.ndarray]:
+        x_, dy_, residual_ = (
+            np.ascontiguousarray(a[:, channels]) if add or a is not residual else None
+            for a in (x, dy, residual)
+        )
+        w, b = weight[channels], bias[channels]
+        forward = kernels.batch_norm_forward(x_, w, b, residual_, relu=relu)
+        y = forward[0] if relu and add else None
+        options = {"residual": add, "bias": b if relu and not add else None}
+        backward = kernels.batch_norm_backward(dy_, x_, *forward[1:], w, y, **options)
+        still = kernels.batch_norm_backward(dy_, x_, *forward[1:], w, y, training=False, **options)
+        return [*forward, *backward, *still]
+
+    with pydl.runtime.use_isa(isa), pydl.runtime.threads(2):
+        far = results(slice(None))
+        for first in (0, 96, 192, 240):
+            some = slice(first, min(first + 64, shape[1]))
+            for whole, part in zip(far, results(some), strict=True):
+                assert (
+                    whole[some] if whole.ndim == 1 else whole[:, some]
+                ).tobytes() == part.tobytes()
+
+
 def test_a_function_that_lacks_the_bias_gets_y() -> None:
     rng = np.random.default_rng(0)
     x, dy = (rng.standard_normal((4, 3, 5, 2)) for _ in range(2))
