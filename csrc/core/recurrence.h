@@ -19,7 +19,7 @@ enum {
     FN(STEP_WORK) = 1 << 18,        /* operations of a step that are worth more than one thread */
     FN(SHARE_WORK) = 1 << 19,       /* ... of panels that one thread may do in another's place */
     FN(SHARED_WEIGHTS) = 1 << 20,   /* bytes of panels that may be in every thread's L2 */
-    FN(STRIP) = 16,                 /* panels that are finished together where memory is far */
+    FN(STRIP) = 16,                 /* panels that are finished together */
     FN(FEW_STEPS) = 2,              /* for which packing the weights does not pay */
     /* of weights that pass once in a step; 0: as far ahead as of others */
     FN(STREAM_AHEAD) = VECTOR_BYTES == 32 ? 1024 / sizeof(REAL) : 0,
@@ -523,7 +523,8 @@ static int FN(run_steps)(recurrence *r, idx first, idx end)
         (double)(w->gates * w->depth);
     r->first = first;
     r->end = end;
-    r->strip = r->far ? FN(STRIP) : 1;
+    /* of one sample, because a vector's gates alone keep the CPU waiting */
+    r->strip = r->far || r->shape->b == 1 ? FN(STRIP) : 1;
     r->member_sums = r->strip * FN(GROUP_TILES) * TILE_VECTORS * VLEN;
     r->by_samples = by_samples > 1 && FN(share_samples)(r, by_samples);
     if (r->by_samples) {

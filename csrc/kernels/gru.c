@@ -81,6 +81,9 @@ INLINE void FN(gru_finish_step)(const gru_cell *c, const tile *of, idx count, in
             n = FN(tanh)(FN(load_part)(gates + 2 * h, count, 0) +
                          (reset_after ? r * hidden : hidden));
         }
+#pragma GCC unroll 3
+        for (idx gate = 0; gate < 3; gate++)
+            __builtin_prefetch(gates + gate * h + of->next, 0, 2);
         FN(gru_store)(c, of->step, t, b, unit, count, alive, r, z, n, hidden);
     }
 }
@@ -154,8 +157,15 @@ INLINE void FN(gru_finish_backward_rows)(void *cell, const tile *of, idx count)
             if (c->reset_after) {
                 dr = dn * FN(load_part)(c->hidden + of_y, count, 0) * (r * (1 - r));
                 dhidden = dn * r;
+                __builtin_prefetch(c->hidden + of_y + of->next, 0, 2);
             }
             dh *= z;
+#pragma GCC unroll 3
+            for (idx gate = 0; gate < 3; gate++) {
+                __builtin_prefetch(gates + gate * h + of->next, 0, 2);
+                __builtin_prefetch(da + gate * h + of->next, 1, 2);
+            }
+            __builtin_prefetch(c->dy + of_y + of->next, 0, 2);
         }
         FN(store_part)(state, count, dh);
         if (of->step < s->t) {
