@@ -111,7 +111,7 @@ INLINE FN(extent) FN(shift_part)(idx rows, idx columns)
 {
     if (rows >= 4)
         return (FN(extent)){(rows + 7) / 8, columns};
-    return (FN(extent)){1, FN(min)(columns, FN(round_up)((rows * columns + 7) / 8, 4 * VLEN))};
+    return (FN(extent)){1, FN(min)(columns, FN(round_up)((rows * columns + 7) / 8, VLEN))};
 }
 
 /* Of blocks of channels, size elements apart, the lanes' sums of x. */

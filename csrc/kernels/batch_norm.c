@@ -77,7 +77,8 @@ INLINE line FN(backward_line)(const batch_norm_job *job, idx k, idx channels, li
 /* y of mean - x, where `turned` is -scale. */
 INLINE vec FN(normalised)(vec difference, vec turned, vec b) { return difference * turned + b; }
 
-/* y of channels; rows of each, stride elements apart. The last rows come first. */
+/* y of channels; rows of each, stride elements apart. The last rows come first. A row's channels,
+ * which lie together, follow each other: those of a channel may all fall into the same sets of L1. */
 INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, idx stride,
                                idx channels, const line *of, int add, int far)
 {
@@ -85,19 +86,19 @@ INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, 
     const REAL least = job->relu ? 0 : -INFINITY;
     REAL *y = job->y;
     const idx size = job->size, next = channels * size;
-    offset += (rows - 1) * stride;
-    for (idx c = 0; c < channels; c++, offset += size) {
-        const vec mean = FN(splat)(of->mean[c]), turned = FN(splat)(-of->scale[c]);
-        const vec b = FN(splat)(of->b[c]);
-        FOR_CHANNEL_ROWS(offset, rows, -stride, size, {
-            vec v = FN(normalised)(mean - FN(load_masked)(x + at, rest, 0), turned, b);
-            if (add)
-                v += FN(load_masked)(residual + at, rest, 0);
-            if (far)
-                ASK_LINE(k, x + at + next, 0);
-            FN(store_masked)(y + at, rest, FN(at_least)(v, least));
-        });
-    }
+    for (offset += (rows - 1) * stride; rows > 0; rows--, offset -= stride)
+        for (idx c = 0; c < channels; c++) {
+            const vec mean = FN(splat)(of->mean[c]), turned = FN(splat)(-of->scale[c]);
+            const vec b = FN(splat)(of->b[c]);
+            FOR_CHANNEL_ROWS(offset + c * size, 1, 0, size, {
+                vec v = FN(normalised)(mean - FN(load_masked)(x + at, rest, 0), turned, b);
+                if (add)
+                    v += FN(load_masked)(residual + at, rest, 0);
+                if (far)
+                    ASK_LINE(k, x + at + next, 0);
+                FN(store_masked)(y + at, rest, FN(at_least)(v, least));
+            });
+        }
 }
 
 static void FN(normalise_channels)(const batch_norm_job *job, idx offset, idx rows, idx stride,
@@ -179,20 +180,20 @@ INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent
     }
 }
 
-/* dx of channels; where dresidual is kept it is g. The last rows come first. */
-INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx channels, const line *of,
-                              int mask, int keep, int training, int far)
+/* dx of rows of channels; where dresidual is kept it is g. The last rows come first. */
+INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx rows, idx channels,
+                              const line *of, int mask, int keep, int training, int far)
 {
-    const idx n = job->n, size = job->size, stride = job->c * size;
+    const idx size = job->size, stride = job->c * size;
     const REAL *x = job->x, *dy = keep ? job->dresidual : job->dy, *y = job->mask;
     const REAL *next_x = x + channels * size, *next_dy = job->dy + channels * size;
     REAL *dx = job->dx;
-    offset += (n - 1) * stride;
+    offset += (rows - 1) * stride;
     for (idx c = 0; c < channels; c++, offset += size) {
         const vec mean = FN(splat)(of->mean[c]), scale = FN(splat)(of->scale[c]);
         const vec shift = FN(splat)(of->shift[c]), slope = FN(splat)(of->slope[c]);
         const vec turned = -scale, b = FN(splat)(of->b[c]);
-        FOR_CHANNEL_ROWS(offset, n, -stride, size, {
+        FOR_CHANNEL_ROWS(offset, rows, -stride, size, {
             vec g = FN(kept)(FN(load_masked)(dy + at, rest, 0)), difference = {0};
             if (training || mask == FN(MASK_OF_X))
                 difference = mean - FN(load_masked)(x + at, rest, 0);
@@ -216,7 +217,7 @@ INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx channel
 typedef struct {
     void (*sums)(const batch_norm_job *job, idx offset, FN(extent) block, idx channels,
                  const line *of, vec sum[FN(GROUP)], vec dot[FN(GROUP)]);
-    void (*dx)(const batch_norm_job *job, idx offset, idx channels, const line *of);
+    void (*dx)(const batch_norm_job *job, idx offset, idx rows, idx channels, const line *of);
 } FN(backward_passes);
 
 #define PASSES(name, mask, keep)                                                                   \
@@ -229,14 +230,15 @@ typedef struct {
         else                                                                                       \
             FN(block_gradients)(job, offset, block, channels, of, mask, keep, 0, sum, dot);        \
     }                                                                                              \
-    static void FN(name##_dx)(const batch_norm_job *job, idx offset, idx channels, const line *of) \
+    static void FN(name##_dx)(const batch_norm_job *job, idx offset, idx rows, idx channels,       \
+                              const line *of)                                                      \
     {                                                                                              \
         if (!job->training)                                                                        \
-            FN(gradient_rows)(job, offset, channels, of, mask, keep, 0, 0);                        \
+            FN(gradient_rows)(job, offset, rows, channels, of, mask, keep, 0, 0);                  \
         else if (job->far)                                                                         \
-            FN(gradient_rows)(job, offset, channels, of, mask, keep, 1, 1);                        \
+            FN(gradient_rows)(job, offset, rows, channels, of, mask, keep, 1, 1);                  \
         else                                                                                       \
-            FN(gradient_rows)(job, offset, channels, of, mask, keep, 1, 0);                        \
+            FN(gradient_rows)(job, offset, rows, channels, of, mask, keep, 1, 0);                  \
     }
 PASSES(plain, FN(NO_MASK), 0)
 PASSES(kept, FN(NO_MASK), 1)
@@ -285,7 +287,9 @@ static void FN(batch_norm_backward_body)(void *context, idx task)
             dot = FN(splat)((REAL)total[1]);
         }
         const line of = FN(backward_line)(job, k, channels, given, sum, dot);
-        passes->dx(job, k * size, channels, &of);
+        const idx rows = channels > 1 ? 1 : n; /* as in normalise_rows */
+        for (idx i = n - rows; i >= 0; i -= rows)
+            passes->dx(job, k * size + i * stride, rows, channels, &of);
     }
 }
 
