@@ -341,7 +341,7 @@ INLINE void FN(store_masked)(REAL *p, idx count, vec v)
 #undef STORE_PART
 
 /* Two runs of elements in the halves of a vector, where the ISA joins such at little cost: whole
- * halves, or the first count of each. */
+ * halves, or the first count of each. And lanes moved. */
 #if defined(X86) && VECTOR_BYTES == 64
 enum { FN(HALVES) = 1 };
 INLINE vec FN(load_halves)(const REAL *low, const REAL *high)
@@ -376,7 +376,7 @@ INLINE void FN(store_halves)(REAL *low, REAL *high, idx count, vec v)
 /* v moved by a lane up or down, where `first` or `last` is new. */
 INLINE vec FN(moved_up)(vec v, REAL first)
 {
-    return (vec)LANES_OF_BOTH((__m512i)v, (__m512i)FN(splat)(first), VECTOR_BYTES / sizeof(REAL) - 1);
+    return (vec)LANES_OF_BOTH((__m512i)v, (__m512i)FN(splat)(first), 64 / sizeof(REAL) - 1);
 }
 INLINE vec FN(moved_down)(vec v, REAL last)
 {

@@ -12,8 +12,8 @@
  * A task takes whole channels, one after the other, so that a channel's second pass finds it in L2;
  * it begins with what the first read last. Where arrays are far, the first pass asks for the lines
  * that the second one writes, and that for what the next channels' first one reads: so memory works
- * at the same pace in both. Where rows are at most half a vector (features: size 1),
- * a task takes a strip of columns of the matrix (n, c size). */
+ * at the same pace in both. Where rows are at most half a vector (features: size 1), a task takes a
+ * strip of columns of the matrix (n, c size). */
 typedef struct {
     idx n, c, size, task_channels;
     int relu, training, far;

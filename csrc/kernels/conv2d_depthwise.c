@@ -25,7 +25,7 @@ typedef struct {
     REAL *zeros;
     idx planes, task_planes;
     int common, pair;           /* a common filter; two planes at once */
-    int whole;                  /* a vector holds a row, as for conv2d_depthwise_3x3.c */
+    int whole;                  /* rows that a vector holds, of conv2d_depthwise_3x3.c */
     FN(walk) ahead, ahead_to;   /* of planes that are read, and of outputs */
     int failed;
 } FN(depthwise_job);
@@ -239,9 +239,9 @@ INLINE vec FN(load_columns)(const REAL *const x[2], int pair, idx at, idx k, idx
     return FN(load_halves)(x[0] + at, x[1] + at);
 }
 
-/* The same with AVX-512, for which shuffles are cheaper than loads across cache lines: of the rows
- * from x on, loaded at the middle tap, whose places are even; the others' are these or the odd ones
- * next to them. */
+/* The same of step 2 with AVX-512, for which shuffles are cheaper than loads across cache lines: a
+ * row is loaded from its middle tap on, whose places are even; the other taps' are these or the odd
+ * ones, moved. */
 typedef struct {
     const REAL *middle;
     vec even, odd;
@@ -404,8 +404,8 @@ INLINE void FN(slide)(const depthwise_job *job, int pair, int wide, idx size, id
 /* Whether strips are those of conv2d_depthwise_3x3.c. */
 INLINE int FN(is_strip_3x3)(const depthwise_job *job, int pair, idx size, idx step)
 {
-    return VECTOR_BYTES < 64 && !pair && size == 3 && step == 1 && FN(is_plain_3x3)(job->s) && job->vectors > 1 &&
-           job->h > FN(ROWS_TOGETHER);
+    return VECTOR_BYTES < 64 && !pair && size == 3 && step == 1 && FN(is_plain_3x3)(job->s) &&
+           job->vectors > 1 && job->h > FN(ROWS_TOGETHER);
 }
 
 /* One of them, at an edge of the rows or at none. */

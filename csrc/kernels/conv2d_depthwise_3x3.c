@@ -1,13 +1,14 @@
-/* Depthwise convolution by 3x3 taps of stride 1 in an image padded by 1, and its gradients. Shapes
- * and names as in conv2d_depthwise.c, whose strips this is for.
+/* Depthwise convolution by 3x3 taps of stride 1 in an image padded by 1, and its gradients: shapes
+ * and names as in conv2d_depthwise.c, which calls this.
  *
- * With AVX-512: where a vector holds a whole row, the pixels to its left and right are its own
- * lanes, moved.
+ * With AVX-512, of planes whose row a vector holds, the pixels to the left and right of a row are
+ * its own lanes, moved.
  *
  * Without it, where masks take instructions, it walks down the strips of larger planes: just those
- * at an edge of the rows need a mask, for one of three columns of taps. Of a small plane a copy is made, among zeros that stand for what lies around it. Rows of the copy
- * take whole vectors and a zero at least, which is also what the next row has to its left. The next
- * plane is copied before the last copy is read: loads across two fresh stores would wait. */
+ * at an edge of the rows need a mask, for one of three columns of taps. Of a small plane a copy is
+ * made, among zeros that stand for what lies around it. Rows of the copy take whole vectors and a
+ * zero at least, which is also what the next row has to its left. The next plane is copied before
+ * the last copy is read: loads across two fresh stores would wait. */
 enum {
     FN(ROWS_TOGETHER) = 4,                             /* of results */
     FN(PADDED_MOST) = 4 * VECTOR_BYTES / sizeof(REAL), /* more than a small plane's rows, columns */
