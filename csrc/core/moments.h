@@ -58,13 +58,6 @@ enum {
         __VA_ARGS__;                                                                               \
     } while (0)
 
-/* Asks for a line at p, to be written or not, where it begins with vector k. */
-#define ASK_LINE(k, p, write)                                                                      \
-    do {                                                                                           \
-        if ((k) % (64 / VECTOR_BYTES) == 0)                                                        \
-            __builtin_prefetch(p, write, 2);                                                       \
-    } while (0)
-
 /* The same for a row of at most four vectors, without branches: vector k has part[k] elements. */
 #define FOR_SHORT_ROW(offset, part, ...)                                                           \
     do {                                                                                           \
@@ -90,6 +83,13 @@ enum {
             for (idx left = (rows); left > 0; left--, row += (stride))                             \
                 FOR_ROW(row, columns, __VA_ARGS__);                                                \
         }                                                                                          \
+    } while (0)
+
+/* Asks for a line at p, to be written or not, where a line begins with vector k of a row. */
+#define ASK_LINE(k, p, write)                                                                      \
+    do {                                                                                           \
+        if ((k) % (64 / VECTOR_BYTES) == 0)                                                        \
+            __builtin_prefetch(p, write, 2);                                                       \
     } while (0)
 
 INLINE void FN(cut_row)(idx columns, idx part[4])

@@ -344,11 +344,6 @@ INLINE void FN(store_masked)(REAL *p, idx count, vec v)
  * halves, or the first count of each. And lanes moved. */
 #if defined(X86) && VECTOR_BYTES == 64
 enum { FN(HALVES) = 1 };
-INLINE vec FN(load_halves)(const REAL *low, const REAL *high)
-{
-    return (vec)_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd((const double *)low)),
-                                   _mm256_loadu_pd((const double *)high), 1);
-}
 #if REAL_IS_FLOAT
 #define HALF(name) _mm256_##name##_ps
 #define JOINED(a, b) (vec)_mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1)
@@ -362,6 +357,10 @@ INLINE vec FN(load_halves)(const REAL *low, const REAL *high)
 #define LOWER(v) _mm512_castpd512_pd256(v)
 #define LANES_OF_BOTH _mm512_alignr_epi64
 #endif
+INLINE vec FN(load_halves)(const REAL *low, const REAL *high)
+{
+    return JOINED(HALF(loadu)(low), HALF(loadu)(high));
+}
 INLINE vec FN(load_part_halves)(const REAL *low, const REAL *high, idx count)
 {
     const __mmask8 part = (__mmask8)((1u << count) - 1);

@@ -16,7 +16,8 @@
  * strip of columns of the matrix (n, c size). */
 typedef struct {
     idx n, c, size, task_channels;
-    int relu, training, far;
+    int relu, training;
+    int far; /* whether a pass asks for the lines of the other one */
     double eps;
     const REAL *x, *w, *b, *residual, *dy, *mask; /* mask: the forward's y */
     const REAL *mean, *rstd, *var;                /* given */

@@ -247,6 +247,8 @@ typedef struct {
     vec even, odd;
 } FN(dealt_row);
 
+INLINE int FN(is_dealt)(int pair, idx step) { return FN(HALVES) && step == 2 && !pair; }
+
 INLINE FN(dealt_row) FN(deal_row)(const REAL *middle)
 {
     const vec low = FN(load)(middle), high = FN(load)(middle + VLEN);
@@ -325,8 +327,8 @@ INLINE void FN(slide_on)(column_strip *of, int pair, int wide, int inside, idx s
         of->next_x = FN(ask_strip)(of->next_x, step * wide, 0);
         if (!inside && (row < 0 || row >= of->h))
             continue;
+        const int deals = FN(is_dealt)(pair, step);
         FN(dealt_row) dealt;
-        const int deals = FN(HALVES) && step == 2 && !pair;
         if (deals)
             dealt = FN(deal_row)(of->x[0] + size / 2);
 #pragma GCC unroll 8
@@ -408,7 +410,13 @@ INLINE int FN(is_strip_3x3)(const depthwise_job *job, int pair, idx size, idx st
            job->vectors > 1 && job->h > FN(ROWS_TOGETHER);
 }
 
-/* One of them, at an edge of the rows or at none. */
+/* Whether planes are those of that file whose rows a vector holds. */
+INLINE int FN(is_whole)(const depthwise_job *job, idx size, idx step)
+{
+    return FN(HALVES) && size == 3 && step == 1 && job->whole;
+}
+
+/* A strip of that file, at an edge of the rows or at none. */
 INLINE void FN(convolve_strip_3x3)(const depthwise_job *job, int edge, const plane_pair *p,
                                    const filter_3x3 *f, idx v)
 {
@@ -470,7 +478,7 @@ INLINE void FN(convolve_constant)(const depthwise_job *job, int pair, idx size, 
 #pragma GCC unroll 32
     for (idx i = 0; i < size * size; i++)
         taps[i] = FN(splat_pair)(p->w, pair, i * w_step);
-    if (FN(HALVES) && size == 3 && step == 1 && job->whole) {
+    if (FN(is_whole)(job, size, step)) {
         FN(convolve_whole)(job, pair, p, taps, bias);
         return;
     }

@@ -259,8 +259,8 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
             if (row < 0 || row >= h)
                 continue;
             const FN(chosen) *const here = FN(from_memory)(mask);
+            const int deals = FN(is_dealt)(pair, step);
             FN(dealt_row) dealt;
-            const int deals = FN(HALVES) && step == 2 && !pair;
             if (deals)
                 dealt = FN(deal_row)(x[0] + from + size / 2);
 #pragma GCC unroll 8
@@ -346,7 +346,7 @@ INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, id
         if (job->outputs % VLEN == 0)
             FN(weight_strip_3x3)(job, FN(RIGHT_EDGE), x[0], dy[0], next, v++, acc);
     }
-    if (FN(HALVES) && size == 3 && step == 1 && job->whole)
+    if (FN(is_whole)(job, size, step))
         FN(weight_whole)(job, pair, x, dy, next, acc);
     else
         for (; v < job->vectors; v++)
