@@ -94,3 +94,35 @@ def test_what_lies_outside_is_left_out(size, stride, w):
     with runtime.use_isa("avx512"):
         y = kernels.conv2d_forward(x, weight, stride=stride, padding=size // 2, groups=4)
     assert np.isinf(y).all()
+
+
+@pytest.mark.skipif("avx512" not in runtime.available_isas(), reason="its masks leave lanes out")
+@pytest.mark.parametrize("w", [7, 8, 14, 16, 40, 48])
+def test_gradients_leave_out_what_lies_outside(w):
+    """Nor do infinite pixels, or infinite taps, meet gradients that there are not."""
+    dy = np.ones((1, 4, 8, w), np.float32)
+    x = np.full_like(dy, np.inf)
+    weight = np.ones((4, 1, 3, 3), np.float32)
+    weight[:, :, :, [0, -1]] = np.inf
+    of = {"padding": 1, "groups": 4}
+    with runtime.use_isa("avx512"):
+        dx, dw, _ = kernels.conv2d_backward(dy, x, weight, **of)
+        alone = kernels.conv2d_backward_weight(dy, x, weight.shape, **of)
+    assert (dx == np.inf).all() and (dw == np.inf).all() and (alone == np.inf).all()
+
+
+@pytest.mark.parametrize("isa", runtime.available_isas())
+@pytest.mark.parametrize("stride", [1, 2])
+def test_far_gradients_are_those_of_near_ones(stride, isa):
+    """Of 8 MB and more dx goes past the caches: image by image it does not."""
+    rng = np.random.default_rng(stride)
+    n, c, h, w = 4, 32, 128, 128
+    x = rng.standard_normal((n, c, h, w)).astype(np.float32)
+    weight = rng.standard_normal((c, 1, 3, 3)).astype(np.float32)
+    of = {"stride": stride, "padding": 1, "groups": c}
+    dy = rng.standard_normal((n, c, h // stride, w // stride)).astype(np.float32)
+    with runtime.use_isa(isa), runtime.threads(2):
+        dx, _, _ = kernels.conv2d_backward(dy, x, weight, **of)
+        for i in range(n):
+            one, _, _ = kernels.conv2d_backward(dy[i : i + 1], x[i : i + 1], weight, **of)
+            assert np.array_equal(dx[i : i + 1], one)

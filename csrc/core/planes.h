@@ -75,16 +75,50 @@ INLINE const REAL *FN(readable_plane)(const REAL *planes, idx count, idx size, i
     return memcpy(copy + before, plane, (size_t)size * sizeof(REAL));
 }
 
-/* Stores the sums over the lanes, of those with bits in `of`, of so many vectors. */
-INLINE void FN(store_sums)(idx count, const vec sums[], lanes of, REAL *to)
+/* Stores the sums over the lanes of so many vectors and, unless it is NULL, of one more apart. */
+INLINE void FN(store_sums)(idx count, const vec sums[], REAL *to, REAL *apart)
 {
 #pragma GCC unroll 16
-    for (idx k = 0; k < count; k += VLEN) {
+    for (idx k = 0; k <= count; k += VLEN) {
         vec part[VECTOR_BYTES / sizeof(REAL)];
 #pragma GCC unroll 16
         for (idx i = 0; i < VLEN; i++)
-            part[i] = k + i < count ? (vec)((lanes)sums[k + i] & of) : (vec){0};
-        FN(store_part)(to + k, FN(min)(count - k, VLEN), FN(sum_each)(part));
+            part[i] = k + i <= count ? sums[k + i] : (vec){0};
+        const vec found = FN(sum_each)(part);
+        if (k < count)
+            FN(store_part)(to + k, FN(min)(count - k, VLEN), found);
+        if (apart && count - k < VLEN)
+            *apart = found[count - k];
+    }
+}
+
+/* The same over each half of the lanes, the upper one's stored `next` behind and after apart.
+ * Halves that take turns stay apart in the rounds of sum_each but the last. */
+INLINE void FN(store_half_sums)(idx count, const vec sums[], REAL *to, idx next, REAL *apart)
+{
+    const idx half = VLEN / 2;
+    lanes turns;
+    for (idx i = 0; i < VLEN; i++)
+        turns[i] = i / 2 + i % 2 * half;
+#pragma GCC unroll 16
+    for (idx k = 0; k <= count; k += half) {
+        vec part[VECTOR_BYTES / sizeof(REAL)];
+#pragma GCC unroll 16
+        for (idx i = 0; i < half; i++)
+            part[i] = k + i <= count ? FN(lanes_from)(sums[k + i], turns) : (vec){0};
+#pragma GCC unroll 4
+        for (idx some = half / 2; some; some /= 2)
+#pragma GCC unroll 8
+            for (idx i = 0; i < some; i++)
+                part[i] = FN(zip_low)(part[i], part[i + some]) +
+                          FN(zip_high)(part[i], part[i + some]);
+        if (k < count)
+            FN(store_halves)(to + k, to + k + next, FN(min)(count - k, half), part[0]);
+        if (apart && count - k < half) {
+            apart[0] = part[0][count - k];
+            if (next)
+                apart[1] = part[0][half + count - k];
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 #include "../kernels/im2col.c"
 #include "../kernels/conv2d_depthwise_3x3.c"
 #include "../kernels/conv2d_depthwise.c"
+#include "../kernels/conv2d_depthwise_walk.c"
 #include "../kernels/conv2d_depthwise_backward.c"
 #include "../kernels/conv2d_winograd.c"
 #include "../kernels/conv2d_winograd_weight.c"

@@ -92,33 +92,6 @@ INLINE void FN(whole_rows_3x3)(const whole_row *of, const vec taps[9], vec bias,
     }
 }
 
-/* Adds the share of some rows of x to the taps' sums. */
-INLINE void FN(weigh_whole_3x3)(const whole_row *of, int pair, int rows, int above, int below,
-                                const REAL *const x[2], const REAL *const dy[2], idx at,
-                                vec acc[9])
-{
-    const idx w = of->w;
-    vec g[FN(ROWS_TOGETHER) + 2];
-#pragma GCC unroll 8
-    for (int i = -above; i < rows + below; i++)
-        g[i + 1] = FN(load_whole)(dy, pair, at + i * w, w);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        const vec row = FN(load_whole)(x, pair, at + r * w, w);
-#pragma GCC unroll 3
-        for (int k = 0; k < 3; k++) {
-            const vec pixels = FN(column_of)(of, k, row);
-#pragma GCC unroll 3
-            for (int i = 0; i < 3; i++) {
-                const int from = r + 1 - i; /* row of dy */
-                if (from >= -above && from < rows + below)
-                    acc[i * 3 + k] =
-                        FN(add_column)(of, k, acc[i * 3 + k], g[from + 1], pixels);
-            }
-        }
-    }
-}
-
 /* Runs a statement for the rows of a plane of so many: `rows` from row `first` on, constants being
  * how many, and whether there are rows above and below. The plane has more than ROWS_TOGETHER. */
 #define FOR_WHOLE_ROWS(h, ...)                                                                    \
@@ -210,9 +183,10 @@ INLINE void FN(last_rows_3x3)(const filter_3x3 *f, int edge, idx left, int below
     }
 }
 
-/* Adds the share of a vector of some rows of x to the taps' sums, dy's rows lying as x's. */
+/* Adds the share of a vector of some rows of x to the taps' sums, dy's rows lying as x's, and of dy
+ * to the one after them. */
 INLINE void FN(weigh_3x3)(int edge, lanes within, int rows, int above, int below, idx row,
-                          const REAL *x, const REAL *dy, vec acc[9])
+                          const REAL *x, const REAL *dy, vec acc[10])
 {
     x = FN(from_memory)(x), dy = FN(from_memory)(dy);
 #pragma GCC unroll 2
@@ -226,6 +200,8 @@ INLINE void FN(weigh_3x3)(int edge, lanes within, int rows, int above, int below
             if (i == 0 ? !below : i == 2 && !above)
                 continue;
             const vec g = FN(load)(dy + (r + 1 - i) * row);
+            if (i == 1)
+                acc[9] += g;
 #pragma GCC unroll 3
             for (int k = 0; k < 3; k++)
                 acc[i * 3 + k] += g * here[k];
@@ -313,11 +289,11 @@ INLINE void FN(padded_convolve)(const padded_job *job, idx row, const REAL *x, i
 
 /* Adds a plane's share to the taps' sums, out of the copies of x and dy. */
 INLINE void FN(padded_weight)(const padded_job *job, idx row, const REAL *x, const REAL *dy,
-                              vec sums[9])
+                              vec sums[10])
 {
-    vec acc[9];
-#pragma GCC unroll 9
-    for (int k = 0; k < 9; k++)
+    vec acc[10];
+#pragma GCC unroll 10
+    for (int k = 0; k < 10; k++)
         acc[k] = sums[k];
     const idx columns = row == VLEN ? VLEN : job->vectors * VLEN;
     for (idx j = 0; j < columns; j += VLEN) {
@@ -330,8 +306,8 @@ INLINE void FN(padded_weight)(const padded_job *job, idx row, const REAL *x, con
         }
         x -= j + job->h * row;
     }
-#pragma GCC unroll 9
-    for (int k = 0; k < 9; k++)
+#pragma GCC unroll 10
+    for (int k = 0; k < 10; k++)
         sums[k] = acc[k];
 }
 
@@ -354,11 +330,10 @@ INLINE void FN(next_place)(const padded_job *job, idx count, FN(padded_place) *a
 
 /* Some channels of all images, through copies from `origin` on. */
 INLINE void FN(padded_planes)(const padded_job *job, idx row, idx begin, idx count, REAL *origin,
-                              vec *sums, vec *bias)
+                              vec *sums)
 {
     const idx plane = job->h * job->w, total = count * job->images;
     const idx each = job->copies * job->size;
-    const lanes rest = FN(last_lanes)(plane % VLEN);
     FN(padded_place) next = {begin, begin % job->filters, 0}, here = next;
     for (idx i = 0; i <= total; i++) {
         if (i < total) {
@@ -372,9 +347,7 @@ INLINE void FN(padded_planes)(const padded_job *job, idx row, idx begin, idx cou
             continue;
         const REAL *const copy = origin + (i - 1) % 2 * each;
         if (job->x)
-            FN(padded_weight)(job, row, copy + job->size, copy, sums + here.number * 9);
-        if (job->db)
-            bias[here.number] += FN(plane_lanes)(job->from + here.plane * plane, plane, rest);
+            FN(padded_weight)(job, row, copy + job->size, copy, sums + here.number * 10);
         if (job->to)
             FN(padded_convolve)(job, row, copy, here.plane, here.filter);
         FN(next_place)(job, count, &here);
@@ -383,9 +356,9 @@ INLINE void FN(padded_planes)(const padded_job *job, idx row, idx begin, idx cou
 
 #define PADDED(vectors)                                                                           \
     static __attribute__((noinline)) void FN(padded_planes_##vectors)(                            \
-        const padded_job *job, idx begin, idx count, REAL *origin, vec *sums, vec *bias)          \
+        const padded_job *job, idx begin, idx count, REAL *origin, vec *sums)                     \
     {                                                                                             \
-        FN(padded_planes)(job, vectors * VLEN, begin, count, origin, sums, bias);                 \
+        FN(padded_planes)(job, vectors * VLEN, begin, count, origin, sums);                       \
     }
 PADDED(1)
 PADDED(2)
@@ -397,26 +370,24 @@ static void FN(padded_task)(void *context, idx task)
     padded_job *job = context;
     const idx begin = task * job->task_channels;
     const idx count = FN(min)(job->task_channels, job->channels - begin);
-    const idx biases = FN(round_up)(count, VLEN), sums_size = job->x ? count * 9 + biases : 0;
+    const idx sums_size = job->x ? count * 10 : 0;
     vec *const sums = pydl_block_alloc((size_t)sums_size * sizeof(vec) +
                                        (size_t)(2 * job->copies * job->size) * sizeof(REAL));
     if (!sums) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    vec *const bias = sums + count * 9;
     REAL *const origin = (REAL *)(sums + sums_size) + VLEN + job->row;
     FN(zero_run)((REAL *)sums, sums_size * VLEN + 2 * job->copies * job->size);
     if (job->row == VLEN)
-        FN(padded_planes_1)(job, begin, count, origin, sums, bias);
+        FN(padded_planes_1)(job, begin, count, origin, sums);
     else if (job->row == 2 * VLEN)
-        FN(padded_planes_2)(job, begin, count, origin, sums, bias);
+        FN(padded_planes_2)(job, begin, count, origin, sums);
     else
-        FN(padded_planes_4)(job, begin, count, origin, sums, bias);
+        FN(padded_planes_4)(job, begin, count, origin, sums);
     for (idx c = 0; job->x && c < count; c++)
-        FN(store_sums)(9, sums + c * 9, FN(first_lanes)(VLEN), job->dw + (begin + c) * 9);
-    for (idx c = 0; job->db && c < count; c += VLEN)
-        FN(store_part)(job->db + begin + c, count - c, FN(sum_each)(bias + c));
+        FN(store_sums)(9, sums + c * 10, job->dw + (begin + c) * 9,
+                       job->db ? job->db + begin + c : NULL);
     pydl_block_free(sums);
 }
 

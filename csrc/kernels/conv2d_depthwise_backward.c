@@ -1,4 +1,25 @@
 /* The gradients of depthwise convolution: shapes and names as in conv2d_depthwise.c. */
+
+/* dx, dw and db, those that are wanted, of some channels of all images: a plane of dy is in the
+ * cache for all of them, and so are the sums of that many channels. Large planes are faster taken a
+ * channel after the other, from all images. */
+enum { FN(SUMMED_AT_ONCE) = 32, FN(LARGE_PLANE) = 2048 };
+typedef struct FN(depthwise_gradients) {
+    depthwise_job dw, dx; /* the latter reads dy; to NULL: not wanted */
+    REAL *db;
+    int far; /* dx is */
+    /* those of `to->count` planes of image n, of channels from oc on */
+    void (*of_planes)(const struct FN(depthwise_gradients) *all, idx n, idx oc, REAL *copies,
+                      const tap_sums *to);
+} FN(depthwise_gradients);
+#define depthwise_gradients FN(depthwise_gradients)
+
+/* Whether dx is far, and its rows are whole lines. */
+INLINE int FN(is_far_input)(const pydl_conv2d_shape *s)
+{
+    return VECTOR_BYTES == 64 && s->w % VLEN == 0 && FN(is_far)(s->n * s->c * s->h * s->w);
+}
+
 /* Any stride: a row of dx gathers the rows of dy whose windows hold it. Column j * stride + e of dx
  * is reached by the taps with kw * dilation - pad congruent to e, output j + shift. */
 typedef struct {
@@ -80,12 +101,24 @@ INLINE void FN(gather_plane)(const depthwise_job *job, idx kh, idx kw, idx strid
     }
 }
 
+/* Stores even and odd places of a row of dx. */
+INLINE void FN(store_gathered)(REAL *to, idx left, idx room, int far, vec even, vec odd)
+{
+    if (far) {
+        FN(store_far)(to, left, FN(zip_low)(even, odd));
+        FN(store_far)(to + VLEN, left - VLEN, FN(zip_high)(even, odd));
+    } else {
+        FN(store_zipped)(to, left, room, even, odd);
+    }
+}
+
 /* The same for 3x3 taps of stride 2 in an image padded by 1: two rows of dx of two rows of dy. An
  * even place is met by the middle tap along its axis, an odd one by the others, of which one is a
  * column on, where the row may end. */
 INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL *w, REAL *dx)
 {
     const pydl_conv2d_shape *s = job->s;
+    const int far = FN(is_far_input)(s);
     const REAL *const end = dx + s->h * s->w;
     vec tap[9];
 #pragma GCC unroll 9
@@ -97,8 +130,8 @@ INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL 
             const FN(chosen) within = FN(choose)(job->mask[v * 4]);
             const vec a = FN(load)(dy + j), a_next = FN(factor)(FN(load)(dy + j + 1), within);
             REAL *to = dx + 2 * j;
-            FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, tap[4] * a,
-                             FN(add_product)(tap[5] * a, tap[3], a_next, within));
+            FN(store_gathered)(to, left, job->vectors == 1 ? end - to : left, far, tap[4] * a,
+                               FN(add_product)(tap[5] * a, tap[3], a_next, within));
             if (2 * i + 1 == s->h)
                 continue;
             vec even = tap[7] * a, odd = FN(add_product)(tap[8] * a, tap[6], a_next, within);
@@ -109,7 +142,7 @@ INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL 
                 odd = FN(add_product)(odd + tap[2] * b, tap[0], b_next, within);
             }
             to += s->w;
-            FN(store_zipped)(to, left, job->vectors == 1 ? end - to : left, even, odd);
+            FN(store_gathered)(to, left, job->vectors == 1 ? end - to : left, far, even, odd);
         }
 }
 
@@ -139,6 +172,7 @@ static void FN(gather_task)(void *context, idx task)
         return;
     for (idx plane = task * job->task_planes; plane < end; plane++)
         FN(gather_any)(job, plane, FN(readable_group)(job, plane, copy));
+    FN(finish_far_stores)();
     pydl_block_free(copy);
 }
 
@@ -173,20 +207,8 @@ INLINE padded_job FN(padded_gather)(const REAL *dy, const REAL *w, REAL *dx)
                         .least = -INFINITY};
 }
 
-static int FN(depthwise_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
-                                        REAL *dx)
-{
-    if (FN(is_padded)(s)) {
-        padded_job padded = FN(padded_gather)(dy, w, dx);
-        return FN(padded_run)(&padded, s, 1);
-    }
-    pydl_conv2d_shape turned;
-    depthwise_job job = FN(depthwise_gather)(s, dy, w, dx, &turned);
-    return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w,
-                             job.s == s ? FN(gather_task) : FN(convolve_task));
-}
-
-/* Adds a plane's share to the taps' sums: lane i belongs to the outputs that fall on it. */
+/* Adds a plane's share to the taps' sums, after which comes that of dy: lane i belongs to the
+ * outputs that fall on it. */
 INLINE void FN(weight_plane)(const depthwise_job *job, idx rows, idx kh, idx kw, idx step,
                              idx tap_step, const REAL *x, const REAL *dy, vec acc[])
 {
@@ -203,6 +225,7 @@ INLINE void FN(weight_plane)(const depthwise_job *job, idx rows, idx kh, idx kw,
                     const idx row = first + r * row_step;
                     g[r] = row < oh ? FN(load_part)(dy + row * ow + at, ow - at, 0) : (vec){0};
                     g[r] = (vec)((lanes)g[r] & own);
+                    acc[kh * kw] += g[r];
                 }
 #pragma GCC unroll 16
                 for (idx i = 0; i < (rows - 1) * tap_step + kh; i++) {
@@ -248,6 +271,7 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
             g[live - 1] = FN(load_part)(dy[0] + q * ow + at, ow - at, 0);
         if (step == 2 && !pair)
             g[live - 1] = FN(unmixed)(g[live - 1]);
+        acc[size * size] += (vec)((lanes)g[live - 1] & masks[size]);
         __builtin_prefetch(next_dy, 0, 2);
         next_dy += VLEN;
 #pragma GCC unroll 2
@@ -284,7 +308,7 @@ INLINE void FN(weight_slide)(const depthwise_job *job, int pair, idx size, idx s
 
 /* The same of a strip as in convolve_strip_3x3. */
 INLINE void FN(weight_strip_3x3)(const depthwise_job *job, int edge, const REAL *x, const REAL *dy,
-                            const REAL *const next[2], idx v, vec acc[9])
+                            const REAL *const next[2], idx v, vec acc[10])
 {
     const idx w = job->w, at = FN(first_output)(job, v);
     const REAL *const last = x + (job->h - 1) * w + at;
@@ -303,27 +327,10 @@ INLINE void FN(weight_strip_3x3)(const depthwise_job *job, int edge, const REAL 
     FN(weigh_3x3)(edge, within, 1, 1, 0, w, x, dy, acc);
 }
 
-/* The same of planes whose rows a vector holds. */
-INLINE void FN(weight_whole)(const depthwise_job *job, int pair, const REAL *const x[2],
-                             const REAL *const dy[2], const REAL *const next[2], vec acc[9])
-{
-    const lanes *mask = job->mask, own = mask[3];
-    const whole_row of = FN(whole_row_of)(job->w, mask[0] & own, mask[2] & own);
-    const REAL *next_x = next[0], *next_dy = next[1];
-    FOR_WHOLE_ROWS(job->h, {
-        FN(weigh_whole_3x3)(&of, pair, rows, above, below, x, dy, first * job->w, acc);
-        next_x = FN(ask_strip)(next_x, rows, 0);
-        next_dy = FN(ask_strip)(next_dy, rows, 0);
-    });
-}
-
-/* A plane or two of an image and of dy, and what becomes of their share of dw. */
+/* A plane or two of an image and of dy, and their share of dw and db. */
 typedef struct {
     const REAL *x[2], *dy[2];
-    idx count;
-    vec *sums;    /* of each tap so far, of both planes in the halves of a vector */
-    int is_first; /* the sums begin here */
-    REAL *dw;     /* NULL if further images follow */
+    tap_sums to;
 } FN(weight_share);
 #define weight_share FN(weight_share)
 
@@ -332,13 +339,10 @@ INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, id
 {
     const REAL *const x[2] = {p->x[0], p->x[1]}, *const dy[2] = {p->dy[0], p->dy[1]};
     const REAL *const next[2] = {x[0] + job->ahead.by, dy[0] + job->ahead_to.by};
-    const lanes first = FN(first_lanes)(pair ? VLEN / 2 : VLEN);
-    const idx taps = size * size;
+    const idx count = size * size + 1;
     vec acc[FN(MOST_TAPS)];
-#pragma GCC unroll 32
-    for (idx tap = 0; tap < taps; tap++)
-        acc[tap] = p->is_first ? (vec){0} : p->sums[tap];
     idx v = 0;
+    FN(begin_sums)(&p->to, count, acc);
     if (FN(is_strip_3x3)(job, pair, size, step)) {
         FN(weight_strip_3x3)(job, FN(LEFT_EDGE), x[0], dy[0], next, v++, acc);
         for (; v + 1 < job->vectors; v++)
@@ -346,20 +350,9 @@ INLINE void FN(weight_constant)(const depthwise_job *job, int pair, idx size, id
         if (job->outputs % VLEN == 0)
             FN(weight_strip_3x3)(job, FN(RIGHT_EDGE), x[0], dy[0], next, v++, acc);
     }
-    if (FN(is_whole)(job, size, step))
-        FN(weight_whole)(job, pair, x, dy, next, acc);
-    else
-        for (; v < job->vectors; v++)
-            FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
-    if (!p->dw) {
-#pragma GCC unroll 32
-        for (idx tap = 0; tap < taps; tap++)
-            p->sums[tap] = acc[tap];
-        return;
-    }
-    FN(store_sums)(taps, acc, first, p->dw);
-    if (pair && p->count == 2)
-        FN(store_sums)(taps, acc, ~first, p->dw + taps);
+    for (; v < job->vectors; v++)
+        FN(weight_slide)(job, pair, size, step, x, dy, next, v, acc);
+    FN(end_sums)(&p->to, pair, count, acc);
 }
 
 #define WEIGHT(size, stride)                                                                       \
@@ -380,30 +373,38 @@ static void FN(weight_any)(const depthwise_job *job, const weight_share *p)
     FOR_COMMON(CALL)
 #undef CALL
     const pydl_conv2d_shape *s = job->s;
-    const idx taps = s->kh * s->kw;
-    if (p->is_first)
-        memset(p->sums, 0, (size_t)taps * sizeof(vec));
+    const idx count = s->kh * s->kw + 1;
+    vec *sums = p->to.sums;
+    if (p->to.is_first)
+        memset(sums, 0, (size_t)count * sizeof(vec));
     if (job->step == 1)
-        FN(weight_plane)(job, 4, s->kh, s->kw, 1, job->tap_step, p->x[0], p->dy[0], p->sums);
+        FN(weight_plane)(job, 4, s->kh, s->kw, 1, job->tap_step, p->x[0], p->dy[0], sums);
     else
-        FN(weight_plane)(job, 4, s->kh, s->kw, job->step, job->tap_step, p->x[0], p->dy[0],
-                         p->sums);
-    if (p->dw)
-        FN(store_sums)(taps, p->sums, FN(first_lanes)(VLEN), p->dw);
+        FN(weight_plane)(job, 4, s->kh, s->kw, job->step, job->tap_step, p->x[0], p->dy[0], sums);
+    if (p->to.dw)
+        FN(store_sums)(count - 1, sums, p->to.dw, p->to.db);
 }
 
-/* dw, and where they are wanted dx and db, of some channels of all images: a plane of dy is in the
- * cache for all three, and so are the sums of that many channels. Large planes are faster taken a
- * channel after the other, from all images. */
-enum { FN(SUMMED_AT_ONCE) = 32, FN(LARGE_PLANE) = 2048 };
-typedef struct {
-    depthwise_job dw, dx; /* the latter reads dy */
-    REAL *db;
-} FN(depthwise_gradients);
-
-INLINE int FN(by_channel)(const pydl_conv2d_shape *s)
+static void FN(walk_gradients)(const depthwise_gradients *all, idx n, idx oc, REAL *copy,
+                               const tap_sums *to)
 {
-    return s->n > 1 && s->oh * s->ow >= FN(LARGE_PLANE);
+    const depthwise_job *job = &all->dw;
+    const idx size = job->h * job->w, plane = n * job->s->c + oc;
+    walked_planes p; /* nor is this cleared */
+    for (idx i = 0; i < 2; i++) {
+        const idx k = i < to->count ? i : 0, place = (plane + k) * size;
+        p.x[i] = job->from + place;
+        p.dy[i] = job->dy + place;
+        if (all->dx.to) {
+            p.dx[i] = all->dx.to + place;
+            p.w[i] = all->dx.weight + (oc + k) * 9;
+        }
+    }
+    p.far = all->far;
+    p.to = to;
+    if (job->vectors > 1) /* which are read beyond */
+        p.dy[0] = FN(readable_plane)(job->dy, job->groups, size, plane, 1, 1, copy);
+    FN(walker_of)(job, all->dx.to != NULL)(job, &p);
 }
 
 /* dx of one plane or two. */
@@ -428,67 +429,106 @@ INLINE void FN(gather_planes)(const depthwise_job *job, int turned, idx plane, i
     }
 }
 
+static void FN(gradients_of_planes)(const depthwise_gradients *all, idx n, idx oc, REAL *copies,
+                                    const tap_sums *to)
+{
+    const depthwise_job *job = &all->dw, *input = &all->dx;
+    const pydl_conv2d_shape *s = job->s;
+    const idx copy = FN(copy_size)(job), depth = s->oc / s->c;
+    weight_share p = {.to = *to};
+    for (idx i = 0; i < to->count; i++) {
+        p.x[i] = FN(readable_group)(job, n * s->c + (oc + i) / depth, copies + i * copy);
+        p.dy[i] = job->dy + (n * s->oc + oc + i) * s->oh * s->ow;
+    }
+    if (to->count == 1)
+        p.x[1] = p.x[0], p.dy[1] = p.dy[0];
+    FN(weight_any)(job, &p);
+    if (!input->to)
+        return;
+    copies += 2 * copy;
+    for (idx i = 0; i < to->count; i++)
+        p.dy[i] = FN(readable_group)(input, n * s->oc + oc + i,
+                                     copies + i * FN(copy_size)(input));
+    FN(gather_planes)(input, input->s != s, n * s->c + oc, to->count, p.dy);
+}
+
+INLINE int FN(by_channel)(const pydl_conv2d_shape *s)
+{
+    return s->n > 1 && s->oh * s->ow >= FN(LARGE_PLANE);
+}
+
 static void FN(depthwise_gradients_task)(void *context, idx task)
 {
-    FN(depthwise_gradients) *all = context;
-    depthwise_job *job = &all->dw, *input = all->dx.to ? &all->dx : NULL;
+    depthwise_gradients *all = context;
+    depthwise_job *job = &all->dw;
     const pydl_conv2d_shape *s = job->s;
-    const idx begin = task * job->task_planes, taps = s->kh * s->kw, plane = s->oh * s->ow;
+    const idx begin = task * job->task_planes, taps = s->kh * s->kw;
     const idx end = FN(min)(job->planes, begin + job->task_planes), count = end - begin;
-    const idx copy = FN(copy_size)(job), copy_dy = input ? FN(copy_size)(input) : 0;
-    const lanes rest = FN(last_lanes)(plane % VLEN);
-    const idx biases = FN(round_up)(count, VLEN);
-    vec *const sums = pydl_block_alloc((size_t)(count * taps + biases) * sizeof(vec) +
-                                       (size_t)(2 * (copy + copy_dy)) * sizeof(REAL));
+    const idx copies = 2 * (FN(copy_size)(job) + FN(copy_size)(&all->dx));
+    vec *const sums = pydl_block_alloc((size_t)(count * (taps + 1)) * sizeof(vec) +
+                                       (size_t)copies * sizeof(REAL));
     if (!sums) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    vec *const bias = sums + count * taps;
-    REAL *const copies = (REAL *)(bias + biases), *const copies_dy = copies + 2 * copy;
-    memset(bias, 0, (size_t)biases * sizeof(vec));
     const idx width = FN(by_channel)(s) ? 1 + job->pair : count;
     const idx blocks = (count + width - 1) / width;
     for (idx block = 0; block < blocks * s->n; block++) {
         const idx n = block % s->n, from = begin + block / s->n * width;
         for (idx oc = from; oc < FN(min)(from + width, end); oc += 1 + job->pair) {
-            weight_share p = {.count = FN(min)(1 + job->pair, end - oc),
-                              .sums = sums + (oc - begin) * taps, .is_first = !n,
-                              .dw = n + 1 == s->n ? job->to + oc * taps : NULL};
-            for (idx i = 0; i < p.count; i++) {
-                p.x[i] = FN(readable_group)(job, n * s->c + (oc + i) / (s->oc / s->c),
-                                            copies + i * copy);
-                p.dy[i] = job->dy + (n * s->oc + oc + i) * plane;
-                if (all->db)
-                    bias[oc - begin + i] += FN(plane_lanes)(p.dy[i], plane, rest);
-            }
-            if (p.count == 1)
-                p.x[1] = p.x[0], p.dy[1] = p.dy[0];
-            FN(weight_any)(job, &p);
-            if (!input)
-                continue;
-            for (idx i = 0; i < p.count; i++)
-                p.dy[i] = FN(readable_group)(input, n * s->oc + oc + i, copies_dy + i * copy_dy);
-            FN(gather_planes)(input, input->s != s, n * s->c + oc, p.count, p.dy);
+            tap_sums to; /* not cleared first, which waits for the last plane's stores */
+            to.sums = sums + (oc - begin) * (taps + 1);
+            to.is_first = !n;
+            to.count = FN(min)(1 + job->pair, end - oc);
+            to.dw = n + 1 == s->n ? job->to + oc * taps : NULL;
+            to.db = all->db ? all->db + oc : NULL;
+            all->of_planes(all, n, oc, (REAL *)(sums + count * (taps + 1)), &to);
         }
     }
-    for (idx k = 0; all->db && k < count; k += VLEN)
-        FN(store_part)(all->db + begin + k, count - k, FN(sum_each)(bias + k));
+    FN(finish_far_stores)();
     pydl_block_free(sums);
 }
 
-static int FN(gradients_ready)(FN(depthwise_gradients) *all)
+/* Runs the tasks of gradients that are ready but for the job of dw, `passes` times its
+ * multiply-adds. */
+static int FN(gradients_run)(depthwise_gradients *all, double passes)
 {
     depthwise_job *job = &all->dw;
     const pydl_conv2d_shape *s = job->s;
     const idx size = FN(max)(s->n * s->oh * s->ow, FN(DEPTHWISE_TASK) / FN(SUMMED_AT_ONCE));
     FN(depthwise_windows)(job);
     const int status = FN(depthwise_ready)(job, s->oc, size);
+    if (status)
+        return status;
     if (FN(by_channel)(s)) { /* the next image's planes are next */
         job->ahead.by = all->dx.ahead_to.by = s->c * s->h * s->w;
         job->ahead_to.by = all->dx.ahead.by = s->oc * s->oh * s->ow;
     }
-    return status;
+    return FN(depthwise_tasks)(job, passes, FN(depthwise_gradients_task), all);
+}
+
+/* dw, and where they are wanted dx and db, in one walk. */
+static int FN(walk_run)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x, const REAL *w,
+                        REAL *dx, REAL *dw, REAL *db)
+{
+    depthwise_gradients all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
+                                      .dy = dy, .to = dw},
+                               .dx = {.weight = w, .to = dx}, .db = db, .far = FN(is_far_input)(s),
+                               .of_planes = FN(walk_gradients)};
+    return FN(gradients_run)(&all, dx ? 2 : 1);
+}
+
+static int FN(depthwise_backward_input)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *w,
+                                        REAL *dx)
+{
+    if (FN(is_padded)(s)) {
+        padded_job padded = FN(padded_gather)(dy, w, dx);
+        return FN(padded_run)(&padded, s, 1);
+    }
+    pydl_conv2d_shape turned;
+    depthwise_job job = FN(depthwise_gather)(s, dy, w, dx, &turned);
+    return FN(depthwise_run)(&job, s->n * s->c, s->h * s->w,
+                             job.s == s ? FN(gather_task) : FN(convolve_task));
 }
 
 static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *x,
@@ -498,11 +538,12 @@ static int FN(depthwise_backward_weight)(const pydl_conv2d_shape *s, const REAL 
         padded_job padded = {.from = dy, .x = x, .dw = dw};
         return FN(padded_run)(&padded, s, 1);
     }
-    FN(depthwise_gradients) all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
-                                          .dy = dy, .to = dw}};
-    const int status = FN(gradients_ready)(&all);
-    return status ? status
-                  : FN(depthwise_tasks)(&all.dw, 1, FN(depthwise_gradients_task), &all);
+    if (FN(is_walked)(s))
+        return FN(walk_run)(s, dy, x, NULL, NULL, dw, NULL);
+    depthwise_gradients all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
+                                      .dy = dy, .to = dw},
+                               .of_planes = FN(gradients_of_planes)};
+    return FN(gradients_run)(&all, 1);
 }
 
 /* All three, of as many channels as x has. */
@@ -514,15 +555,16 @@ static int FN(depthwise_backward)(const pydl_conv2d_shape *s, const REAL *dy, co
         padded.x = x, padded.dw = dw, padded.db = db;
         return FN(padded_run)(&padded, s, 2);
     }
+    if (FN(is_walked)(s))
+        return FN(walk_run)(s, dy, x, w, dx, dw, db);
     pydl_conv2d_shape turned;
-    FN(depthwise_gradients) all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
-                                          .dy = dy, .to = dw}, .db = db};
+    depthwise_gradients all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
+                                      .dy = dy, .to = dw},
+                               .db = db, .of_planes = FN(gradients_of_planes)};
     all.dx = FN(depthwise_gather)(s, dy, w, dx, &turned);
     if (FN(depthwise_ready)(&all.dx, s->n * s->c, s->h * s->w))
         return PYDL_NO_MEMORY;
-    int status = FN(gradients_ready)(&all);
-    if (!status)
-        status = FN(depthwise_tasks)(&all.dw, 2, FN(depthwise_gradients_task), &all);
+    const int status = FN(gradients_run)(&all, 2);
     pydl_block_free(all.dx.mask);
     return status;
 }
@@ -530,6 +572,10 @@ static int FN(depthwise_backward)(const pydl_conv2d_shape *s, const REAL *dy, co
 #undef IF_COMMON
 #undef plane_pair
 #undef weight_share
+#undef tap_sums
+#undef depthwise_gradients
 #undef padded_job
+#undef walked_planes
+#undef walked_row
 #undef whole_row
 #undef filter_3x3
