@@ -290,6 +290,16 @@ def test_max_pool_indices_are_pytorch_s(backend: str) -> None:
         assert argmax[0, 0].tolist() == [[0, 7], [8, 10]]
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_bias_gradient_of_a_million_rows_keeps_its_digits(isa: str) -> None:
+    """Positive numbers, whose roundings in one running sum would add up to hundreds of eps."""
+    dy = np.random.default_rng(0).random((1_000_000, 3)).astype(np.float32)
+    with on(isa, 1):
+        db = kernels.linear_backward_bias(dy)
+    exact = dy.sum(0, dtype=np.float64)
+    assert (abs(db - exact) <= 4 * np.finfo(np.float32).eps * exact).all()
+
+
 def test_philox_gives_the_published_words() -> None:
     """The known answers that come with Random123, for counter and key 0 and for all bits set."""
     from pydl.kernels.reference.dropout import philox4x32

@@ -31,20 +31,36 @@ typedef struct {
     REAL *db;
 } FN(column_sum_job);
 
-enum { FN(BAND_COLUMNS) = 256 };
+enum { FN(BAND_COLUMNS) = 256, FN(SUMMED_ROWS) = 512 };
 
+INLINE void FN(add_rows)(idx rows, idx count, const REAL *dy, idx row, REAL *to)
+{
+    for (idx j = 0; j < count; j++)
+        to[j] = 0;
+    for (idx i = 0; i < rows; i++, dy += row)
+        for (idx j = 0; j < count; j++)
+            to[j] += dy[j];
+}
+
+/* Sums of so many rows are added in double, so that many rows lose no more than that many do. */
 static void FN(column_sum)(void *context, idx band)
 {
     const FN(column_sum_job) *job = context;
     const idx first = band * FN(BAND_COLUMNS), count = FN(min)(FN(BAND_COLUMNS), job->out - first);
+    const REAL *dy = job->dy + first;
     REAL *db = job->db + first;
-    for (idx j = 0; j < count; j++)
-        db[j] = 0;
-    for (idx i = 0; i < job->n; i++) {
-        const REAL *dy = job->dy + i * job->row + first;
-        for (idx j = 0; j < count; j++)
-            db[j] += dy[j];
+    if (job->n <= FN(SUMMED_ROWS)) {
+        FN(add_rows)(job->n, count, dy, job->row, db);
+        return;
     }
+    double total[FN(BAND_COLUMNS)] = {0};
+    for (idx i = 0; i < job->n; i += FN(SUMMED_ROWS)) {
+        FN(add_rows)(FN(min)(FN(SUMMED_ROWS), job->n - i), count, dy + i * job->row, job->row, db);
+        for (idx j = 0; j < count; j++)
+            total[j] += (double)db[j];
+    }
+    for (idx j = 0; j < count; j++)
+        db[j] = (REAL)total[j];
 }
 
 static void FN(column_sums)(idx n, idx out, const REAL *dy, idx row, REAL *db)
