@@ -154,6 +154,14 @@ enum { FN(FAR_BYTES) = 8 << 20 };
 /* Whether so many elements are more than caches keep from one pass over them to the next. */
 INLINE int FN(is_far)(idx elements) { return elements >= FN(FAR_BYTES) / (idx)sizeof(REAL); }
 
+/* Whether an array of so many elements, of two or three that a pass goes over, leaves the cache
+ * that cores share before it is read: a fifth of it. */
+INLINE int FN(leaves_caches)(idx elements)
+{
+    const idx l3 = (idx)pydl_l3_bytes();
+    return VECTOR_BYTES >= 32 && l3 && elements >= l3 / 5 / (idx)sizeof(REAL);
+}
+
 /* The vector of results whose sums these are, at that place; count of them are stored. */
 INLINE vec FN(finished)(vec sum, ending of, idx place, idx count)
 {

@@ -432,21 +432,32 @@ INLINE void FN(store_halves)(REAL *low, REAL *high, idx count, vec v)
 }
 #endif
 
-/* The same for what is not read soon: a whole cache line goes to memory, without being fetched from
- * there first. finish_far_stores comes before another thread may read it. */
-INLINE void FN(store_far)(REAL *p, idx count, vec v)
+enum { FN(LINE) = 64 / sizeof(REAL) }; /* elements of a cache line, a vector or more */
+
+/* The same for what is not read soon: vectors that follow each other go to memory without their
+ * lines being fetched from there first. finish_far_stores comes before another thread may read it.
+ */
+INLINE void FN(store_stream)(REAL *p, idx count, vec v)
 {
-#if defined(X86) && VECTOR_BYTES == 64
-    if (count >= VLEN && (uintptr_t)p % 64 == 0) {
+#if defined(X86) && VECTOR_BYTES >= 32
+    if (count >= VLEN && (uintptr_t)p % VECTOR_BYTES == 0) {
         X86(stream)(p, v);
         return;
     }
 #endif
     FN(store_part)(p, count, v);
 }
+/* Where the next vector is not stored next: if one is a whole line. */
+INLINE void FN(store_far)(REAL *p, idx count, vec v)
+{
+    if (VECTOR_BYTES == 64)
+        FN(store_stream)(p, count, v);
+    else
+        FN(store_part)(p, count, v);
+}
 INLINE void FN(finish_far_stores)(void)
 {
-#if defined(X86) && VECTOR_BYTES == 64
+#if defined(X86) && VECTOR_BYTES >= 32
     _mm_sfence();
 #endif
 }

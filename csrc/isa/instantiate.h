@@ -4,6 +4,7 @@
  *     VECTOR_BYTES   width of a vector
  *     MR, NR_VECTORS the GEMM tile: MR rows of NR_VECTORS vectors
  *     X86_WIDTH      the name of x86's intrinsic of this width; not defined: vector extensions alone */
+#include "../cpu.h"
 #include "../pydl.h"
 #include "../threads.h"
 

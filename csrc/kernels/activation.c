@@ -20,60 +20,76 @@ typedef struct {
     const REAL *a, *b; /* b only where the formula has two operands */
     REAL *result;
     REAL p, q; /* options */
+    int leaves; /* the result leaves the caches */
 } FN(elementwise);
 #define elementwise FN(elementwise)
 
 enum {
     FN(ELEMENTWISE_CHUNK) = 16384,
-    FN(LINE) = 64 / sizeof(REAL), /* elements of a cache line, a vector or more */
     FN(ELEMENTWISE_AHEAD) = 2048 / sizeof(REAL), /* fetched before the loop comes to them */
 };
 
 static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
 {
+    job.leaves = FN(leaves_caches)(job.n) && job.result != job.a && job.result != job.b;
     pydl_parallel_for((job.n + FN(ELEMENTWISE_CHUNK) - 1) / FN(ELEMENTWISE_CHUNK),
                       cost * (double)job.n, body, &job);
     return PYDL_OK;
 }
 
 /* name_body(context, task), which computes the formula of the operands' vectors a and b and the
- * options p and q; an operand may be the result itself. */
-#define ELEMENTWISE(name, formula)                                                                 \
+ * options p and q; an operand may be the result itself. Where the formula costs more operations
+ * than memory takes time, the result's way does not matter. */
+#define ELEMENTWISE(name, cost, formula)                                                           \
     INLINE vec FN(name##_formula)(vec a, vec b, REAL p, REAL q)                                    \
     {                                                                                              \
         (void)b, (void)p, (void)q;                                                                 \
         return formula;                                                                            \
     }                                                                                              \
-    static void FN(name##_body)(void *context, idx task)                                           \
+    INLINE void FN(name##_chunk)(const elementwise *job, idx i, int leaves)                        \
     {                                                                                              \
-        const elementwise *job = context;                                                          \
-        const idx end = FN(min)(job->n, (task + 1) * FN(ELEMENTWISE_CHUNK));                       \
+        const idx end = FN(min)(job->n, i + FN(ELEMENTWISE_CHUNK));                                \
         const REAL *a = job->a, *b = job->b, p = job->p, q = job->q;                               \
         REAL *result = job->result;                                                                \
-        idx i = task * FN(ELEMENTWISE_CHUNK);                                                      \
         for (; i + FN(LINE) <= end; i += FN(LINE)) {                                               \
             __builtin_prefetch(a + i + FN(ELEMENTWISE_AHEAD));                                     \
             if (b != a)                                                                            \
                 __builtin_prefetch(b + i + FN(ELEMENTWISE_AHEAD));                                 \
-            __builtin_prefetch(result + i + FN(ELEMENTWISE_AHEAD), 1);                             \
-            _Pragma("GCC unroll 4") for (idx j = i; j < i + FN(LINE); j += VLEN)                   \
-                FN(store)(result + j, FN(name##_formula)(FN(load)(a + j), FN(load)(b + j), p, q)); \
+            if (!leaves)                                                                           \
+                __builtin_prefetch(result + i + FN(ELEMENTWISE_AHEAD), 1);                         \
+            _Pragma("GCC unroll 4") for (idx j = i; j < i + FN(LINE); j += VLEN) {                 \
+                const vec v = FN(name##_formula)(FN(load)(a + j), FN(load)(b + j), p, q);          \
+                if (leaves)                                                                        \
+                    FN(store_stream)(result + j, VLEN, v);                                            \
+                else                                                                               \
+                    FN(store)(result + j, v);                                                      \
+            }                                                                                      \
         }                                                                                          \
         for (; i < end; i += VLEN)                                                                 \
             FN(store_part)(result + i, end - i,                                                    \
                            FN(name##_formula)(FN(load_part)(a + i, end - i, 0),                    \
                                               FN(load_part)(b + i, end - i, 0), p, q));            \
+    }                                                                                              \
+    static void FN(name##_body)(void *context, idx task)                                           \
+    {                                                                                              \
+        const elementwise *job = context;                                                          \
+        if ((cost) <= 2 && job->leaves) {                                                          \
+            FN(name##_chunk)(job, task * FN(ELEMENTWISE_CHUNK), 1);                                \
+            FN(finish_far_stores)();                                                               \
+        } else {                                                                                   \
+            FN(name##_chunk)(job, task * FN(ELEMENTWISE_CHUNK), 0);                                \
+        }                                                                                          \
     }
 
 #define FORWARD(name, cost, formula)                                                               \
-    ELEMENTWISE(name, formula)                                                                     \
+    ELEMENTWISE(name, cost, formula)                                                               \
     static int FN(name)(idx n, const REAL *x, REAL *y)                                             \
     {                                                                                              \
         return FN(run_elementwise)(cost, FN(name##_body), (elementwise){n, x, x, y, 0, 0});        \
     }
 
 #define BACKWARD(name, cost, formula)                                                              \
-    ELEMENTWISE(name, formula)                                                                     \
+    ELEMENTWISE(name, cost, formula)                                                               \
     static int FN(name)(idx n, const REAL *dy, const REAL *saved, REAL *dx)                        \
     {                                                                                              \
         return FN(run_elementwise)(cost, FN(name##_body), (elementwise){n, dy, saved, dx, 0, 0});  \
@@ -81,14 +97,14 @@ static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
 
 /* with the option p */
 #define FORWARD_WITH(name, cost, formula)                                                          \
-    ELEMENTWISE(name, formula)                                                                     \
+    ELEMENTWISE(name, cost, formula)                                                               \
     static int FN(name)(idx n, double p, const REAL *x, REAL *y)                                   \
     {                                                                                              \
         return FN(run_elementwise)(cost, FN(name##_body), (elementwise){n, x, x, y, (REAL)p, 0});  \
     }
 
 #define BACKWARD_WITH(name, cost, formula)                                                         \
-    ELEMENTWISE(name, formula)                                                                     \
+    ELEMENTWISE(name, cost, formula)                                                               \
     static int FN(name)(idx n, double p, const REAL *dy, const REAL *x, REAL *dx)                  \
     {                                                                                              \
         const elementwise job = {n, dy, x, dx, (REAL)p, 0};                                        \
@@ -138,10 +154,10 @@ INLINE vec FN(gelu_slope_by_tanh)(vec x)
     return s + near * (s * (1 - s)) * (1 + near * near * (3 * CUBE)) * (2 * SQRT_2_OVER_PI);
 }
 
-ELEMENTWISE(gelu_exact_forward, a * FN(normal_cdf)(a, &b))
-ELEMENTWISE(gelu_exact_backward, a * FN(gelu_slope)(b))
-ELEMENTWISE(gelu_tanh_forward, a * FN(normal_cdf_by_tanh)(a))
-ELEMENTWISE(gelu_tanh_backward, a * FN(gelu_slope_by_tanh)(b))
+ELEMENTWISE(gelu_exact_forward, 16, a * FN(normal_cdf)(a, &b))
+ELEMENTWISE(gelu_exact_backward, 16, a * FN(gelu_slope)(b))
+ELEMENTWISE(gelu_tanh_forward, 16, a * FN(normal_cdf_by_tanh)(a))
+ELEMENTWISE(gelu_tanh_backward, 16, a * FN(gelu_slope_by_tanh)(b))
 
 static int FN(gelu_forward)(idx n, int by_tanh, const REAL *x, REAL *y)
 {
@@ -172,8 +188,8 @@ INLINE vec FN(log_1_exp)(vec z)
     return FN(at_least)(z, 0) + FN(log1p)(FN(exp)(FN(smaller)(z, -z)));
 }
 
-ELEMENTWISE(softplus_forward, FN(select)((lanes)(a * p > q), a, FN(log_1_exp)(a * p) * (1 / p)))
-ELEMENTWISE(softplus_backward, FN(select)((lanes)(b * p > q), a, a * FN(sigmoid)(b * p)))
+ELEMENTWISE(softplus_forward, 16, FN(select)((lanes)(a * p > q), a, FN(log_1_exp)(a * p) * (1 / p)))
+ELEMENTWISE(softplus_backward, 8, FN(select)((lanes)(b * p > q), a, a * FN(sigmoid)(b * p)))
 
 static int FN(softplus_forward)(idx n, double beta, double threshold, const REAL *x, REAL *y)
 {
@@ -193,8 +209,8 @@ BACKWARD(hardswish_backward, 2,
          FN(select)((lanes)(b <= -3), (vec){0},
                     FN(select)((lanes)(b < 3), a * (b * (REAL)(1.0 / 3) + (REAL)0.5), a)))
 
-ELEMENTWISE(plain_add, a + b)
-ELEMENTWISE(add_relu, FN(at_least)(a + b, 0))
+ELEMENTWISE(plain_add, 1, a + b)
+ELEMENTWISE(add_relu, 1, FN(at_least)(a + b, 0))
 
 static int FN(add_forward)(idx n, int relu, const REAL *a, const REAL *b, REAL *y)
 {

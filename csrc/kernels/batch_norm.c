@@ -17,7 +17,8 @@
 typedef struct {
     idx n, c, size, task_channels;
     int relu, training;
-    int far; /* whether a pass asks for the lines of the other one */
+    int far;          /* one of: */
+    int asks, leaves; /* a pass asks for the lines of the other one; the result leaves the caches */
     double eps;
     const REAL *x, *w, *b, *residual, *dy, *mask; /* mask: the forward's y */
     const REAL *mean, *rstd, *var;                /* given */
@@ -78,6 +79,14 @@ INLINE line FN(backward_line)(const batch_norm_job *job, idx k, idx channels, li
 /* y of mean - x, where `turned` is -scale. */
 INLINE vec FN(normalised)(vec difference, vec turned, vec b) { return difference * turned + b; }
 
+INLINE void FN(store_result)(int leaves, REAL *to, idx count, vec v)
+{
+    if (leaves)
+        FN(store_stream)(to, count, v);
+    else
+        FN(store_masked)(to, count, v);
+}
+
 /* y of channels; rows of each, stride elements apart. The last rows come first. A row's channels,
  * which lie together, follow each other: those of a channel may all fall into the same sets of L1. */
 INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, idx stride,
@@ -87,6 +96,7 @@ INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, 
     const REAL least = job->relu ? 0 : -INFINITY;
     REAL *y = job->y;
     const idx size = job->size, next = channels * size;
+    const int asks = far && job->asks, leaves = far && job->leaves;
     for (offset += (rows - 1) * stride; rows > 0; rows--, offset -= stride)
         for (idx c = 0; c < channels; c++) {
             const vec mean = FN(splat)(of->mean[c]), turned = FN(splat)(-of->scale[c]);
@@ -95,9 +105,9 @@ INLINE void FN(normalise_rows)(const batch_norm_job *job, idx offset, idx rows, 
                 vec v = FN(normalised)(mean - FN(load_masked)(x + at, rest, 0), turned, b);
                 if (add)
                     v += FN(load_masked)(residual + at, rest, 0);
-                if (far)
+                if (asks)
                     ASK_LINE(k, x + at + next, 0);
-                FN(store_masked)(y + at, rest, FN(at_least)(v, least));
+                FN(store_result)(leaves, y + at, rest, FN(at_least)(v, least));
             });
         }
 }
@@ -125,12 +135,13 @@ static void FN(batch_norm_forward_body)(void *context, idx task)
         const idx channels = FN(min)(group, end - k);
         const statistics found =
             FN(statistics_of_group)(job->x, k * size, n, size, stride, channels,
-                                    job->far ? job->y : NULL, job->eps);
+                                    job->asks && !job->leaves ? job->y : NULL, job->eps);
         FN(store_masked)(job->new_mean + k, channels, found.mean);
         FN(store_masked)(job->new_rstd + k, channels, found.rstd);
         FN(normalise_channels)(job, k * size, n, stride, channels,
                                FN(forward_line)(job, k, channels, found.mean, found.rstd));
     }
+    FN(finish_far_stores)();
 }
 
 static void FN(batch_norm_inference_body)(void *context, idx task)
@@ -145,6 +156,7 @@ static void FN(batch_norm_inference_body)(void *context, idx task)
         FN(normalise_channels)(job, plane * job->size, 1, 0, channels,
                                FN(forward_line)(job, k, channels, mean, rstd));
     }
+    FN(finish_far_stores)();
 }
 
 /* dy, or 0 where y is not positive. */
@@ -158,6 +170,7 @@ INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent
     const REAL *x = job->x, *dy = job->dy, *y = job->mask;
     REAL *kept = job->dresidual;
     const idx size = job->size, stride = job->c * size;
+    const int asks = far && job->asks && !job->leaves;
     for (idx c = 0; c < channels; c++, offset += size) {
         vec sums[4] = {{0}}, dots[4] = {{0}};
         const vec mean = FN(splat)(of->mean[c]), turned = FN(splat)(-of->scale[c]);
@@ -171,7 +184,7 @@ INLINE void FN(block_gradients)(const batch_norm_job *job, idx offset, FN(extent
                 g = FN(masked)(g, FN(normalised)(difference, turned, b));
             if (keep)
                 FN(store_masked)(kept + at, rest, g);
-            if (far)
+            if (asks)
                 ASK_LINE(k, job->dx + at, 1);
             sums[k] += g;
             dots[k] -= g * difference;
@@ -189,6 +202,7 @@ INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx rows, i
     const REAL *x = job->x, *dy = keep ? job->dresidual : job->dy, *y = job->mask;
     const REAL *next_x = x + channels * size, *next_dy = job->dy + channels * size;
     REAL *dx = job->dx;
+    const int asks = far && job->asks, leaves = far && job->leaves;
     offset += (rows - 1) * stride;
     for (idx c = 0; c < channels; c++, offset += size) {
         const vec mean = FN(splat)(of->mean[c]), scale = FN(splat)(of->scale[c]);
@@ -205,11 +219,11 @@ INLINE void FN(gradient_rows)(const batch_norm_job *job, idx offset, idx rows, i
             g *= scale;
             if (training)
                 g += difference * slope - shift;
-            if (far) {
+            if (asks) {
                 ASK_LINE(k, next_x + at, 0);
                 ASK_LINE(k, next_dy + at, 0);
             }
-            FN(store_masked)(dx + at, rest, g);
+            FN(store_result)(leaves, dx + at, rest, g);
         });
     }
 }
@@ -292,6 +306,7 @@ static void FN(batch_norm_backward_body)(void *context, idx task)
         for (idx i = n - rows; i >= 0; i -= rows)
             passes->dx(job, k * size + i * stride, rows, channels, &of);
     }
+    FN(finish_far_stores)();
 }
 
 /* ---- narrow rows ---- */
@@ -571,8 +586,10 @@ static void FN(run_batch_norm)(batch_norm_job *job, idx parts, idx arrays, doubl
     } else {
         const idx group = parts == job->c ? FN(group_of)(job->n, job->size, arrays) : 1;
         /* where a row is all of a channel, the CPU foresees what follows */
-        job->far = parts == job->c && job->n > 1 && FN(is_far)((arrays + 1) * values) &&
-                   (2 * arrays + 1) * part <= FN(L2_BYTES) / 2 / (idx)sizeof(REAL);
+        job->asks = parts == job->c && job->n > 1 && FN(is_far)((arrays + 1) * values) &&
+                    (2 * arrays + 1) * part <= FN(L2_BYTES) / 2 / (idx)sizeof(REAL);
+        job->leaves = job->size % FN(LINE) == 0 && FN(leaves_caches)(values);
+        job->far = job->asks || job->leaves;
         job->task_channels = FN(round_up)(FN(max)(FN(BATCH_NORM_TASK) / part, 1), group);
     }
     pydl_parallel_for((parts + job->task_channels - 1) / job->task_channels, cost * (double)values,

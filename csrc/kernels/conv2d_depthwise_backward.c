@@ -14,10 +14,11 @@ typedef struct FN(depthwise_gradients) {
 } FN(depthwise_gradients);
 #define depthwise_gradients FN(depthwise_gradients)
 
-/* Whether dx is far, and its rows are whole lines. */
+/* Whether dx leaves the caches, in rows of whole lines. */
 INLINE int FN(is_far_input)(const pydl_conv2d_shape *s)
 {
-    return VECTOR_BYTES == 64 && s->w % VLEN == 0 && FN(is_far)(s->n * s->c * s->h * s->w);
+    return VECTOR_BYTES == 64 && s->w % VLEN == 0 &&
+           FN(leaves_caches)(s->n * s->c * s->h * s->w);
 }
 
 /* Any stride: a row of dx gathers the rows of dy whose windows hold it. Column j * stride + e of dx
