@@ -300,6 +300,40 @@ def test_a_bias_gradient_of_a_million_rows_keeps_its_digits(isa: str) -> None:
     assert (abs(db - exact) <= 4 * np.finfo(np.float32).eps * exact).all()
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("start", [0, 1])
+def test_results_larger_than_a_share_of_level_3(start: int, isa: str) -> None:
+    """They are stored past the caches where they can be, in whole lines; the last one is not."""
+    n = 2_500_003
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(n).astype(np.float32) for _ in range(2))
+    out = np.empty(n + start, np.float32)[start:]
+    with on(isa, 2):
+        assert np.array_equal(kernels.relu_forward(a, out=out), np.maximum(a, 0))
+        assert np.array_equal(kernels.relu_backward(a, b, out=out), np.where(b <= 0, 0, a))
+        assert np.array_equal(kernels.add_forward(a, b, out=out), a + b)
+        assert np.array_equal(kernels.relu_forward(out, out=out), np.maximum(a + b, 0))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_gradients_of_many_logits(isa: str) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((320, 16384)).astype(np.float32)
+    labels = rng.integers(0, 16384, 320)
+    labels[5] = -100
+    weights = rng.standard_normal(320).astype(np.float32)
+    with on(isa, 2):
+        _, probs = kernels.softmax_cross_entropy_forward(logits, labels, ignore_index=-100)
+        dlogits = kernels.softmax_cross_entropy_backward(
+            weights, probs, labels, ignore_index=-100
+        )
+    counts = labels >= 0
+    expected = probs * np.where(counts, weights, 0)[:, None]
+    rows = np.flatnonzero(counts)
+    expected[rows, labels[rows]] = weights[rows] * (probs[rows, labels[rows]] - 1)
+    assert np.array_equal(dlogits, expected)
+
+
 def test_philox_gives_the_published_words() -> None:
     """The known answers that come with Random123, for counter and key 0 and for all bits set."""
     from pydl.kernels.reference.dropout import philox4x32

@@ -141,7 +141,8 @@ static void FN(batch_norm_forward_body)(void *context, idx task)
         FN(normalise_channels)(job, k * size, n, stride, channels,
                                FN(forward_line)(job, k, channels, found.mean, found.rstd));
     }
-    FN(finish_far_stores)();
+    if (job->leaves)
+        FN(finish_far_stores)();
 }
 
 static void FN(batch_norm_inference_body)(void *context, idx task)
@@ -156,7 +157,8 @@ static void FN(batch_norm_inference_body)(void *context, idx task)
         FN(normalise_channels)(job, plane * job->size, 1, 0, channels,
                                FN(forward_line)(job, k, channels, mean, rstd));
     }
-    FN(finish_far_stores)();
+    if (job->leaves)
+        FN(finish_far_stores)();
 }
 
 /* dy, or 0 where y is not positive. */
@@ -306,7 +308,8 @@ static void FN(batch_norm_backward_body)(void *context, idx task)
         for (idx i = n - rows; i >= 0; i -= rows)
             passes->dx(job, k * size + i * stride, rows, channels, &of);
     }
-    FN(finish_far_stores)();
+    if (job->leaves)
+        FN(finish_far_stores)();
 }
 
 /* ---- narrow rows ---- */

@@ -173,7 +173,8 @@ static void FN(gather_task)(void *context, idx task)
         return;
     for (idx plane = task * job->task_planes; plane < end; plane++)
         FN(gather_any)(job, plane, FN(readable_group)(job, plane, copy));
-    FN(finish_far_stores)();
+    if (FN(is_far_input)(job->s))
+        FN(finish_far_stores)();
     pydl_block_free(copy);
 }
 
@@ -486,7 +487,8 @@ static void FN(depthwise_gradients_task)(void *context, idx task)
             all->of_planes(all, n, oc, (REAL *)(sums + count * (taps + 1)), &to);
         }
     }
-    FN(finish_far_stores)();
+    if (FN(is_far_input)(s))
+        FN(finish_far_stores)();
     pydl_block_free(sums);
 }
 

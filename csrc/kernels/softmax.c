@@ -424,6 +424,8 @@ static void FN(softmax_cross_entropy_backward_body)(void *context, idx task)
     row_job *job = context;
     const idx c = job->c;
     const idx ahead = job->rows * c > FN(FAR_RESULT) ? FN(FETCHED_AHEAD) : 0;
+    /* of so many: two arrays that fit level 3 are faster there */
+    const int leaves = c % FN(LINE) == 0 && FN(leaves_caches)(job->rows * c / 5 * 2);
     FOR_ROWS {
         const REAL *probs = job->a + x, dloss = job->dloss[r];
         REAL *dlogits = job->result + x;
@@ -435,12 +437,18 @@ static void FN(softmax_cross_entropy_backward_body)(void *context, idx task)
                                dloss * (p * sum - FN(load_part)(t + j, rest, 0)));
             });
         } else if (FN(label_counts)(job, r)) {
-            FN(row_scale)(c, probs, dloss, dlogits, ahead);
+            if (leaves)
+                FOR_VECTORS(c, FN(store_stream)(dlogits + j, rest,
+                                                FN(load_part)(probs + j, rest, 0) * dloss));
+            else
+                FN(row_scale)(c, probs, dloss, dlogits, ahead);
             dlogits[job->labels[r]] = dloss * (probs[job->labels[r]] - 1);
         } else {
             FN(zero_run)(dlogits, c);
         }
     }
+    if (leaves)
+        FN(finish_far_stores)();
 }
 
 static int FN(softmax_cross_entropy_backward)(idx rows, idx c, const REAL *dloss,
