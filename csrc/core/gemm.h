@@ -330,7 +330,7 @@ INLINE void FN(multiply_tile)(int rows, int vectors, idx k, const REAL *a, idx a
                               const idx *b_rows, const sink *to, idx i0, const stretch *columns)
 {
     vec acc[MR][NR_VECTORS];
-    if (VECTOR_BYTES >= 32 && rows == MR && k >= FN(EXPECTED))
+    if (VECTOR_BYTES >= 32 && rows == MR && k >= FN(EXPECTED) && !to->last.far)
         FN(expect_tile)(rows, k, to, i0, columns);
     FN(tile_product)(rows, vectors, k, a, a_row, a_step, next, next_step, b, b_step, b_rows, acc);
     FN(store_tile)(rows, vectors, acc, to, i0, columns);

@@ -210,8 +210,10 @@ static void FN(conv_lines)(void *context, idx task)
             const idx pixel = first_pixel + i * job->dst_w;
             if (direct)
                 to.c = job->dst + pixel;
-            if (direct && first + count == job->group_channels)
+            if (direct && first + count == job->group_channels) {
                 to.last = FN(ending_at)(job->last, pixel);
+                to.last.far &= !first; /* else the sums so far have fetched its lines */
+            }
             FN(multiply_panels)(rows, columns, count * taps,
                                 job->packed + row * job->depth + first * taps * MR, job->depth,
                                 source + i * around.length, 0, place, &to);
@@ -221,6 +223,8 @@ static void FN(conv_lines)(void *context, idx task)
     for (idx i = 0; i < (direct ? 0 : lines); i++)
         FN(conv_scatter)(job, out + i * around.length, stride, rows, channel_row,
                          (image * all->grid_h + line + i) * all->grid_w, all->grid_w);
+    if (job->last.far)
+        FN(finish_far_stores)();
     pydl_block_free(out);
 }
 
@@ -326,8 +330,10 @@ static void FN(conv_block)(void *context, idx task)
             const REAL *block = job->shared  ? job->shared + (block_of * job->depth + k) * stride
                                 : job->plain ? from.src + k * pixels + column
                                              : made;
-            if (direct && k + depth >= job->depth)
+            if (direct && k + depth >= job->depth) {
                 to.last = FN(ending_at)(job->last, place);
+                to.last.far &= !k; /* as in conv_lines */
+            }
             if (packs && !i)
                 FN(pack_columns)(&from, k, count, column, columns, padded, made, stride, scratch);
             if (job->once) {
@@ -349,6 +355,8 @@ static void FN(conv_block)(void *context, idx task)
         if (!direct)
             FN(conv_scatter)(job, out, stride, here, at, column, columns);
     }
+    if (job->last.far)
+        FN(finish_far_stores)();
     pydl_block_free(out);
 }
 
@@ -468,6 +476,8 @@ static int FN(conv_product)(conv_job *job)
         job->from.grid_h == job->dst_h)
         FN(merge_rows)(&job->from);
     job->depth = job->group_channels * job->from.taps;
+    job->last.far = VECTOR_BYTES == 64 && job->dst_h * job->dst_w % FN(LINE) == 0 &&
+                    FN(leaves_caches)(job->images * job->dst_image);
     FN(conv_grid)(job);
     const idx all_columns = job->images * job->from.grid_h * job->from.grid_w;
     const double columns = (double)all_columns;
