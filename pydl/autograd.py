@@ -167,11 +167,17 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
     ------
     TypeError
         If the operands mix float32 and float64, or have a dtype that is neither a real number's
-        nor bool.
+        nor bool; if an option is a Tensor.
     """
 
     @functools.wraps(op)
     def apply(*operands: Any, **options: Any) -> Any:
+        for name in options:
+            if isinstance(options[name], Tensor):
+                raise TypeError(
+                    f"{name}: expected no Tensor by keyword, where it gets no gradient; give "
+                    "operands by position, and constants as arrays or numbers"
+                )
         arrays, dtype = _one_dtype(
             [
                 x.data
@@ -200,10 +206,10 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
             made = _result(results, dtype, node, 0)
         watcher = _watching.get()
         if watcher is not None:
-            name = op.__name__.strip("_")
-            watcher(name, operands, options, made if several else (made,), node)
+            watcher(op.__name__.strip("_"), operands, options, made if several else (made,), node)
         return made
 
+    apply.__wrapped__ = functools.partial(op, ())  # its signature has no `needs`
     return apply
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import operator
 import pickle
 import threading
@@ -122,6 +123,19 @@ def test_wrong_number_of_gradients_raises():
 
     with pytest.raises(RuntimeError, match="vjp: expected 2 gradients, got 1"):
         broken(leaf(1.0), leaf(2.0)).backward()
+
+
+def test_a_tensor_is_no_option():
+    @differentiable
+    def scaled(needs, a, *, by):
+        """a * by."""
+        return a * by, lambda dy: (dy * by,)
+
+    assert str(inspect.signature(scaled)) == "(a, *, by)"
+    np.testing.assert_array_equal(scaled(leaf([2.0]), by=np.array(3.0)).data, [6])
+    for by in (leaf(3.0), Tensor(3.0)):
+        with pytest.raises(TypeError, match="by: expected no Tensor by keyword"):
+            scaled(leaf([2.0]), by=by)
 
 
 def test_several_outputs_and_missing_gradients():

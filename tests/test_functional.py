@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -290,6 +291,42 @@ def test_every_function_has_a_gradient_test():
     same |= {"index": "index", "unsqueeze": "squeeze"}
     constant = {"argmax", "argmin", "one_hot"}
     assert {same.get(name, name) for name in F.__all__} - constant <= tested
+
+
+KEYWORDS = {
+    "input": "abs clone cos exp log neg relu sigmoid sin sqrt tan tanh",
+    "input other": "add div matmul maximum minimum mul sub",
+    "input exponent": "pow",
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "function"), [(k, f) for k, names in KEYWORDS.items() for f in names.split()]
+)
+def test_operands_by_keyword_get_their_gradients(names, function):
+    op, names = getattr(F, function), names.split()
+    values = [positive(3) for _ in names]
+    gradients = []
+    for positional in range(len(names) + 1):
+        leaves = [Tensor(value, requires_grad=True) for value in values]
+        by_name = dict(zip(names[positional:], leaves[positional:], strict=True))
+        op(*leaves[:positional], **by_name).sum().backward()
+        gradients.append([x.grad for x in leaves])
+    np.testing.assert_array_equal(gradients[:-1], [gradients[-1]] * len(names))
+    assert np.any(gradients)
+
+
+def test_methods_take_their_operand_by_keyword():
+    x, y = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    (x.mul(other=y) + x.div(other=y)).sum().backward()
+    np.testing.assert_allclose(y.grad, x.data - x.data / y.data**2)
+
+
+@pytest.mark.parametrize("name", F.__all__)
+def test_signatures_begin_with_the_operands(name):
+    first = next(iter(inspect.signature(getattr(F, name)).parameters.values()))
+    assert first.name in ("input", "tensor", "tensors", "condition")
+    assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 @pytest.mark.parametrize(

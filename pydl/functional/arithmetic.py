@@ -104,36 +104,47 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 
 
 @differentiable
-def mul(needs: Needs, input: Array, other: Array) -> OpResult:
-    """y = input * other."""
-
+def _mul(needs: Needs, a: Array, b: Array) -> OpResult:
     def vjp(dy: Array) -> Gradients:
         return (
-            sum_to(dy * other, input.shape) if needs[0] else None,
-            sum_to(dy * input, other.shape) if needs[1] else None,
+            sum_to(dy * b, a.shape) if needs[0] else None,
+            sum_to(dy * a, b.shape) if needs[1] else None,
         )
 
-    return input * other, vjp
+    return a * b, vjp
+
+
+def mul(input: Any, other: Any) -> Tensor:
+    """y = input * other."""
+    return _mul(input, other)
 
 
 @differentiable
-def div(needs: Needs, input: Array, other: Array) -> OpResult:
-    """y = input / other."""
-    y = input / other
+def _div(needs: Needs, a: Array, b: Array) -> OpResult:
+    y = a / b
 
     def vjp(dy: Array) -> Gradients:
         return (
-            sum_to(dy / other, input.shape) if needs[0] else None,
-            sum_to(-dy * y / other, other.shape) if needs[1] else None,
+            sum_to(dy / b, a.shape) if needs[0] else None,
+            sum_to(-dy * y / b, b.shape) if needs[1] else None,
         )
 
     return y, vjp
 
 
+def div(input: Any, other: Any) -> Tensor:
+    """y = input / other."""
+    return _div(input, other)
+
+
 @differentiable
-def neg(needs: Needs, input: Array) -> OpResult:
+def _neg(needs: Needs, x: Array) -> OpResult:
+    return -x, lambda dy: (-dy,)
+
+
+def neg(input: Any) -> Tensor:
     """y = -input."""
-    return -input, lambda dy: (-dy,)
+    return _neg(input)
 
 
 @differentiable
@@ -176,9 +187,13 @@ power = pow
 
 
 @differentiable
-def abs(needs: Needs, input: Array) -> OpResult:
+def _abs(needs: Needs, x: Array) -> OpResult:
+    return np.absolute(x), lambda dy: (dy * np.sign(x),)
+
+
+def abs(input: Any) -> Tensor:
     """y = |input|; the gradient at 0 is 0."""
-    return np.absolute(input), lambda dy: (dy * np.sign(input),)
+    return _abs(input)
 
 
 def _extremum(choose: np.ufunc, before: np.ufunc) -> Callable[..., Any]:

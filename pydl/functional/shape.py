@@ -340,6 +340,10 @@ def to(input: Any, dtype: Any) -> Tensor:
 
 
 @differentiable
-def clone(needs: Needs, x: Array) -> OpResult:
-    """Copy the elements; the gradient passes through."""
+def _clone(needs: Needs, x: Array) -> OpResult:
     return x.copy(), lambda dy: (dy,)
+
+
+def clone(input: Any) -> Tensor:
+    """Copy the elements; the gradient passes through."""
+    return _clone(input)
