@@ -206,6 +206,10 @@ GRADIENTS = {
     "log_softmax": (lambda x: F.log_softmax(x, -1), X),
     "dropout": (lambda x: F.dropout(x, 0.4, rng=np.random.default_rng(3)), X),
     "cross_entropy": (lambda x: F.cross_entropy(x, LABELS), normal(5, 3)),
+    "cross_entropy weight": (
+        lambda x: F.cross_entropy(x, LABELS, CLASS_WEIGHT, ignore_index=1),
+        normal(5, 3),
+    ),
     "cross_entropy options": (
         lambda x: F.cross_entropy(
             x, LABELS, CLASS_WEIGHT, ignore_index=1, reduction="none", label_smoothing=0.2
@@ -596,6 +600,42 @@ def test_cross_entropy_forms_agree():
     np.testing.assert_allclose(smooth, F.cross_entropy(x, soft))
     images = F.cross_entropy(x.reshape(1, 5, 3).transpose(0, 2, 1), labels[None])
     np.testing.assert_allclose(images, plain.data.mean())
+
+
+@pytest.mark.parametrize("target", [LABELS, np.eye(3)[LABELS]])
+@pytest.mark.parametrize("weight", [None, CLASS_WEIGHT])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_cross_entropy_keeps_float32(target, weight, reduction, label_smoothing):
+    options = {"reduction": reduction, "label_smoothing": label_smoothing}
+    x = Tensor(normal(5, 3).astype(np.float32), requires_grad=True)
+    loss = F.cross_entropy(x, target, weight, **options)
+    assert loss.dtype == np.float32
+    exact = F.cross_entropy(x.data.astype(np.float64), target, weight, **options)
+    np.testing.assert_allclose(loss, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [None, CLASS_WEIGHT])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cross_entropy_of_masked_logits(weight, reduction):
+    """A logit of -inf in another class counts as if the class were not there."""
+    x, labels = normal(4, 3), np.array([0, 2, -100, 2])
+    x[:, 1] = -np.inf
+    masked, fewer = Tensor(x, requires_grad=True), Tensor(x[:, ::2], requires_grad=True)
+    losses = (
+        F.cross_entropy(masked, labels, weight, reduction=reduction),
+        F.cross_entropy(
+            fewer,
+            np.where(labels == 2, 1, labels),
+            None if weight is None else weight[::2],
+            reduction=reduction,
+        ),
+    )
+    for loss in losses:
+        loss.sum().backward()
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12)
+    np.testing.assert_allclose(masked.grad[:, ::2], fewer.grad, atol=1e-14)
+    assert not masked.grad[:, 1].any() and fewer.grad.any()
 
 
 @pytest.mark.parametrize("weight", [None, CLASS_WEIGHT])
