@@ -289,6 +289,50 @@ def test_dtype_inputs_and_no_grad(name):
     np.testing.assert_array_equal(again.data, y.data)
 
 
+SCALARS = {
+    "add": lambda x, n: F.add(x, x, alpha=n),
+    "batch_norm": lambda x, n: F.batch_norm(x, None, None, None, None, True, n, n),
+    "batch_norm inference": lambda x, n: F.batch_norm(
+        x, np.zeros(4, "f"), np.ones(4, "f"), None, None, False, n, n
+    ),
+    "clamp": lambda x, n: F.clamp(x, -n, n),
+    "clamp max": lambda x, n: F.clamp(x, max=n),
+    "cross_entropy": lambda x, n: F.cross_entropy(x, np.zeros((2, 3), int), label_smoothing=n),
+    "dropout": lambda x, n: F.dropout(x, n),
+    "elu": lambda x, n: F.elu(x, n),
+    "layer_norm": lambda x, n: F.layer_norm(x, [3], eps=n),
+    "leaky_relu": lambda x, n: F.leaky_relu(x, n),
+    "local_response_norm": lambda x, n: F.local_response_norm(x, 3, n, n, n),
+    "maximum": lambda x, n: F.maximum(x, n),
+    "pad": lambda x, n: F.pad(x, (1, 1), value=n),
+    "pow": lambda x, n: F.pow(F.abs(x), n),
+    "smooth_l1_loss": lambda x, n: F.smooth_l1_loss(x, np.zeros((2, 4, 3), "f"), beta=n),
+    "softplus": lambda x, n: F.softplus(x, n, n),
+    "std": lambda x, n: F.std(x, correction=n),
+    "where": lambda x, n: F.where(np.ones(3, bool), x, n),
+}
+
+
+@pytest.mark.parametrize("scalar", [np.float64(0.5), np.float32(0.5)])
+@pytest.mark.parametrize("name", SCALARS)
+def test_numpy_scalars_as_options_never_change_a_dtype(name, scalar):
+    values = distinct(2, 4, 3).astype(np.float32)
+    x, same = Tensor(values, requires_grad=True), Tensor(values, requires_grad=True)
+    for leaf, number in ((x, scalar), (same, 0.5)):
+        pydl.manual_seed(3)
+        y = SCALARS[name](leaf, number)
+        assert y.dtype == np.float32
+        y.backward(np.ones(y.shape, np.float32))
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, same.grad)
+
+
+def test_clamp_of_integers_keeps_a_bound_s_fraction():
+    n = Tensor(np.array([0, 1, 2]))
+    for bound in (0.5, np.float64(0.5), np.array(0.5), Tensor(0.5)):
+        assert F.clamp(n, bound).tolist() == [0.5, 1, 2]
+
+
 def test_every_function_has_a_gradient_test():
     tested = {name.split()[0] for name in GRADIENTS}
     same = {"clip": "clamp", "concatenate": "cat", "power": "pow", "view": "reshape"}

@@ -11,7 +11,7 @@ from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .activation import relu
-from .shape import raw, sum_to
+from .shape import number, raw, sum_to
 
 __all__ = [
     "abs",
@@ -176,8 +176,7 @@ def _power(needs: Needs, x: Array, exponent: Array) -> OpResult:
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """y = input ** exponent, elementwise."""
-    if isinstance(exponent, (np.ndarray, np.generic)) and not exponent.ndim:
-        exponent = exponent.item()
+    exponent = number(exponent)
     if isinstance(exponent, (int, float)):
         return _power_number(input, exponent=exponent)
     return _power(input, exponent)
@@ -239,8 +238,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
         raise ValueError("min, max: expected at least one bound, got None for both")
     dtype = input.dtype if hasattr(input, "dtype") else None
     low, high = (
-        bound if bound is None or isinstance(bound, (int, float)) else np.asarray(raw(bound), dtype)
-        for bound in (min, max)
+        bound if bound is None or isinstance(bound, (int, float)) else np.asarray(bound, dtype)
+        for bound in (number(raw(min)), number(raw(max)))
     )
     return _clamp(input, low=low, high=high)
 

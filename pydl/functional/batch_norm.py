@@ -30,7 +30,7 @@ def _batch_norm_inference(
     mean: Any, var: Any, eps: Any, relu: Any,
 ) -> OpResult:  # fmt: skip
     y = kernels.batch_norm_inference(x, mean, var, w, b, residual, eps=eps, relu=relu)
-    mean, rstd = np.array(mean), 1 / np.sqrt(np.asarray(var) + eps)  # later batches change them
+    mean, rstd = np.array(mean), 1 / np.sqrt(np.asarray(var) + float(eps))  # later batches change
     return y, _vjp(needs, x, mean, rstd, w, b, residual, y if relu else None, training=False)
 
 

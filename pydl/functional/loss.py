@@ -349,7 +349,7 @@ def smooth_l1_loss(
         raise ValueError(f"beta: expected at least 0, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    return _reduced(_smooth_absolute(input, target, beta=beta), reduction)
+    return _reduced(_smooth_absolute(input, target, beta=float(beta)), reduction)
 
 
 @differentiable

@@ -41,6 +41,11 @@ def raw(x: Any) -> Any:
     return x.data if isinstance(x, Tensor) else x
 
 
+def number(x: Any) -> Any:
+    """Return the Python number of a NumPy scalar or 0-d array, and anything else as it is."""
+    return x.item() if isinstance(x, (np.ndarray, np.generic)) and not x.ndim else x
+
+
 def ndim_of(x: Any) -> int:
     """Return the number of axes of a Tensor or array_like."""
     return x.ndim if isinstance(x, (Tensor, np.ndarray)) else np.ndim(x)
