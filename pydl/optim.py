@@ -550,7 +550,7 @@ def clip_grad_norm_(
         raise ValueError("norm_type: expected more than 0, got 0")
     grads = _gradients(parameters)
     if norm_type == math.inf:
-        total = max((float(np.abs(g).max(initial=0)) for g in grads), default=0.0)
+        total = float(np.max([np.abs(g).max(initial=0) for g in grads], initial=0))
     elif norm_type == 2:
         total = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
     else:
