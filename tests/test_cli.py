@@ -15,6 +15,7 @@ import pydl
 from pydl import cli, demo, train
 from pydl import functional as F
 from pydl.numpy_baseline import DigitsNet, im2col
+from pydl.train_text import TextHistory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -235,6 +236,17 @@ def test_train_text_options_reach_the_model(tmp_path, text_file, capsys):
     config = pydl.models.CharRNN.load(path).config
     assert config == {"vocab_size": 29, "hidden_size": 12, "embedding_size": 7, "num_layers": 2,
                       "cell": "gru", "dropout": 0.2, "nonlinearity": "tanh"}
+
+
+@pytest.mark.parametrize(("nats", "perplexity"), [(1.5, "4.48"), (1e4, "inf"), (np.inf, "inf")])
+def test_train_text_reports_any_loss(tmp_path, text_file, monkeypatch, capsys, nats, perplexity):
+    def reported(*args, report, **options):
+        report(TextHistory([15], [1.0], [nats], [0.1]))
+
+    monkeypatch.setattr("pydl.commands.text.fit_text", reported)
+    path = tmp_path / "m.npz"
+    assert cli.main(["train", "text", str(text_file), *TRAIN_TEXT, "--checkpoint", str(path)]) == 0
+    assert f"bits, perplexity {perplexity}\n" in capsys.readouterr().out
 
 
 def test_train_text_interrupted_says_how_to_go_on(tmp_path, text_file, capsys, monkeypatch):
