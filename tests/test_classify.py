@@ -224,6 +224,9 @@ def test_train_images_on_a_folder_in_the_format_of_cifar(tmp_path, monkeypatch, 
     (("--weights", "none/w.npz"), 1, "no such folder"),
     (("--weights", "w.bin"), 1, "path: expected a name that ends in .safetensors or .npz"),
     (("--checkpoint", "c.bin"), 1, "path: expected a name that ends in .safetensors or .npz"),
+    (("--weights", "a.npz", "--checkpoint", "./a.npz"), 1, "--weights, --checkpoint: expected two"),
+    (("--checkpoint", "resnet_small.safetensors"), 1, "--weights, --checkpoint: expected two"),
+    (("--plot", "p.xyz", "--data", "nowhere"), 1, "p.xyz: expected a name that ends in ."),
     (("--epochs", "0"), 2, "expected at least 1, got 0"),
 ])
 def test_train_images_rejects(tmp_path, monkeypatch, capsys, arguments, code, message):

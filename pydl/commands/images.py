@@ -70,6 +70,8 @@ def _train(options: argparse.Namespace) -> int:
     checkpoint = folder_of(options.checkpoint or Path(f"{name}.checkpoint.safetensors"))
     picture = folder_of(options.plot or Path(f"{name}.png"))
     io.require_format(weights)
+    if weights.resolve() == checkpoint.resolve():
+        raise ValueError(f"--weights, --checkpoint: expected two files, got {weights} for both")
     if not options.no_plot:
         require_plots()
     config = depth_of(name, options.depth)
