@@ -83,7 +83,7 @@ def test_commands_get_their_arguments_and_give_their_exit_code(monkeypatch, caps
 
 @pytest.mark.parametrize("arguments", [
     ["--epochs", "0"], ["--threads", "0"], ["--seed", "-1"], ["--epochs", "x"],
-    ["--out", "/nowhere/at/all/x.png"], ["extra"]])
+    ["--out", "/nowhere/at/all/x.png"], ["--out", "x.xyz"], ["--out", "x"], ["extra"]])
 def test_demo_rejects(arguments, capsys):
     assert cli.main(["demo", *arguments]) == 2
     assert "usage: pydl demo" in capsys.readouterr().err
@@ -284,6 +284,7 @@ def test_train_text_interrupted_says_how_to_go_on(tmp_path, text_file, capsys, m
     (["series", "prices.csv", "--column", "close"], 1, "line 3, 'close': expected a number, got a"),
     (["series", "short.csv", "--column", "x"], 1, "series: expected more values for a window of"),
     (["series", "short.csv", "--column", "x", "--out", "no/x.png"], 1, "no such folder"),
+    (["series", "none.csv", "--column", "x", "--out", "x.xyz"], 1, "x.xyz: expected a name that"),
     (["series", "short.csv", "--column", "x", "--test", "1.5"], 2, "less than 1, got 1.5"),
 ])
 def test_train_rejects(tmp_path, text_file, capsys, monkeypatch, arguments, code, message):
