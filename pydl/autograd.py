@@ -166,8 +166,8 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
     Raises
     ------
     TypeError
-        If the operands mix float32 and float64, or have a dtype that is neither a real number's
-        nor bool; if an option is a Tensor.
+        If the operands mix float32 and float64, or have a dtype that is neither of these, nor an
+        integer's, nor bool; if an option is a Tensor.
     """
 
     @functools.wraps(op)
@@ -217,8 +217,12 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
     """Convert to arrays of the one floating dtype among them, which is None if nothing floats."""
     dtype, odd = None, False
     for a in arrays:
-        if not isinstance(a, np.ndarray) or a.dtype.kind != "f":
+        if not isinstance(a, np.ndarray):
             odd = odd or a is not None
+        elif a.dtype not in _FLOATS:
+            if not a.dtype.isnative:
+                return _one_dtype([_native(a) for a in arrays])
+            odd = True
         elif dtype is None:
             dtype = a.dtype
         elif a.dtype != dtype:
@@ -235,13 +239,21 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
     return [a if a is None else _operand(a, dtype) for a in arrays], dtype
 
 
+def _native(a: Any) -> Any:
+    """Convert an array to the machine's byte order."""
+    if not isinstance(a, np.ndarray):
+        return a
+    return a.astype(a.dtype.newbyteorder("="), copy=False)
+
+
 def _operand(a: Any, dtype: np.dtype | None) -> np.ndarray:
     """Convert a number, a list or an array to `dtype`, if that is not None."""
     if isinstance(a, (int, float)):
         return np.asarray(a, dtype)
     array = np.asarray(a)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"operands: expected real numbers, got {array.dtype}")
+    kind = array.dtype.kind
+    if kind not in "biuf" or (kind == "f" and array.ndim and array.dtype not in _FLOATS):
+        raise TypeError(f"operands: expected float32, float64, integers or bool, got {array.dtype}")
     return array if dtype is None else array.astype(dtype, copy=False)
 
 
@@ -389,7 +401,7 @@ class Tensor:
                 raise TypeError(
                     f"data: expected float32, float64, integers or bool, got {array.dtype}"
                 )
-        self.data = array.astype(array.dtype.newbyteorder("="), copy=False)
+        self.data = _native(array)
         self._source = None
         if requires_grad:
             self.requires_grad = True

@@ -280,8 +280,32 @@ def test_mixed_floats_raise():
     for other in (Tensor(np.zeros(2)), np.zeros(2)):
         with pytest.raises(TypeError, match="expected one dtype, got float32 and float64"):
             Tensor([1.0, 2.0]) + other
-    with pytest.raises(TypeError, match="expected real numbers"):
+    with pytest.raises(TypeError, match="operands: expected float32, float64, integers or bool"):
         Tensor([1.0]) * 1j
+
+
+def test_other_byte_orders_are_converted():
+    for dtype, other in (("f4", ">f4"), ("f8", ">f8"), ("f4", ">i4")):
+        x = leaf([1.0, 2.0], dtype)
+        y = x * np.array([3, 4], other)
+        assert y.dtype == dtype and y.dtype.isnative and y.tolist() == [3, 8]
+        y.sum().backward()
+        assert x.grad.tolist() == [3, 4]
+    swapped = F.reshape(np.array([3, 4], ">f4"), (2, 1)), F.add(np.array([3, 4], ">i4"), 1)
+    assert all(y.dtype.isnative for y in swapped)
+    with pytest.raises(TypeError, match="expected one dtype, got float32 and float64"):
+        leaf([1.0, 2.0], "f4") + np.array([3, 4], ">f8")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, complex])
+def test_arrays_that_no_tensor_can_have(dtype):
+    array, message = np.ones(3, dtype), "operands: expected float32, float64, integers or bool, got"
+    for call in (F.exp, F.sum, lambda a: Tensor([1.0, 2.0, 3.0]) * a, lambda a: F.add(a, 1)):
+        with pytest.raises(TypeError, match=message):
+            call(array)
+    if dtype is not complex:
+        assert F.to(array, "float32").tolist() == [1, 1, 1]
+        assert (Tensor([1.0]) * dtype(2)).dtype == np.float32
 
 
 def test_integers_meet_floats():

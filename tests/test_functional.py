@@ -327,6 +327,14 @@ def test_numpy_scalars_as_options_never_change_a_dtype(name, scalar):
     np.testing.assert_array_equal(x.grad, same.grad)
 
 
+@pytest.mark.parametrize("name", ["amax", "logsumexp", "mean", "std", "sum", "var"])
+def test_an_axis_may_be_a_numpy_integer(name):
+    reduce = getattr(F, name)
+    for dim in (np.int64(1), np.uint8(1), (np.int32(1),)):
+        np.testing.assert_array_equal(reduce(X, dim).data, reduce(X, 1).data)
+    np.testing.assert_array_equal(reduce(Tensor(X), np.int64(-1), True).data, reduce(X, 2, True))
+
+
 def test_clamp_of_integers_keeps_a_bound_s_fraction():
     n = Tensor(np.array([0, 1, 2]))
     for bound in (0.5, np.float64(0.5), np.array(0.5), Tensor(0.5)):
@@ -758,6 +766,7 @@ def test_empty_batches():
         (lambda: F.split(X, [1, 1], 1), "split_size_or_sections: expected a sum of 3"),
         (lambda: F.split(X, 0), "split_size_or_sections: expected at least 1, got 0"),
         (lambda: F.chunk(X, 0), "chunks: expected at least 1, got 0"),
+        (lambda: F.chunk(X, 2, 5), "dim: axis 5 is out of bounds"),
         (lambda: F.pad(X, (1,)), "pad: expected up to 3 pairs"),
         (lambda: F.pad(X, (-5, 0)), "crops more than shape"),
         (lambda: F.pad(X, (1, 1), "reflect"), 'mode: expected "constant"'),

@@ -40,7 +40,7 @@ class Extremum(NamedTuple):
 
 def _axes(input: Any, dim: Dims) -> tuple[int, ...]:
     ndim = ndim_of(input)
-    if dim is None or (not isinstance(dim, int) and not len(dim)):
+    if dim is None or (not isinstance(dim, (int, np.integer)) and not len(dim)):
         return tuple(range(ndim))
     return normalize_axis_tuple(dim, ndim, "dim")
 
