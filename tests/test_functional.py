@@ -523,6 +523,36 @@ def test_logsumexp_does_not_overflow():
     np.testing.assert_allclose(F.logsumexp(x, 1), expected)
 
 
+def test_logsumexp_of_nothing():
+    for shape, dim, result in (((2, 0), 1, (2,)), ((0,), 0, ()), ((2, 0), 0, (0,))):
+        x = Tensor(np.zeros(shape, np.float32), requires_grad=True)
+        y = F.logsumexp(x, dim)
+        assert y.dtype == np.float32 and y.shape == result and np.all(y.data == -np.inf)
+        y.backward(np.ones(result, np.float32))
+        assert x.grad.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((3, 2, 0), (0,)),
+        ((3, 2, 0), (0, 4)),
+        ((0, 2, 5), (5, 4)),
+        ((3, 0, 5), (5,)),
+        ((3, 2, 5), (5, 0)),
+        ((0,), (0,)),
+        ((0,), (3, 0, 2)),
+    ],
+)
+def test_matmul_of_nothing(a, b):
+    x, y = (Tensor(np.ones(shape, np.float32), requires_grad=True) for shape in (a, b))
+    product = x @ y
+    np.testing.assert_array_equal(product, np.ones(a) @ np.ones(b))
+    product.backward(np.ones(product.shape, np.float32))
+    assert not x.grad.any() and x.grad.shape == a
+    assert not y.grad.any() and y.grad.shape == b
+
+
 def test_basic_index_and_reshape_share_memory():
     x = Tensor(X)
     for y in (x[1], x[:, 1:], x.reshape(6, 4), x.permute(2, 0, 1), x.expand(5, -1, -1, -1)):
@@ -630,6 +660,17 @@ def test_softmax_implicit_dim():
     for shape, dim in (((3,), 0), ((2, 3), 1), ((2, 3, 4), 0), ((2, 3, 4, 5), 1)):
         x = normal(*shape)
         np.testing.assert_array_equal(F.softmax(x).data, F.softmax(x, dim).data)
+
+
+def test_softmax_of_a_scalar():
+    for function, value in ((F.softmax, 1), (F.log_softmax, 0)):
+        for dim in (None, 0, -1):
+            x = Tensor(3.0, requires_grad=True)
+            y = function(x, dim)
+            y.backward()
+            assert y.shape == () and y.item() == value and x.grad == 0
+        with pytest.raises(ValueError, match="dim: axis 1 is out of bounds"):
+            function(3.0, 1)
 
 
 def test_softmax_with_loss_gradient_is_y_minus_t():

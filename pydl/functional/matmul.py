@@ -15,12 +15,17 @@ from .shape import ndim_of, squeeze, sum_to, unsqueeze
 __all__ = ["matmul"]
 
 
+def _rows(a: np.ndarray) -> np.ndarray:
+    """a (..., K) -> (M, K)."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a (..., M, K) times b (..., K, N) -> (..., M, N), with at least two axes each."""
     if a.ndim == b.ndim == 2:
         return kernels.matmul(a, b)
     if b.ndim == 2:
-        y = kernels.matmul(a.reshape(-1, a.shape[-1]), b)
+        y = kernels.matmul(_rows(a), b)
         return y.reshape(*a.shape[:-1], b.shape[1])
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     count = math.prod(batch)
@@ -36,7 +41,7 @@ def _matmul(needs: Needs, a: Array, b: Array) -> OpResult:
         if needs[0]:
             da = sum_to(_product(dy, b.swapaxes(-1, -2)), a.shape)
         if needs[1] and b.ndim == 2 < a.ndim:
-            db = _product(a.reshape(-1, a.shape[-1]).T, dy.reshape(-1, dy.shape[-1]))
+            db = _product(_rows(a).T, _rows(dy))
         elif needs[1]:
             db = sum_to(_product(a.swapaxes(-1, -2), dy), b.shape)
         return da, db
