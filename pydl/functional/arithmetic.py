@@ -105,10 +105,13 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 
 @differentiable
 def _mul(needs: Needs, a: Array, b: Array) -> OpResult:
+    a_shape, b_shape = a.shape, b.shape
+    for_a, for_b = b if needs[0] else None, a if needs[1] else None
+
     def vjp(dy: Array) -> Gradients:
         return (
-            sum_to(dy * b, a.shape) if needs[0] else None,
-            sum_to(dy * a, b.shape) if needs[1] else None,
+            None if for_a is None else sum_to(dy * for_a, a_shape),
+            None if for_b is None else sum_to(dy * for_b, b_shape),
         )
 
     return a * b, vjp
@@ -122,11 +125,12 @@ def mul(input: Any, other: Any) -> Tensor:
 @differentiable
 def _div(needs: Needs, a: Array, b: Array) -> OpResult:
     y = a / b
+    a_shape, for_b = a.shape, y if needs[1] else None
 
     def vjp(dy: Array) -> Gradients:
         return (
-            sum_to(dy / b, a.shape) if needs[0] else None,
-            sum_to(-dy * y / b, b.shape) if needs[1] else None,
+            sum_to(dy / b, a_shape) if needs[0] else None,
+            None if for_b is None else sum_to(-dy * for_b / b, b.shape),
         )
 
     return y, vjp

@@ -215,11 +215,11 @@ def cross_entropy(
 
 @differentiable
 def _nll(needs: Needs, x: Array, *, labels: Any, scale: Any, count: float | None) -> OpResult:
-    shape, rows = x.shape, np.arange(len(labels))
+    shape, dtype, rows = x.shape, x.dtype, np.arange(len(labels))
     y, dloss_of = _mean_of_rows(np.where(scale == 0, 0, -x[rows, labels] * scale), count)
 
     def vjp(dy: Array) -> Gradients:
-        dx = np.zeros(shape, x.dtype)
+        dx = np.zeros(shape, dtype)
         dx[rows, labels] = -dloss_of(dy) * scale
         return (dx,)
 

@@ -36,14 +36,17 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @differentiable
 def _matmul(needs: Needs, a: Array, b: Array) -> OpResult:
+    a_shape, b_shape = a.shape, b.shape
+    for_a, for_b = b if needs[0] else None, a if needs[1] else None
+
     def vjp(dy: Array) -> Gradients:
         da = db = None
-        if needs[0]:
-            da = sum_to(_product(dy, b.swapaxes(-1, -2)), a.shape)
-        if needs[1] and b.ndim == 2 < a.ndim:
-            db = _product(_rows(a).T, _rows(dy))
-        elif needs[1]:
-            db = sum_to(_product(a.swapaxes(-1, -2), dy), b.shape)
+        if for_a is not None:
+            da = sum_to(_product(dy, for_a.swapaxes(-1, -2)), a_shape)
+        if for_b is not None and len(b_shape) == 2 < for_b.ndim:
+            db = _product(_rows(for_b).T, _rows(dy))
+        elif for_b is not None:
+            db = sum_to(_product(for_b.swapaxes(-1, -2), dy), b_shape)
         return da, db
 
     return _product(a, b), vjp

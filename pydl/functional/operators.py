@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pydl.autograd import Tensor, is_grad_enabled
+from pydl.autograd import Tensor, is_grad_enabled, note_change
 
 from . import activation, arithmetic, elementwise, reduction, shape
 from .matmul import matmul
@@ -29,12 +29,13 @@ def _compared(compare: Callable) -> Callable:
 
 
 def _changeable(tensor: Tensor) -> np.ndarray:
-    """Return the array of a tensor that may be changed in place."""
+    """Return the array of a tensor, if it may be changed in place, to change it."""
     if not tensor.is_leaf or (tensor.requires_grad and is_grad_enabled()):
         raise RuntimeError(
             "in-place change of a tensor on the tape: write x = x + y, "
             "or change a leaf inside no_grad()"
         )
+    note_change(tensor.data)
     return tensor.data
 
 
