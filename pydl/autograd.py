@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -44,7 +45,9 @@ Watcher = Callable[[str, tuple[Any, ...], dict[str, Any], tuple[Any, ...], Any],
 _recording: ContextVar[bool] = ContextVar("pydl_recording", default=True)
 _watching: ContextVar[Watcher | None] = ContextVar("pydl_watching", default=None)
 _default_dtype = _FLOATS[0]
-_order = itertools.count()
+_order = itertools.count()  # of nodes and of changes in place
+_changes: dict[int, list[Any]] = {}  # [when, weak reference] by id of the array, see `_root`
+_latest_change = -1
 
 
 def set_default_dtype(dtype: Any) -> None:
@@ -157,7 +160,8 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
     Positional arguments are Tensors, arrays, numbers or None, and reach `op` as arrays of one
     floating dtype (integers stay integers where nothing floats); keyword arguments reach it as they
     are and are never differentiated. A vjp gets None for an output without a gradient, and must not
-    keep what it returns.
+    keep what it returns; an array that it mentions must not change in place before backward, which
+    raises RuntimeError then.
 
     Returns
     -------
@@ -166,12 +170,18 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
     Raises
     ------
     TypeError
-        If the operands mix float32 and float64, or have a dtype that is neither a real number's
-        nor bool.
+        If the operands mix float32 and float64, or have a dtype that is neither of these, nor an
+        integer's, nor bool; if an option is a Tensor.
     """
 
     @functools.wraps(op)
     def apply(*operands: Any, **options: Any) -> Any:
+        for name in options:
+            if isinstance(options[name], Tensor):
+                raise TypeError(
+                    f"{name}: expected no Tensor by keyword, where it gets no gradient; give "
+                    "operands by position, and constants as arrays or numbers"
+                )
         arrays, dtype = _one_dtype(
             [
                 x.data
@@ -200,10 +210,10 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
             made = _result(results, dtype, node, 0)
         watcher = _watching.get()
         if watcher is not None:
-            name = op.__name__.strip("_")
-            watcher(name, operands, options, made if several else (made,), node)
+            watcher(op.__name__.strip("_"), operands, options, made if several else (made,), node)
         return made
 
+    apply.__wrapped__ = functools.partial(op, ())  # its signature has no `needs`
     return apply
 
 
@@ -211,8 +221,12 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
     """Convert to arrays of the one floating dtype among them, which is None if nothing floats."""
     dtype, odd = None, False
     for a in arrays:
-        if not isinstance(a, np.ndarray) or a.dtype.kind != "f":
+        if not isinstance(a, np.ndarray):
             odd = odd or a is not None
+        elif a.dtype not in _FLOATS:
+            if not a.dtype.isnative:
+                return _one_dtype([_native(a) for a in arrays])
+            odd = True
         elif dtype is None:
             dtype = a.dtype
         elif a.dtype != dtype:
@@ -229,13 +243,21 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
     return [a if a is None else _operand(a, dtype) for a in arrays], dtype
 
 
+def _native(a: Any) -> Any:
+    """Convert an array to the machine's byte order."""
+    if not isinstance(a, np.ndarray):
+        return a
+    return a.astype(a.dtype.newbyteorder("="), copy=False)
+
+
 def _operand(a: Any, dtype: np.dtype | None) -> np.ndarray:
     """Convert a number, a list or an array to `dtype`, if that is not None."""
     if isinstance(a, (int, float)):
         return np.asarray(a, dtype)
     array = np.asarray(a)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"operands: expected real numbers, got {array.dtype}")
+    kind = array.dtype.kind
+    if kind not in "biuf" or (kind == "f" and array.ndim and array.dtype not in _FLOATS):
+        raise TypeError(f"operands: expected float32, float64, integers or bool, got {array.dtype}")
     return array if dtype is None else array.astype(dtype, copy=False)
 
 
@@ -255,9 +277,12 @@ Slot = tuple["Array | Product", bool]  # a gradient, and whether it may be chang
 
 def _backward(root: Node, index: int, grad: np.ndarray) -> None:
     """Send `grad` from an output of `root` to the leaves; every node is freed once it is used."""
-    nodes, stack = {root}, [root]
+    nodes, stack, latest = {root}, [root], _latest_change
     while stack:
-        parents = stack.pop().parents
+        node = stack.pop()
+        parents = node.parents
+        if node.order < latest and node.vjp is not None:
+            _require_unchanged(node, node.vjp)
         if parents is None:
             raise RuntimeError(
                 "backward: this part of the tape was freed by an earlier backward; "
@@ -294,12 +319,12 @@ def _visit(node: Node, pending: dict[Node, list[Slot | None]]) -> None:
         g if type(g) is np.ndarray else _made(g, source)
         for g, source in zip(given, parents, strict=True)
     ]
-    taken = [_memory(a) for a in dys + grads if a is not None]
+    taken = [id(_root(a)) for a in dys + grads if a is not None]
     for source, g in zip(parents, grads, strict=True):
         if source is not None and g is not None:
             parent, i = source
             at = pending.setdefault(parent, [None] * parent.outputs)
-            owned = isinstance(g, Product) or (taken.count(_memory(g)) == 1 and g.flags.writeable)
+            owned = isinstance(g, Product) or (taken.count(id(_root(g))) == 1 and g.flags.writeable)
             at[i] = _add(at[i], g, owned)
 
 
@@ -312,13 +337,56 @@ def _made(g: Any, source: tuple[Node, int] | None) -> Array | Product | None:
     return np.asarray(g)
 
 
-def _memory(a: Any) -> int:
-    """Identify the array that `a` is, or is a view of."""
+def _root(a: Any) -> Any:
+    """Return the array that `a` is a view of, else `a`."""
     if isinstance(a, Product):
-        return id(a)
+        return a
     while isinstance(a.base, np.ndarray):
         a = a.base
-    return id(a)
+    return a
+
+
+def note_change(*arrays: np.ndarray) -> None:
+    """Note that arrays change in place now: a backward that needs what they were raises."""
+    global _latest_change
+    _latest_change = now = next(_order)
+    for array in arrays:
+        change = _changes.get(id(array))
+        if change is None:
+            change = _change_of(_root(array))
+        change[0] = now
+
+
+def _change_of(root: np.ndarray) -> list[Any]:
+    """The record of an array's changes, which goes when the array does."""
+    key = id(root)
+
+    def forget(_: Any) -> None:
+        _changes.pop(key, None)
+
+    return _changes.setdefault(key, [-1, weakref.ref(root, forget)])
+
+
+def _require_unchanged(node: Node, vjp: Callable[..., Gradients]) -> None:
+    """Raise unless the arrays that a vjp and the functions in it mention are as at its forward."""
+    functions = [vjp]
+    for function in functions:
+        for cell in getattr(function, "__closure__", None) or ():
+            try:
+                value = cell.cell_contents
+            except ValueError:  # a name that has no value yet
+                continue
+            if isinstance(value, np.ndarray):
+                change = _changes.get(id(_root(value)))
+                if change is not None and change[0] > node.order:
+                    op = vjp.__qualname__.split(".<locals>.")[-2:][0].strip("_")
+                    raise RuntimeError(
+                        f"backward: an array of shape {value.shape} that {op} needs was changed in "
+                        "place after the forward pass, by an optimizer's step or an operator such "
+                        "as +=; run the forward pass again, or change a copy"
+                    )
+            elif getattr(value, "__closure__", None) and value not in functions:
+                functions.append(value)
 
 
 def _add(slot: Slot | None, grad: Array | Product, owned: bool) -> Slot:
@@ -383,7 +451,7 @@ class Tensor:
                 raise TypeError(
                     f"data: expected float32, float64, integers or bool, got {array.dtype}"
                 )
-        self.data = array.astype(array.dtype.newbyteorder("="), copy=False)
+        self.data = _native(array)
         self._source = None
         if requires_grad:
             self.requires_grad = True
@@ -449,8 +517,10 @@ class Tensor:
         Raises
         ------
         RuntimeError
-            If nothing is recorded, if the tape was freed by an earlier backward, or if `grad` is
-            missing.
+            If nothing is recorded, if the tape was freed by an earlier backward, if `grad` is
+            missing, or if an array that a gradient needs has been changed in place, by an operator
+            such as ``+=``, an optimizer or ``load_state_dict`` (changes of `.data` itself are not
+            noticed).
         ValueError
             If `grad` has another shape.
         """

@@ -19,7 +19,7 @@ import numpy as np
 import pydl
 from pydl import data, kernels, nn, optim, plot, schedules, train
 from pydl import functional as F
-from pydl.commands.options import natural, positive
+from pydl.commands.options import natural, picture_of, positive
 from pydl.kernels import registry
 from pydl.numpy_baseline import DigitsNet
 from pydl.testing import check_kernel
@@ -48,14 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     needed = {"scikit-learn": "sklearn"}
     if not options.no_plot:
         needed["matplotlib"] = "matplotlib"
-        if not options.out.resolve().parent.is_dir():
-            parser.error(f"argument --out: no such folder: {options.out.resolve().parent}")
     missing = [name for name, module in needed.items() if not _has(module)]
     if missing:
         print(f"pydl demo needs {' and '.join(missing)}. In a clone of pydl:\n"
               '    python -m pip install -e ".[demo]"\n'
               'or anywhere:\n    python -m pip install "pydl-kernels[demo]"', file=sys.stderr)
         return 1
+    if not options.no_plot:
+        try:
+            picture_of(options.out)
+        except (OSError, ValueError) as error:
+            parser.error(f"argument --out: {error}")
     threads = options.threads or pydl.get_num_threads()
     with pydl.threads(threads):
         return _run(options, threads)

@@ -46,7 +46,8 @@ def save(
     Raises
     ------
     ValueError
-        Another suffix, or a name that the file reserves (``__metadata__``).
+        Another suffix, a name that the file reserves (``__metadata__``), or for ``.npz`` one with a
+        NUL in it.
     TypeError
         A state that is no mapping, a name or metadata that is no str, or an array of another dtype.
     ImportError
@@ -64,8 +65,11 @@ def save(
     if target.suffix == ".safetensors":
         content = _safetensors().save(arrays, metadata=texts or None)
         atomic_write(target, lambda file: file.write(content))
-    else:
-        atomic_write(target, lambda file: _write_npz(file, arrays, texts))
+        return
+    for name in arrays:
+        if "\0" in name:  # a zip's names end there
+            raise ValueError(f"state: expected names without NUL for {target.suffix}, got {name!r}")
+    atomic_write(target, lambda file: _write_npz(file, arrays, texts))
 
 
 def load(path: PathLike) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pydl import kernels
-from pydl.autograd import Product, Tensor, enable_grad, keep_products, kept_gradient
+from pydl.autograd import Product, Tensor, enable_grad, keep_products, kept_gradient, note_change
 
 __all__ = [
     "SGD",
@@ -128,6 +128,7 @@ class Optimizer(ABC):
                 if self.fuse_linear:
                     keep_products(param)  # again, in case it was frozen in between
             self._update_all(updates, group)
+            note_change(*[param for param, _, _ in updates])
         return loss
 
     def _update_all(self, updates: list[_Update], group: dict[str, Any]) -> None:
@@ -550,7 +551,7 @@ def clip_grad_norm_(
         raise ValueError("norm_type: expected more than 0, got 0")
     grads = _gradients(parameters)
     if norm_type == math.inf:
-        total = max((float(np.abs(g).max(initial=0)) for g in grads), default=0.0)
+        total = float(np.max([np.abs(g).max(initial=0) for g in grads], initial=0))
     elif norm_type == 2:
         total = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
     else:

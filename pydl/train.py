@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 
 from pydl import functional as F
 from pydl import io, plot, random
-from pydl.autograd import Tensor, no_grad
+from pydl.autograd import Tensor, get_default_dtype, no_grad
 from pydl.data import ArrayDataset, DataLoader
 from pydl.nn import Module
 from pydl.nn.sizes import check_sizes
@@ -320,7 +320,7 @@ def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-    arrays = ArrayDataset(*inputs).arrays
+    arrays = _arrays(inputs).arrays
     with evaluating(model), no_grad():
         parts = [model(*(Tensor(a[start:start + batch_size]) for a in arrays)).data
                  for start in range(0, max(1, len(arrays[0])), batch_size)]
@@ -549,7 +549,7 @@ def _loader(
 ) -> DataLoader:
     if not isinstance(data, DataLoader):
         if isinstance(data, (tuple, list)):
-            data = ArrayDataset(*data)
+            data = _arrays(data)
         if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
             raise TypeError(f"{name}: expected arrays, a data set or a DataLoader, got "
                             f"{type(data).__name__}")
@@ -557,6 +557,17 @@ def _loader(
     if not len(data):
         raise ValueError(f"{name}: expected at least one batch, got none")
     return data
+
+
+def _arrays(given: Sequence[Any]) -> ArrayDataset:
+    """A data set of arrays as they are, and of lists, whose floats become the default dtype."""
+    arrays = []
+    for a in given:
+        array = np.asarray(a)
+        if not hasattr(a, "dtype") and array.dtype.kind == "f":
+            array = array.astype(get_default_dtype())
+        arrays.append(array)
+    return ArrayDataset(*arrays)
 
 
 def _batch(batch: Any) -> tuple[list[Tensor], np.ndarray]:

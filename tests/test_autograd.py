@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import operator
 import pickle
 import threading
@@ -122,6 +123,19 @@ def test_wrong_number_of_gradients_raises():
 
     with pytest.raises(RuntimeError, match="vjp: expected 2 gradients, got 1"):
         broken(leaf(1.0), leaf(2.0)).backward()
+
+
+def test_a_tensor_is_no_option():
+    @differentiable
+    def scaled(needs, a, *, by):
+        """a * by."""
+        return a * by, lambda dy: (dy * by,)
+
+    assert str(inspect.signature(scaled)) == "(a, *, by)"
+    np.testing.assert_array_equal(scaled(leaf([2.0]), by=np.array(3.0)).data, [6])
+    for by in (leaf(3.0), Tensor(3.0)):
+        with pytest.raises(TypeError, match="by: expected no Tensor by keyword"):
+            scaled(leaf([2.0]), by=by)
 
 
 def test_several_outputs_and_missing_gradients():
@@ -266,8 +280,32 @@ def test_mixed_floats_raise():
     for other in (Tensor(np.zeros(2)), np.zeros(2)):
         with pytest.raises(TypeError, match="expected one dtype, got float32 and float64"):
             Tensor([1.0, 2.0]) + other
-    with pytest.raises(TypeError, match="expected real numbers"):
+    with pytest.raises(TypeError, match="operands: expected float32, float64, integers or bool"):
         Tensor([1.0]) * 1j
+
+
+def test_other_byte_orders_are_converted():
+    for dtype, other in (("f4", ">f4"), ("f8", ">f8"), ("f4", ">i4")):
+        x = leaf([1.0, 2.0], dtype)
+        y = x * np.array([3, 4], other)
+        assert y.dtype == dtype and y.dtype.isnative and y.tolist() == [3, 8]
+        y.sum().backward()
+        assert x.grad.tolist() == [3, 4]
+    swapped = F.reshape(np.array([3, 4], ">f4"), (2, 1)), F.add(np.array([3, 4], ">i4"), 1)
+    assert all(y.dtype.isnative for y in swapped)
+    with pytest.raises(TypeError, match="expected one dtype, got float32 and float64"):
+        leaf([1.0, 2.0], "f4") + np.array([3, 4], ">f8")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, complex])
+def test_arrays_that_no_tensor_can_have(dtype):
+    array, message = np.ones(3, dtype), "operands: expected float32, float64, integers or bool, got"
+    for call in (F.exp, F.sum, lambda a: Tensor([1.0, 2.0, 3.0]) * a, lambda a: F.add(a, 1)):
+        with pytest.raises(TypeError, match=message):
+            call(array)
+    if dtype is not complex:
+        assert F.to(array, "float32").tolist() == [1, 1, 1]
+        assert (Tensor([1.0]) * dtype(2)).dtype == np.float32
 
 
 def test_integers_meet_floats():
@@ -312,6 +350,122 @@ def test_in_place_only_off_the_tape():
         y *= 2
     with pytest.raises(RuntimeError, match="in-place change"), no_grad():
         y[0] = 2
+
+
+def change_by_operator(x):
+    with no_grad():
+        x += 10
+
+
+def change_by_index(x):
+    with no_grad():
+        x[..., 0] = 7
+
+
+def change_by_a_view(x):
+    with no_grad():
+        part = x.reshape(-1)[1:]
+        part *= 3
+
+
+def change_by_an_optimizer(x):
+    x.grad = np.ones(x.shape, x.dtype)
+    pydl.optim.SGD([x], lr=0.1).step()
+    x.grad = None
+
+
+@pytest.mark.parametrize(
+    "change", [change_by_operator, change_by_index, change_by_a_view, change_by_an_optimizer]
+)
+def test_a_change_in_place_of_what_backward_needs_raises(change):
+    def changed(call, *shapes):
+        """Whether backward refuses, for each operand changed after the forward pass."""
+        refused = []
+        for i in range(len(shapes)):
+            operands = [leaf(np.full(shape, 0.5)) for shape in shapes]
+            y = call(*operands).sum()
+            change(operands[i])
+            try:
+                y.backward()
+                refused.append(False)
+            except RuntimeError as error:
+                assert "needs was changed in place after the forward pass" in str(error)
+                assert all(x.grad is None for x in operands)
+                refused.append(True)
+        return refused
+
+    square = (2, 2)
+    assert changed(lambda a, b: a + b, square, square) == [False, False]
+    assert changed(lambda a, b: a * b, square, square) == [True, True]
+    assert changed(lambda a: a * 3, square) == [False]
+    assert changed(lambda a, b: (a / b) * 2, square, square) == [False, True]
+    assert changed(lambda a: F.exp(a), square) == [False]
+    assert changed(lambda a: F.log(a) + 1, square) == [True]
+    assert changed(lambda a, b: a @ b.T, square, square) == [True, True]
+    assert changed(lambda a, b: a.detach() @ b, square, square) == [True, False]
+    assert changed(lambda x, w, b: F.linear(x, w, b), square, square, (2,)) == [True, True, False]
+    assert changed(lambda x, w: F.linear(x.detach(), w), square, square) == [True, False]
+    assert changed(lambda x: F.softmax(x, 0) * F.relu(x), square) == [False]
+    assert changed(F.mse_loss, square, square) == [False, False]
+    images = (1, 2, 4, 4), (3, 2, 3, 3), (3,)
+    assert changed(F.conv2d, *images) == [True, True, False]
+    recurrent = (3, 2, 4), (2, 1), (2, 1), (4, 4), (4, 1), (4,), (4,)
+    lstm = changed(lambda *operands: F.lstm(*operands)[0], *recurrent)
+    assert lstm == [True] * 5 + [False] * 2
+
+
+def test_results_that_backward_needs_may_not_change_through_detach():
+    x = leaf([1.0, 2.0])
+    y = F.exp(x)
+    other = y.detach()
+    other += 1
+    with pytest.raises(RuntimeError, match=r"array of shape \(2,\) that exp needs was changed"):
+        y.sum().backward()
+    again = F.exp(x)
+    again.sum().backward()
+    np.testing.assert_array_equal(x.grad, again.data)
+
+
+def test_a_change_before_the_forward_pass_or_of_a_copy_is_none():
+    w, c = leaf([2.0]), Tensor(np.array([3.0]))
+    optimizer = pydl.optim.SGD([w], lr=0.5)
+    for _ in range(2):
+        w.grad = None
+        c += 1
+        y = w * c.detach() * w
+        copy = c.clone()
+        copy += 5
+        y.backward()
+        np.testing.assert_array_equal(w.grad, 2 * w.data * c.data)
+        optimizer.step()
+
+
+def test_a_second_loss_after_a_step_raises():
+    layer = pydl.nn.Linear(2, 2)
+    optimizer = pydl.optim.Adam(layer.parameters())
+    a, b = (layer(layer(np.ones((1, 2), np.float32))).sum() for _ in range(2))
+    a.backward()
+    optimizer.step()
+    with pytest.raises(
+        RuntimeError, match=r"shape \(2, 2\) that linear needs was changed in place"
+    ):
+        b.backward()
+    c = layer(layer(np.ones((1, 2), np.float32))).sum()
+    layer.load_state_dict(layer.state_dict())
+    with pytest.raises(RuntimeError, match="linear needs was changed in place"):
+        c.backward()
+
+
+def test_changes_are_forgotten_with_their_arrays():
+    from pydl import autograd
+
+    x = Tensor(np.zeros(3))
+    before = len(autograd._changes)
+    x[0] = 1
+    x[1:] = 2
+    assert len(autograd._changes) == before + 1
+    del x
+    assert len(autograd._changes) == before
 
 
 def test_array_protocol_and_conversions():

@@ -218,11 +218,15 @@ def test_train_images_on_a_folder_in_the_format_of_cifar(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(("arguments", "code", "message"), [
     (("--model", "resnet50"), 2, "invalid choice: 'resnet50'"),
     (("--data", "nowhere"), 1, "nowhere: expected data_batch_1.bin"),
+    (("--data", "nowhere"), 1, "; pydl.data.cifar10(folder, download=True) fetches them (170 MB)"),
     (("--model", "vgg_small", "--depth", "8"), 1, "--depth: vgg_small has none; expected one of"),
     (("--depth", "9"), 1, "depth: expected 6n + 2"),
     (("--weights", "none/w.npz"), 1, "no such folder"),
     (("--weights", "w.bin"), 1, "path: expected a name that ends in .safetensors or .npz"),
     (("--checkpoint", "c.bin"), 1, "path: expected a name that ends in .safetensors or .npz"),
+    (("--weights", "a.npz", "--checkpoint", "./a.npz"), 1, "--weights, --checkpoint: expected two"),
+    (("--checkpoint", "resnet_small.safetensors"), 1, "--weights, --checkpoint: expected two"),
+    (("--plot", "p.xyz", "--data", "nowhere"), 1, "p.xyz: expected a name that ends in ."),
     (("--epochs", "0"), 2, "expected at least 1, got 0"),
 ])
 def test_train_images_rejects(tmp_path, monkeypatch, capsys, arguments, code, message):

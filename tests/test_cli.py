@@ -15,6 +15,7 @@ import pydl
 from pydl import cli, demo, train
 from pydl import functional as F
 from pydl.numpy_baseline import DigitsNet, im2col
+from pydl.train_text import TextHistory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -82,7 +83,7 @@ def test_commands_get_their_arguments_and_give_their_exit_code(monkeypatch, caps
 
 @pytest.mark.parametrize("arguments", [
     ["--epochs", "0"], ["--threads", "0"], ["--seed", "-1"], ["--epochs", "x"],
-    ["--out", "/nowhere/at/all/x.png"], ["extra"]])
+    ["--out", "/nowhere/at/all/x.png"], ["--out", "x.xyz"], ["--out", "x"], ["extra"]])
 def test_demo_rejects(arguments, capsys):
     assert cli.main(["demo", *arguments]) == 2
     assert "usage: pydl demo" in capsys.readouterr().err
@@ -237,6 +238,17 @@ def test_train_text_options_reach_the_model(tmp_path, text_file, capsys):
                       "cell": "gru", "dropout": 0.2, "nonlinearity": "tanh"}
 
 
+@pytest.mark.parametrize(("nats", "perplexity"), [(1.5, "4.48"), (1e4, "inf"), (np.inf, "inf")])
+def test_train_text_reports_any_loss(tmp_path, text_file, monkeypatch, capsys, nats, perplexity):
+    def reported(*args, report, **options):
+        report(TextHistory([15], [1.0], [nats], [0.1]))
+
+    monkeypatch.setattr("pydl.commands.text.fit_text", reported)
+    path = tmp_path / "m.npz"
+    assert cli.main(["train", "text", str(text_file), *TRAIN_TEXT, "--checkpoint", str(path)]) == 0
+    assert f"bits, perplexity {perplexity}\n" in capsys.readouterr().out
+
+
 def test_train_text_interrupted_says_how_to_go_on(tmp_path, text_file, capsys, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
@@ -272,6 +284,7 @@ def test_train_text_interrupted_says_how_to_go_on(tmp_path, text_file, capsys, m
     (["series", "prices.csv", "--column", "close"], 1, "line 3, 'close': expected a number, got a"),
     (["series", "short.csv", "--column", "x"], 1, "series: expected more values for a window of"),
     (["series", "short.csv", "--column", "x", "--out", "no/x.png"], 1, "no such folder"),
+    (["series", "none.csv", "--column", "x", "--out", "x.xyz"], 1, "x.xyz: expected a name that"),
     (["series", "short.csv", "--column", "x", "--test", "1.5"], 2, "less than 1, got 1.5"),
 ])
 def test_train_rejects(tmp_path, text_file, capsys, monkeypatch, arguments, code, message):

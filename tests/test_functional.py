@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -205,6 +206,10 @@ GRADIENTS = {
     "log_softmax": (lambda x: F.log_softmax(x, -1), X),
     "dropout": (lambda x: F.dropout(x, 0.4, rng=np.random.default_rng(3)), X),
     "cross_entropy": (lambda x: F.cross_entropy(x, LABELS), normal(5, 3)),
+    "cross_entropy weight": (
+        lambda x: F.cross_entropy(x, LABELS, CLASS_WEIGHT, ignore_index=1),
+        normal(5, 3),
+    ),
     "cross_entropy options": (
         lambda x: F.cross_entropy(
             x, LABELS, CLASS_WEIGHT, ignore_index=1, reduction="none", label_smoothing=0.2
@@ -284,12 +289,100 @@ def test_dtype_inputs_and_no_grad(name):
     np.testing.assert_array_equal(again.data, y.data)
 
 
+SCALARS = {
+    "add": lambda x, n: F.add(x, x, alpha=n),
+    "batch_norm": lambda x, n: F.batch_norm(x, None, None, None, None, True, n, n),
+    "batch_norm inference": lambda x, n: F.batch_norm(
+        x, np.zeros(4, "f"), np.ones(4, "f"), None, None, False, n, n
+    ),
+    "clamp": lambda x, n: F.clamp(x, -n, n),
+    "clamp max": lambda x, n: F.clamp(x, max=n),
+    "cross_entropy": lambda x, n: F.cross_entropy(x, np.zeros((2, 3), int), label_smoothing=n),
+    "dropout": lambda x, n: F.dropout(x, n),
+    "elu": lambda x, n: F.elu(x, n),
+    "layer_norm": lambda x, n: F.layer_norm(x, [3], eps=n),
+    "leaky_relu": lambda x, n: F.leaky_relu(x, n),
+    "local_response_norm": lambda x, n: F.local_response_norm(x, 3, n, n, n),
+    "maximum": lambda x, n: F.maximum(x, n),
+    "pad": lambda x, n: F.pad(x, (1, 1), value=n),
+    "pow": lambda x, n: F.pow(F.abs(x), n),
+    "smooth_l1_loss": lambda x, n: F.smooth_l1_loss(x, np.zeros((2, 4, 3), "f"), beta=n),
+    "softplus": lambda x, n: F.softplus(x, n, n),
+    "std": lambda x, n: F.std(x, correction=n),
+    "where": lambda x, n: F.where(np.ones(3, bool), x, n),
+}
+
+
+@pytest.mark.parametrize("scalar", [np.float64(0.5), np.float32(0.5)])
+@pytest.mark.parametrize("name", SCALARS)
+def test_numpy_scalars_as_options_never_change_a_dtype(name, scalar):
+    values = distinct(2, 4, 3).astype(np.float32)
+    x, same = Tensor(values, requires_grad=True), Tensor(values, requires_grad=True)
+    for leaf, number in ((x, scalar), (same, 0.5)):
+        pydl.manual_seed(3)
+        y = SCALARS[name](leaf, number)
+        assert y.dtype == np.float32
+        y.backward(np.ones(y.shape, np.float32))
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, same.grad)
+
+
+@pytest.mark.parametrize("name", ["amax", "logsumexp", "mean", "std", "sum", "var"])
+def test_an_axis_may_be_a_numpy_integer(name):
+    reduce = getattr(F, name)
+    for dim in (np.int64(1), np.uint8(1), (np.int32(1),)):
+        np.testing.assert_array_equal(reduce(X, dim).data, reduce(X, 1).data)
+    np.testing.assert_array_equal(reduce(Tensor(X), np.int64(-1), True).data, reduce(X, 2, True))
+
+
+def test_clamp_of_integers_keeps_a_bound_s_fraction():
+    n = Tensor(np.array([0, 1, 2]))
+    for bound in (0.5, np.float64(0.5), np.array(0.5), Tensor(0.5)):
+        assert F.clamp(n, bound).tolist() == [0.5, 1, 2]
+
+
 def test_every_function_has_a_gradient_test():
     tested = {name.split()[0] for name in GRADIENTS}
     same = {"clip": "clamp", "concatenate": "cat", "power": "pow", "view": "reshape"}
     same |= {"index": "index", "unsqueeze": "squeeze"}
     constant = {"argmax", "argmin", "one_hot"}
     assert {same.get(name, name) for name in F.__all__} - constant <= tested
+
+
+KEYWORDS = {
+    "input": "abs clone cos exp log neg relu sigmoid sin sqrt tan tanh",
+    "input other": "add div matmul maximum minimum mul sub",
+    "input exponent": "pow",
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "function"), [(k, f) for k, names in KEYWORDS.items() for f in names.split()]
+)
+def test_operands_by_keyword_get_their_gradients(names, function):
+    op, names = getattr(F, function), names.split()
+    values = [positive(3) for _ in names]
+    gradients = []
+    for positional in range(len(names) + 1):
+        leaves = [Tensor(value, requires_grad=True) for value in values]
+        by_name = dict(zip(names[positional:], leaves[positional:], strict=True))
+        op(*leaves[:positional], **by_name).sum().backward()
+        gradients.append([x.grad for x in leaves])
+    np.testing.assert_array_equal(gradients[:-1], [gradients[-1]] * len(names))
+    assert np.any(gradients)
+
+
+def test_methods_take_their_operand_by_keyword():
+    x, y = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    (x.mul(other=y) + x.div(other=y)).sum().backward()
+    np.testing.assert_allclose(y.grad, x.data - x.data / y.data**2)
+
+
+@pytest.mark.parametrize("name", F.__all__)
+def test_signatures_begin_with_the_operands(name):
+    first = next(iter(inspect.signature(getattr(F, name)).parameters.values()))
+    assert first.name in ("input", "tensor", "tensors", "condition")
+    assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 @pytest.mark.parametrize(
@@ -430,6 +523,36 @@ def test_logsumexp_does_not_overflow():
     np.testing.assert_allclose(F.logsumexp(x, 1), expected)
 
 
+def test_logsumexp_of_nothing():
+    for shape, dim, result in (((2, 0), 1, (2,)), ((0,), 0, ()), ((2, 0), 0, (0,))):
+        x = Tensor(np.zeros(shape, np.float32), requires_grad=True)
+        y = F.logsumexp(x, dim)
+        assert y.dtype == np.float32 and y.shape == result and np.all(y.data == -np.inf)
+        y.backward(np.ones(result, np.float32))
+        assert x.grad.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((3, 2, 0), (0,)),
+        ((3, 2, 0), (0, 4)),
+        ((0, 2, 5), (5, 4)),
+        ((3, 0, 5), (5,)),
+        ((3, 2, 5), (5, 0)),
+        ((0,), (0,)),
+        ((0,), (3, 0, 2)),
+    ],
+)
+def test_matmul_of_nothing(a, b):
+    x, y = (Tensor(np.ones(shape, np.float32), requires_grad=True) for shape in (a, b))
+    product = x @ y
+    np.testing.assert_array_equal(product, np.ones(a) @ np.ones(b))
+    product.backward(np.ones(product.shape, np.float32))
+    assert not x.grad.any() and x.grad.shape == a
+    assert not y.grad.any() and y.grad.shape == b
+
+
 def test_basic_index_and_reshape_share_memory():
     x = Tensor(X)
     for y in (x[1], x[:, 1:], x.reshape(6, 4), x.permute(2, 0, 1), x.expand(5, -1, -1, -1)):
@@ -539,6 +662,17 @@ def test_softmax_implicit_dim():
         np.testing.assert_array_equal(F.softmax(x).data, F.softmax(x, dim).data)
 
 
+def test_softmax_of_a_scalar():
+    for function, value in ((F.softmax, 1), (F.log_softmax, 0)):
+        for dim in (None, 0, -1):
+            x = Tensor(3.0, requires_grad=True)
+            y = function(x, dim)
+            y.backward()
+            assert y.shape == () and y.item() == value and x.grad == 0
+        with pytest.raises(ValueError, match="dim: axis 1 is out of bounds"):
+            function(3.0, 1)
+
+
 def test_softmax_with_loss_gradient_is_y_minus_t():
     x = Tensor(normal(4, 3), requires_grad=True)
     F.cross_entropy(x, [0, 1, 2, 1], reduction="sum").backward()
@@ -559,6 +693,42 @@ def test_cross_entropy_forms_agree():
     np.testing.assert_allclose(smooth, F.cross_entropy(x, soft))
     images = F.cross_entropy(x.reshape(1, 5, 3).transpose(0, 2, 1), labels[None])
     np.testing.assert_allclose(images, plain.data.mean())
+
+
+@pytest.mark.parametrize("target", [LABELS, np.eye(3)[LABELS]])
+@pytest.mark.parametrize("weight", [None, CLASS_WEIGHT])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_cross_entropy_keeps_float32(target, weight, reduction, label_smoothing):
+    options = {"reduction": reduction, "label_smoothing": label_smoothing}
+    x = Tensor(normal(5, 3).astype(np.float32), requires_grad=True)
+    loss = F.cross_entropy(x, target, weight, **options)
+    assert loss.dtype == np.float32
+    exact = F.cross_entropy(x.data.astype(np.float64), target, weight, **options)
+    np.testing.assert_allclose(loss, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [None, CLASS_WEIGHT])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cross_entropy_of_masked_logits(weight, reduction):
+    """A logit of -inf in another class counts as if the class were not there."""
+    x, labels = normal(4, 3), np.array([0, 2, -100, 2])
+    x[:, 1] = -np.inf
+    masked, fewer = Tensor(x, requires_grad=True), Tensor(x[:, ::2], requires_grad=True)
+    losses = (
+        F.cross_entropy(masked, labels, weight, reduction=reduction),
+        F.cross_entropy(
+            fewer,
+            np.where(labels == 2, 1, labels),
+            None if weight is None else weight[::2],
+            reduction=reduction,
+        ),
+    )
+    for loss in losses:
+        loss.sum().backward()
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12)
+    np.testing.assert_allclose(masked.grad[:, ::2], fewer.grad, atol=1e-14)
+    assert not masked.grad[:, 1].any() and fewer.grad.any()
 
 
 @pytest.mark.parametrize("weight", [None, CLASS_WEIGHT])
@@ -637,6 +807,7 @@ def test_empty_batches():
         (lambda: F.split(X, [1, 1], 1), "split_size_or_sections: expected a sum of 3"),
         (lambda: F.split(X, 0), "split_size_or_sections: expected at least 1, got 0"),
         (lambda: F.chunk(X, 0), "chunks: expected at least 1, got 0"),
+        (lambda: F.chunk(X, 2, 5), "dim: axis 5 is out of bounds"),
         (lambda: F.pad(X, (1,)), "pad: expected up to 3 pairs"),
         (lambda: F.pad(X, (-5, 0)), "crops more than shape"),
         (lambda: F.pad(X, (1, 1), "reflect"), 'mode: expected "constant"'),

@@ -44,6 +44,19 @@ def test_arrays_come_back_bit_for_bit(path):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_a_name_with_nul_is_kept_or_refused(tmp_path):
+    state = {"a\0b": np.arange(2), "a": np.arange(3)}
+    path = tmp_path / "s.npz"
+    for save, what in ((io.save, state), (io.save_nested, {"x": state})):
+        with pytest.raises(ValueError, match="state: expected names without NUL for .npz, got "):
+            save(path, what)
+    assert not os.listdir(tmp_path)
+    pytest.importorskip("safetensors")
+    io.save(tmp_path / "s.safetensors", state)
+    back = io.load(tmp_path / "s.safetensors")
+    assert {name: len(a) for name, a in back.items()} == {"a\0b": 2, "a": 3}
+
+
 def test_metadata(path):
     io.save(path, {"x": np.arange(3)}, metadata={"note": "äöü {}", "empty": ""})
     arrays, metadata = io.load_with_metadata(path)

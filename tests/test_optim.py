@@ -256,6 +256,20 @@ def test_clip_others():
     assert optim.clip_grad_norm_([Tensor([1.0])], 1.0) == 0
 
 
+@pytest.mark.parametrize("norm", [1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_clip_grad_norm_sees_nan_everywhere(norm, place):
+    params = [nn.Parameter([1.0, 2.0]) for _ in range(3)]
+    for param in params:
+        param.grad = np.array([3, 1], np.float32)
+    params[place].grad[0] = math.nan
+    with pytest.raises(RuntimeError, match="expected a finite gradient norm, got nan"):
+        optim.clip_grad_norm_(params, 1.0, norm, error_if_nonfinite=True)
+    assert params[place].grad[1] == 1
+    assert math.isnan(optim.clip_grad_norm_(params, 1.0, norm))
+    assert all(np.isnan(param.grad).all() for param in params)
+
+
 @pytest.mark.parametrize("bad", [-1, float("nan")])
 def test_clipping_refuses_a_limit_that_would_spoil_the_gradients(bad):
     a = Tensor([1.0, -2.0], requires_grad=True)

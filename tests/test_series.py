@@ -129,6 +129,18 @@ def test_scalers_see_the_training_part_only(kind):
         kind().fit(np.ones((3, 2))).transform(np.ones((3, 3)))
 
 
+@pytest.mark.parametrize("value", [1e6 + 0.1, -0.1, 1e-9, 0.0])
+def test_a_constant_column_is_only_shifted(value):
+    for kind in (data.StandardScaler, data.MinMaxScaler):
+        scaler = kind().fit(np.full(1000, value))
+        assert scaler.scale == 1 and np.ndim(scaler.scale) == 0
+        scaled = scaler.transform([value, value + 0.01])
+        np.testing.assert_allclose(scaled, [0, 0.01], atol=1e-8)
+    columns = np.stack([np.full(1000, value), value + 1e-3 * np.arange(1000)], 1)
+    scale = data.StandardScaler().fit(columns).scale
+    np.testing.assert_allclose(scale, [1, columns[:, 1].std()])
+
+
 def test_google_prices():
     pytest.importorskip("matplotlib")
     dates, prices = data.google_prices()

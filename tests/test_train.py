@@ -89,6 +89,21 @@ def test_fit_is_the_written_out_loop():
     assert history.validation_loss == []
 
 
+def test_lists_are_arrays_of_the_default_dtype():
+    x, y = blobs()
+    results = []
+    for pair in ((x, y), (x.tolist(), y.tolist())):
+        model = Net()
+        history = train.fit(model, pair, pair, epochs=1, rng=3, progress=False,
+                            optimizer=optim.SGD(model.parameters(), lr=0.1))
+        measured = history.train_loss, history.validation_loss, train.evaluate(model, pair)
+        results.append((measured, train.predict(model, pair[0])))
+    assert results[0][0] == results[1][0] and results[1][1].dtype == np.float32
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+    with pytest.raises(TypeError, match="expected one dtype, got float64 and float32"):
+        train.predict(Net(), x.astype(np.float64))
+
+
 def test_manual_seed_decides_everything():
     def run(seed):
         model = Net(seed)

@@ -11,9 +11,9 @@ from pydl import data, io, models
 from pydl.commands.options import (
     add_common,
     folder_of,
+    picture_of,
     positive,
     positive_float,
-    require_plots,
     running,
 )
 from pydl.train_images import digits32, fit_images
@@ -68,10 +68,12 @@ def _train(options: argparse.Namespace) -> int:
     name = options.model
     weights = folder_of(options.weights or Path(f"{name}.safetensors"))
     checkpoint = folder_of(options.checkpoint or Path(f"{name}.checkpoint.safetensors"))
-    picture = folder_of(options.plot or Path(f"{name}.png"))
+    picture = options.plot or Path(f"{name}.png")
     io.require_format(weights)
+    if weights.resolve() == checkpoint.resolve():
+        raise ValueError(f"--weights, --checkpoint: expected two files, got {weights} for both")
     if not options.no_plot:
-        require_plots()
+        picture_of(picture)
     config = depth_of(name, options.depth)
     digits = options.data == "digits"
     if digits:

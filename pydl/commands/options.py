@@ -56,11 +56,25 @@ def folder_of(path: Path) -> Path:
     return path
 
 
-def require_plots() -> None:
-    """Raise the ImportError of a missing matplotlib now, before the work that a plot ends."""
+def picture_of(path: Path) -> Path:
+    """The path of a picture to be drawn at the end, with what must be there for it.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    FileNotFoundError
+        The folder is not there.
+    ValueError
+        The name does not end in a format of matplotlib's.
+    """
     from pydl import plot
 
-    plot.Figure(1, 1)
+    formats = plot.Figure(1, 1).canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise ValueError(f"{path}: expected a name that ends in "
+                         f"{', '.join(f'.{name}' for name in sorted(formats))}")
+    return folder_of(path)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

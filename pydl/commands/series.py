@@ -9,11 +9,10 @@ import pydl
 from pydl import data
 from pydl.commands.options import (
     add_common,
-    folder_of,
     fraction,
+    picture_of,
     positive,
     positive_float,
-    require_plots,
     running,
 )
 from pydl.models import CELLS, SeriesRNN
@@ -49,8 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """Train as the options say."""
     with running("pydl train series", options.threads):
         if not options.no_plot:
-            require_plots()
-            folder_of(options.out)
+            picture_of(options.out)
         series = data.read_csv_column(options.file, options.column)
         pydl.manual_seed(options.seed)
         model = SeriesRNN(options.hidden, options.horizon, 1, options.layers, options.cell)

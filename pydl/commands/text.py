@@ -117,8 +117,10 @@ def _line(history: TextHistory) -> str:
             f"training {history.train_loss[-1]:.3f} nats per character")
     if math.isnan(nats):
         return line
+    with np.errstate(over="ignore"):
+        perplexity = np.exp(np.float64(nats))
     return (f"{line}; held out {nats:.3f} nats, {nats / math.log(2):.3f} bits, "
-            f"perplexity {math.exp(nats):.2f}")
+            f"perplexity {perplexity:.2f}")
 
 
 def _sample(model: CharRNN, text: str, options: argparse.Namespace) -> str:

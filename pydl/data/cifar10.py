@@ -73,7 +73,8 @@ def cifar10(
     if found is None:
         if not download:
             raise FileNotFoundError(
-                f"{where}: expected {', '.join(names)}; pass download=True to fetch them (170 MB)")
+                f"{where}: expected {', '.join(names)}; pydl.data.cifar10(folder, download=True) "
+                "fetches them (170 MB)")
         _extract(fetch(_URL, where / "cifar-10-binary.tar.gz", _SHA256), where / _FOLDER)
         found = where / _FOLDER
     parts = [read_cifar10(found / name) for name in names]

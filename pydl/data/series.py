@@ -214,10 +214,16 @@ class _LinearScaler(ABC):
 
 
 class StandardScaler(_LinearScaler):
-    """To mean 0 and standard deviation 1: y = (x - mean) / std, std with N in the denominator."""
+    """To mean 0 and standard deviation 1: y = (x - mean) / std, std with N in the denominator.
+
+    A column whose std is within what rounding makes of a constant is one: std <= N eps |mean|, as
+    in scikit-learn.
+    """
 
     def _measure(self, a: np.ndarray) -> tuple[Any, Any]:
-        return a.mean(0), a.std(0)
+        mean, std = a.mean(0), a.std(0)
+        rounding = len(a) * np.finfo(np.float64).eps * np.abs(mean)
+        return mean, np.where(std > rounding, std, 0.0)
 
 
 class MinMaxScaler(_LinearScaler):

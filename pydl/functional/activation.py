@@ -35,17 +35,25 @@ def relu(input: Any, inplace: bool = False) -> Tensor:
 
 
 @differentiable
-def sigmoid(needs: Needs, input: Array) -> OpResult:
-    """y = 1 / (1 + e ** -x)."""
-    y = kernels.sigmoid_forward(input)
+def _sigmoid(needs: Needs, x: Array) -> OpResult:
+    y = kernels.sigmoid_forward(x)
     return y, lambda dy: (kernels.sigmoid_backward(dy, y),)
 
 
+def sigmoid(input: Any) -> Tensor:
+    """y = 1 / (1 + e ** -x)."""
+    return _sigmoid(input)
+
+
 @differentiable
-def tanh(needs: Needs, input: Array) -> OpResult:
-    """y = tanh(x)."""
-    y = kernels.tanh_forward(input)
+def _tanh(needs: Needs, x: Array) -> OpResult:
+    y = kernels.tanh_forward(x)
     return y, lambda dy: (kernels.tanh_backward(dy, y),)
+
+
+def tanh(input: Any) -> Tensor:
+    """y = tanh(x)."""
+    return _tanh(input)
 
 
 @differentiable

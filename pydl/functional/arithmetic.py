@@ -11,7 +11,7 @@ from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .activation import relu
-from .shape import raw, sum_to
+from .shape import number, raw, sum_to
 
 __all__ = [
     "abs",
@@ -104,36 +104,51 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 
 
 @differentiable
-def mul(needs: Needs, input: Array, other: Array) -> OpResult:
-    """y = input * other."""
+def _mul(needs: Needs, a: Array, b: Array) -> OpResult:
+    a_shape, b_shape = a.shape, b.shape
+    for_a, for_b = b if needs[0] else None, a if needs[1] else None
 
     def vjp(dy: Array) -> Gradients:
         return (
-            sum_to(dy * other, input.shape) if needs[0] else None,
-            sum_to(dy * input, other.shape) if needs[1] else None,
+            None if for_a is None else sum_to(dy * for_a, a_shape),
+            None if for_b is None else sum_to(dy * for_b, b_shape),
         )
 
-    return input * other, vjp
+    return a * b, vjp
+
+
+def mul(input: Any, other: Any) -> Tensor:
+    """y = input * other."""
+    return _mul(input, other)
 
 
 @differentiable
-def div(needs: Needs, input: Array, other: Array) -> OpResult:
-    """y = input / other."""
-    y = input / other
+def _div(needs: Needs, a: Array, b: Array) -> OpResult:
+    y = a / b
+    a_shape, for_b = a.shape, y if needs[1] else None
 
     def vjp(dy: Array) -> Gradients:
         return (
-            sum_to(dy / other, input.shape) if needs[0] else None,
-            sum_to(-dy * y / other, other.shape) if needs[1] else None,
+            sum_to(dy / b, a_shape) if needs[0] else None,
+            None if for_b is None else sum_to(-dy * for_b / b, b.shape),
         )
 
     return y, vjp
 
 
+def div(input: Any, other: Any) -> Tensor:
+    """y = input / other."""
+    return _div(input, other)
+
+
 @differentiable
-def neg(needs: Needs, input: Array) -> OpResult:
+def _neg(needs: Needs, x: Array) -> OpResult:
+    return -x, lambda dy: (-dy,)
+
+
+def neg(input: Any) -> Tensor:
     """y = -input."""
-    return -input, lambda dy: (-dy,)
+    return _neg(input)
 
 
 @differentiable
@@ -165,8 +180,7 @@ def _power(needs: Needs, x: Array, exponent: Array) -> OpResult:
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """y = input ** exponent, elementwise."""
-    if isinstance(exponent, (np.ndarray, np.generic)) and not exponent.ndim:
-        exponent = exponent.item()
+    exponent = number(exponent)
     if isinstance(exponent, (int, float)):
         return _power_number(input, exponent=exponent)
     return _power(input, exponent)
@@ -176,9 +190,13 @@ power = pow
 
 
 @differentiable
-def abs(needs: Needs, input: Array) -> OpResult:
+def _abs(needs: Needs, x: Array) -> OpResult:
+    return np.absolute(x), lambda dy: (dy * np.sign(x),)
+
+
+def abs(input: Any) -> Tensor:
     """y = |input|; the gradient at 0 is 0."""
-    return np.absolute(input), lambda dy: (dy * np.sign(input),)
+    return _abs(input)
 
 
 def _extremum(choose: np.ufunc, before: np.ufunc) -> Callable[..., Any]:
@@ -224,8 +242,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
         raise ValueError("min, max: expected at least one bound, got None for both")
     dtype = input.dtype if hasattr(input, "dtype") else None
     low, high = (
-        bound if bound is None or isinstance(bound, (int, float)) else np.asarray(raw(bound), dtype)
-        for bound in (min, max)
+        bound if bound is None or isinstance(bound, (int, float)) else np.asarray(bound, dtype)
+        for bound in (number(raw(min)), number(raw(max)))
     )
     return _clamp(input, low=low, high=high)
 

@@ -21,7 +21,9 @@ def _batch_norm(
 ) -> OpResult:
     y, mean, rstd = kernels.batch_norm_forward(x, w, b, residual, eps=eps, relu=relu)
     update(mean, rstd, x.size // x.shape[1])
-    return y, _vjp(needs, x, mean, rstd, w, b, residual, y if relu else None, training=True)
+    return y, _batch_norm_vjp(
+        needs, x, mean, rstd, w, b, residual, y if relu else None, training=True
+    )
 
 
 @differentiable
@@ -30,11 +32,13 @@ def _batch_norm_inference(
     mean: Any, var: Any, eps: Any, relu: Any,
 ) -> OpResult:  # fmt: skip
     y = kernels.batch_norm_inference(x, mean, var, w, b, residual, eps=eps, relu=relu)
-    mean, rstd = np.array(mean), 1 / np.sqrt(np.asarray(var) + eps)  # later batches change them
-    return y, _vjp(needs, x, mean, rstd, w, b, residual, y if relu else None, training=False)
+    mean, rstd = np.array(mean), 1 / np.sqrt(np.asarray(var) + float(eps))  # later batches change
+    return y, _batch_norm_vjp(
+        needs, x, mean, rstd, w, b, residual, y if relu else None, training=False
+    )
 
 
-def _vjp(
+def _batch_norm_vjp(
     needs: Needs, x: Array, mean: Array, rstd: Array, w: Array, b: Array, residual: Array,
     y: Array | None, training: bool,
 ) -> Any:  # fmt: skip

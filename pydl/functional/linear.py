@@ -18,13 +18,14 @@ __all__ = ["linear"]
 def _linear(needs: Needs, x: Array, w: Array, b: Array, *, relu: bool) -> OpResult:
     y = kernels.linear_forward(x, w, b, relu=relu)
     kept = y if relu else None
+    for_x, for_w = w if needs[0] else None, x if needs[1] else None
 
     def vjp(dy: Array) -> Gradients:
         if kept is not None:
             dy = kernels.relu_backward(dy, kept)
         return (
-            kernels.linear_backward_input(dy, w) if needs[0] else None,
-            Product(dy, x, kernels.linear_backward_weight) if needs[1] else None,
+            None if for_x is None else kernels.linear_backward_input(dy, for_x),
+            None if for_w is None else Product(dy, for_w, kernels.linear_backward_weight),
             kernels.linear_backward_bias(dy) if needs[2] else None,
         )
 

@@ -125,15 +125,19 @@ def _mean_of_rows(loss: Array, count: float | None) -> tuple[Any, Callable[[Arra
 
 @differentiable
 def _softmax_cross_entropy(
-    needs: Needs, logits: Array, *, target: Any, ignore_index: Any, count: float | None
+    needs: Needs, logits: Array, *, target: Any, ignore_index: Any, scale: Any, count: float | None
 ) -> OpResult:
     loss, probs = kernels.softmax_cross_entropy_forward(logits, target, ignore_index=ignore_index)
-    y, dloss_of = _mean_of_rows(loss, count)
+    y, dloss_of = _mean_of_rows(loss if scale is None else loss * scale, count)
 
     def vjp(dy: Array) -> Gradients:
+        dloss = dloss_of(dy)
         return (
             kernels.softmax_cross_entropy_backward(
-                dloss_of(dy), probs, target, ignore_index=ignore_index
+                dloss if scale is None else dloss * scale,
+                probs,
+                target,
+                ignore_index=ignore_index,
             ),
         )
 
@@ -185,36 +189,37 @@ def cross_entropy(
         raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
     x, t, shape = _rows(input, target)
     w, classes = _class_weight(weight, x), x.shape[1]
-    ignored: int | None = None
+    counted: Any = 1
+    ignored, scale, count = None, None, float(len(t))
     if t.ndim == 1:
-        count: Any = len(t)
-        if w is None and not label_smoothing:
-            ignored = ignore_index
-            count -= int(np.count_nonzero(t == ignore_index))
-        else:
+        ignored = ignore_index
+        count = float(np.count_nonzero(t != ignore_index))
+        if w is not None or label_smoothing:
             valid = _checked_labels(t, classes, ignore_index)
-            chosen = np.where(valid, t, 0)
-            count = np.count_nonzero(valid) if w is None else float(w[chosen][valid].sum())
-            t = (chosen[:, None] == np.arange(classes)) & valid[:, None]
-            t = (1 - label_smoothing) * t + label_smoothing / classes * valid[:, None]
-    else:
-        count = len(t)
-        t = (1 - label_smoothing) * t + label_smoothing / classes
+            labels = np.where(valid, t, 0)
+            if w is not None:
+                scale = w[labels] * valid
+                count = float(scale.sum())
+            if label_smoothing:
+                counted = valid[:, None]
+                t = (labels[:, None] == np.arange(classes)) & counted
     if t.ndim == 2:
+        t = (1 - label_smoothing) * t + label_smoothing / classes * counted
         t = np.asarray(t if w is None else t * w, x.dtype)
+        ignored = scale = None
     loss = _softmax_cross_entropy(
-        x, target=t, ignore_index=ignored, count=count if reduction == "mean" else None
+        x, target=t, ignore_index=ignored, scale=scale, count=count if reduction == "mean" else None
     )
     return _summed_rows(loss, reduction, shape)
 
 
 @differentiable
 def _nll(needs: Needs, x: Array, *, labels: Any, scale: Any, count: float | None) -> OpResult:
-    shape, rows = x.shape, np.arange(len(labels))
+    shape, dtype, rows = x.shape, x.dtype, np.arange(len(labels))
     y, dloss_of = _mean_of_rows(np.where(scale == 0, 0, -x[rows, labels] * scale), count)
 
     def vjp(dy: Array) -> Gradients:
-        dx = np.zeros(shape, x.dtype)
+        dx = np.zeros(shape, dtype)
         dx[rows, labels] = -dloss_of(dy) * scale
         return (dx,)
 
@@ -344,7 +349,7 @@ def smooth_l1_loss(
         raise ValueError(f"beta: expected at least 0, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    return _reduced(_smooth_absolute(input, target, beta=beta), reduction)
+    return _reduced(_smooth_absolute(input, target, beta=float(beta)), reduction)
 
 
 @differentiable

@@ -15,12 +15,17 @@ from .shape import ndim_of, squeeze, sum_to, unsqueeze
 __all__ = ["matmul"]
 
 
+def _rows(a: np.ndarray) -> np.ndarray:
+    """a (..., K) -> (M, K)."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a (..., M, K) times b (..., K, N) -> (..., M, N), with at least two axes each."""
     if a.ndim == b.ndim == 2:
         return kernels.matmul(a, b)
     if b.ndim == 2:
-        y = kernels.matmul(a.reshape(-1, a.shape[-1]), b)
+        y = kernels.matmul(_rows(a), b)
         return y.reshape(*a.shape[:-1], b.shape[1])
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     count = math.prod(batch)
@@ -31,14 +36,17 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @differentiable
 def _matmul(needs: Needs, a: Array, b: Array) -> OpResult:
+    a_shape, b_shape = a.shape, b.shape
+    for_a, for_b = b if needs[0] else None, a if needs[1] else None
+
     def vjp(dy: Array) -> Gradients:
         da = db = None
-        if needs[0]:
-            da = sum_to(_product(dy, b.swapaxes(-1, -2)), a.shape)
-        if needs[1] and b.ndim == 2 < a.ndim:
-            db = _product(a.reshape(-1, a.shape[-1]).T, dy.reshape(-1, dy.shape[-1]))
-        elif needs[1]:
-            db = sum_to(_product(a.swapaxes(-1, -2), dy), b.shape)
+        if for_a is not None:
+            da = sum_to(_product(dy, for_a.swapaxes(-1, -2)), a_shape)
+        if for_b is not None and len(b_shape) == 2 < for_b.ndim:
+            db = _product(_rows(for_b).T, _rows(dy))
+        elif for_b is not None:
+            db = sum_to(_product(for_b.swapaxes(-1, -2), dy), b_shape)
         return da, db
 
     return _product(a, b), vjp

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pydl.autograd import Tensor, is_grad_enabled
+from pydl.autograd import Tensor, is_grad_enabled, note_change
 
 from . import activation, arithmetic, elementwise, reduction, shape
 from .matmul import matmul
@@ -29,12 +29,13 @@ def _compared(compare: Callable) -> Callable:
 
 
 def _changeable(tensor: Tensor) -> np.ndarray:
-    """Return the array of a tensor that may be changed in place."""
+    """Return the array of a tensor, if it may be changed in place, to change it."""
     if not tensor.is_leaf or (tensor.requires_grad and is_grad_enabled()):
         raise RuntimeError(
             "in-place change of a tensor on the tape: write x = x + y, "
             "or change a leaf inside no_grad()"
         )
+    note_change(tensor.data)
     return tensor.data
 
 
@@ -82,16 +83,16 @@ _METHODS: dict[str, Any] = {
     "__radd__": _reversed(arithmetic._add),
     "__sub__": _binary(arithmetic._sub),
     "__rsub__": _reversed(arithmetic._sub),
-    "__mul__": _binary(arithmetic.mul),
-    "__rmul__": _reversed(arithmetic.mul),
-    "__truediv__": _binary(arithmetic.div),
-    "__rtruediv__": _reversed(arithmetic.div),
+    "__mul__": _binary(arithmetic._mul),
+    "__rmul__": _reversed(arithmetic._mul),
+    "__truediv__": _binary(arithmetic._div),
+    "__rtruediv__": _reversed(arithmetic._div),
     "__pow__": _binary(arithmetic.pow),
     "__rpow__": _reversed(arithmetic.pow),
     "__matmul__": _binary(matmul),
     "__rmatmul__": _reversed(matmul),
-    "__neg__": arithmetic.neg,
-    "__abs__": arithmetic.abs,
+    "__neg__": arithmetic._neg,
+    "__abs__": arithmetic._abs,
     "__iadd__": _in_place(np.add),
     "__isub__": _in_place(np.subtract),
     "__imul__": _in_place(np.multiply),

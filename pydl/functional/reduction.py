@@ -40,7 +40,7 @@ class Extremum(NamedTuple):
 
 def _axes(input: Any, dim: Dims) -> tuple[int, ...]:
     ndim = ndim_of(input)
-    if dim is None or (not isinstance(dim, int) and not len(dim)):
+    if dim is None or (not isinstance(dim, (int, np.integer)) and not len(dim)):
         return tuple(range(ndim))
     return normalize_axis_tuple(dim, ndim, "dim")
 
@@ -194,7 +194,7 @@ def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> np.ndar
 
 @differentiable
 def _logsumexp(needs: Needs, x: Array, *, axes: Any, keepdim: Any) -> OpResult:
-    top = x.max(axis=axes, keepdims=True)
+    top = (x.max if x.size else x.sum)(axis=axes, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
     with np.errstate(divide="ignore"):
         y = np.log(np.exp(x - top).sum(axis=axes, keepdims=True)) + top
@@ -206,5 +206,5 @@ def _logsumexp(needs: Needs, x: Array, *, axes: Any, keepdim: Any) -> OpResult:
 
 
 def logsumexp(input: Any, dim: Dims, keepdim: bool = False) -> Tensor:
-    """y = ln sum e ** x over the axes `dim`, without overflow."""
+    """y = ln sum e ** x over the axes `dim`, without overflow; -infinity if they are empty."""
     return _logsumexp(input, axes=_axes(input, dim), keepdim=keepdim)

@@ -9,6 +9,8 @@ import numpy as np
 from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
+from .shape import raw
+
 __all__ = ["gru", "lstm", "rnn"]
 
 
@@ -104,7 +106,7 @@ def rnn(
     """
     return _rnn(
         input, h0, w_ih, w_hh, b_ih, b_hh,
-        nonlinearity=nonlinearity, reverse=reverse, lengths=lengths,
+        nonlinearity=nonlinearity, reverse=reverse, lengths=raw(lengths),
     )  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def lstm(
     -------
     output (T, B, H), 0 in the padding; h_n, c_n (B, H), each sample's last states
     """
-    return _lstm(input, h0, c0, w_ih, w_hh, b_ih, b_hh, reverse=reverse, lengths=lengths)
+    return _lstm(input, h0, c0, w_ih, w_hh, b_ih, b_hh, reverse=reverse, lengths=raw(lengths))
 
 
 def gru(
@@ -170,5 +172,5 @@ def gru(
     """
     return _gru(
         input, h0, w_ih, w_hh, b_ih, b_hh,
-        reset_after=reset_after, reverse=reverse, lengths=lengths,
+        reset_after=reset_after, reverse=reverse, lengths=raw(lengths),
     )  # fmt: skip

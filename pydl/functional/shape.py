@@ -41,6 +41,11 @@ def raw(x: Any) -> Any:
     return x.data if isinstance(x, Tensor) else x
 
 
+def number(x: Any) -> Any:
+    """Return the Python number of a NumPy scalar or 0-d array, and anything else as it is."""
+    return x.item() if isinstance(x, (np.ndarray, np.generic)) and not x.ndim else x
+
+
 def ndim_of(x: Any) -> int:
     """Return the number of axes of a Tensor or array_like."""
     return x.ndim if isinstance(x, (Tensor, np.ndarray)) else np.ndim(x)
@@ -244,7 +249,8 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut an axis into at most `chunks` pieces of one size (the last may be smaller)."""
     if chunks < 1:
         raise ValueError(f"chunks: expected at least 1, got {chunks}")
-    size = np.shape(raw(input))[dim]
+    shape = np.shape(raw(input))
+    size = shape[normalize_axis_index(dim, len(shape), "dim")]
     return split(input, max(-(-size // chunks), 1), dim)
 
 
@@ -332,14 +338,20 @@ def _cast(needs: Needs, x: Array, *, dtype: Any) -> OpResult:
 def to(input: Any, dtype: Any) -> Tensor:
     """Convert to another dtype; the gradient is converted back."""
     wanted = np.dtype(dtype)
+    if not isinstance(input, Tensor):
+        return Tensor(input, dtype=wanted)
     if wanted in (np.float32, np.float64):
         return _cast(input, dtype=wanted)
-    if isinstance(input, Tensor) and input.requires_grad:
+    if input.requires_grad:
         raise TypeError(f"dtype: expected float32 or float64 for a gradient, got {wanted}")
-    return Tensor(raw(input), dtype=wanted)
+    return Tensor(input, dtype=wanted)
 
 
 @differentiable
-def clone(needs: Needs, x: Array) -> OpResult:
-    """Copy the elements; the gradient passes through."""
+def _clone(needs: Needs, x: Array) -> OpResult:
     return x.copy(), lambda dy: (dy,)
+
+
+def clone(input: Any) -> Tensor:
+    """Copy the elements; the gradient passes through."""
+    return _clone(input)

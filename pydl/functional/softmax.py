@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numpy.lib.array_utils import normalize_axis_index
@@ -9,16 +10,21 @@ from numpy.lib.array_utils import normalize_axis_index
 from pydl import kernels
 from pydl.autograd import Array, Needs, OpResult, Tensor, differentiable
 
-from .shape import ndim_of
+from .shape import ndim_of, reshape
 
 __all__ = ["log_softmax", "softmax"]
 
 
-def _axis(input: Any, dim: int | None) -> int:
+def _along(op: Callable[..., Tensor], input: Any, dim: int | None) -> Tensor:
+    """Apply an op along an axis; a scalar has one axis, as in PyTorch."""
     ndim = ndim_of(input)
     if dim is None:
-        return 0 if ndim in (0, 1, 3) else 1
-    return normalize_axis_index(dim, ndim, "dim")
+        axis = 0 if ndim in (0, 1, 3) else 1
+    else:
+        axis = normalize_axis_index(dim, max(ndim, 1), "dim")
+    if ndim:
+        return op(input, axis=axis)
+    return reshape(op(reshape(input, (1,)), axis=axis), ())
 
 
 @differentiable
@@ -29,7 +35,7 @@ def _softmax(needs: Needs, x: Array, *, axis: Any) -> OpResult:
 
 def softmax(input: Any, dim: int | None = None) -> Tensor:
     """y = e ** x / sum e ** x along `dim` (None: 0 for 1 or 3 axes, else 1)."""
-    return _softmax(input, axis=_axis(input, dim))
+    return _along(_softmax, input, dim)
 
 
 @differentiable
@@ -40,4 +46,4 @@ def _log_softmax(needs: Needs, x: Array, *, axis: Any) -> OpResult:
 
 def log_softmax(input: Any, dim: int | None = None) -> Tensor:
     """y = x - ln sum e ** x along `dim` (None: 0 for 1 or 3 axes, else 1)."""
-    return _log_softmax(input, axis=_axis(input, dim))
+    return _along(_log_softmax, input, dim)

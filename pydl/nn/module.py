@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from pydl.autograd import Tensor
+from pydl.autograd import Tensor, note_change
 
 __all__ = ["Module", "Parameter"]
 
@@ -422,6 +422,7 @@ class Module:
         if faults or unfit:
             error = ValueError if faults else TypeError
             raise error(f"state_dict of {type(self).__name__}: " + "; ".join(faults + unfit))
+        note_change(*[own[name] for name in given])
         for name, array in given.items():
             np.copyto(own[name], array, casting="unsafe")
         return IncompatibleKeys(missing, unexpected)
