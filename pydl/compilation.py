@@ -17,7 +17,7 @@ import numpy as np
 from pydl import nn
 from pydl._pydl_core import Program, empty
 from pydl.autograd import Tensor, no_grad
-from pydl.fusion import fuse
+from pydl.fusion import fuse, kept_arrays
 from pydl.nn.sizes import check_sizes
 
 __all__ = ["Compiled", "compile"]
@@ -163,9 +163,7 @@ class Compiled:
     def _strange(self) -> str:
         """Who reads constants that are no parameters of the model."""
         own = [*(t.data for t in self.model.parameters()), *self.model.buffers()]
-        caches = [getattr(module, "_cache", None) or {} for module in self.model.modules()]
-        packed = [array for cache in caches for array in cache.values()]
-        known = {id(array) for array in (*own, *packed)}
+        known = {id(array) for array in (*own, *kept_arrays(self.model))}
         found = dict.fromkeys(self._users(buffer) for buffer, array in self._constants.items()
                               if id(array) not in known)
         return f" (made by other means: what {'; '.join(found)} read)" if found else ""
