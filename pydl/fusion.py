@@ -55,7 +55,8 @@ def fuse(model: nn.Module) -> nn.Module:
     nn.Module of the same class. Its parameters are read-only and need no gradient, and its layers
     refuse to run in training mode (RuntimeError). A layer keeps its weights also with the norm
     within, and in the form that the compiled kernel reads, both made at its first call: as much
-    memory again for each, and up to 4 times that for the form of 3x3 filters.
+    memory again for each, and up to 4 times that for the form of 3x3 filters. A copy or a pickle of
+    a fused model is one, and makes these again.
 
     Raises
     ------
@@ -120,6 +121,14 @@ class _Fused(nn.Module):
             if kept is not None:
                 table[norm] = kept
         return kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for param in self.parameters(recurse=False):
+            _protect(param.data)
 
 
 class FusedConv2d(_Fused, nn.Conv2d):

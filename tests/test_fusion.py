@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -274,6 +275,23 @@ def test_changes_of_a_fused_model_are_seen() -> None:
     assert fused(x).dtype == np.float64
 
 
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_of_a_fused_model_is_one(again) -> None:
+    x = RNG.standard_normal((2, 3, 9, 9)).astype("f4")
+    fused = pydl.fuse(settled(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())))
+    want = fused(x).numpy()
+    other = again(fused)
+    assert calls(other, x) == {"conv2d_forward": 1}
+    assert other(x).numpy().tobytes() == want.tobytes()
+    for copied in (other, again(fused)):  # called, and not called yet
+        zeros = {name: 0 * value for name, value in copied.state_dict().items()}
+        with pytest.raises(ValueError, match="read-only, as in a fused model"):
+            copied.load_state_dict(zeros)
+        with pytest.raises(ValueError, match="read-only"):
+            copied[0].weight.data[...] = 0
+        assert copied(x).numpy().tobytes() == want.tobytes()
+
+
 def test_it_refuses_training_and_new_weights() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     fused = pydl.fuse(model)
@@ -281,7 +299,8 @@ def test_it_refuses_training_and_new_weights() -> None:
     assert not any(p.requires_grad for p in fused.parameters())
     with pytest.raises(RuntimeError, match="a fused model is for inference"):
         fused.train()(np.zeros((1, 3, 1, 1), "f4"))
-    with pytest.raises(ValueError, match="read-only"):
+    message = r"^state_dict of Sequential: 0.weight is read-only, as in a fused model: load"
+    with pytest.raises(ValueError, match=message):
         fused.load_state_dict(fused.state_dict())
     for name, value in model.state_dict().items():
         assert fused.state_dict()[name].tobytes() == value.tobytes()
