@@ -383,3 +383,42 @@ def test_two_inputs_are_changed_together() -> None:
 
     with pytest.raises(ValueError, match="made by other means: what matmul read"):
         pydl.compile(Product(), normal(3, 3), np.zeros((3, 3), np.float32))
+
+
+class Padded(nn.Module):
+    def __init__(self, kind: type, **options):
+        super().__init__()
+        self.rnn = kind(3, 4, **options)
+
+    def forward(self, x, lengths):
+        y, state = self.rnn(x, lengths=lengths.numpy())
+        return y, state
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}], ids=str)
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("example", [[5, 5], [5, 3], [0, 0]])
+def test_lengths_are_an_input(kind: type, options: dict, example: list) -> None:
+    model, x = Padded(kind, **options), normal(5, 2, 3)
+    compiled = pydl.compile(model, x, np.array(example))
+    for lengths in ([5, 5], [2, 3], [0, 5]):
+        found = compiled(x, np.array(lengths))
+        expected = model(pydl.Tensor(x), pydl.Tensor(np.array(lengths)))
+        for a, b in zip(tensors(found), tensors(expected), strict=True):
+            assert np.array_equal(a.numpy(), b.numpy())
+    for lengths in ([6, 2], [2, -1], [2**62, 0]):
+        with pytest.raises(ValueError, match="lengths: expected values from 0 to T"):
+            compiled(x, np.array(lengths))
+    assert compiled(x, np.array([1, 1]))[0].shape[:2] == (5, 2)
+
+
+def test_lengths_of_the_model_s_own() -> None:
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(3, 4)
+
+        def forward(self, x):
+            return self.rnn(x, lengths=[5, 5])[0]
+
+    check(Constant(), normal(5, 2, 3))
