@@ -8,7 +8,9 @@ memory at the same time is known beforehand, so all of them share one block (Pis
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -98,6 +100,7 @@ class Compiled:
     def __init__(self, model: nn.Module, example: Sequence[np.ndarray]) -> None:
         self.model = model
         self._lock = threading.Lock()
+        _alive.add(self)
         with no_grad():
             model(*map(Tensor, example))  # packs the weights
             self._record(example)
@@ -255,6 +258,18 @@ class Compiled:
             program.run(seconds)
         return [np.ndarray(p.shape, p.dtype, made[p.buffer], p.offset, p.strides)
                 for p in self._places]
+
+
+_alive: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def _unlock() -> None:
+    """In a forked child, which lacks the threads that held locks."""
+    for compiled in _alive:
+        compiled._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)
 
 
 def _copied(x: np.ndarray) -> np.ndarray:
