@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -87,7 +87,8 @@ class Compiled:
     """What `compile` makes: called with inputs as its example, it returns what the model does.
 
     Several threads may call it; they take turns. After a change of the instruction set
-    (`pydl.runtime.use_isa`) it raises a RuntimeError.
+    (`pydl.runtime.use_isa`) it raises a RuntimeError. It cannot be copied or pickled (TypeError):
+    copy or save the model, and compile that.
 
     Attributes
     ----------
@@ -197,6 +198,10 @@ class Compiled:
         found = dict.fromkeys(self._users(buffer) for buffer, array in self._constants.items()
                               if id(array) not in known)
         return f" (made by other means: what {'; '.join(found)} read)" if found else ""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a compiled model can be neither copied nor pickled: copy or save the "
+                        "model that it was made from, and compile that")
 
     def __len__(self) -> int:
         """Calls of kernels."""

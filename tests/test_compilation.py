@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from typing import NamedTuple
 
@@ -422,3 +424,10 @@ def test_lengths_of_the_model_s_own() -> None:
             return self.rnn(x, lengths=[5, 5])[0]
 
     check(Constant(), normal(5, 2, 3))
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_it_is_not_copied(again) -> None:
+    compiled = pydl.compile(nn.ReLU(), normal(2))
+    with pytest.raises(TypeError, match="a compiled model can be neither copied nor pickled"):
+        again(compiled)
