@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +79,8 @@ def fuse(model: nn.Module) -> nn.Module:
 class _Kept(NamedTuple):
     """The weights of a layer, perhaps with a batch norm within, and what they were made of."""
 
-    sources: list[Any]
+    ids: list[int]  # of the sources, which are kept so that no other array has these
+    sources: tuple[Any, ...]
     eps: float | None
     weight: np.ndarray
     bias: np.ndarray | None
@@ -100,8 +100,9 @@ class _Fused(nn.Module):
 
     def _weights(self, norm: Any, input: Any) -> _Kept | None:
         """The weights, with `norm` within; None where it is no affine map of every channel."""
-        own = self._parameters
-        sources = [p if p is None else p.data for p in (own["weight"], own["bias"])]
+        w, b, eps = self._parameters["weight"], self._parameters["bias"], None
+        assert w is not None
+        sources: tuple[Any, ...] = w.data, None if b is None else b.data
         if norm is not None:
             if (
                 type(norm) is not self._norm
@@ -110,13 +111,17 @@ class _Fused(nn.Module):
                 or ndim_of(input) != self._ndim
             ):
                 return None
-            affine, running = norm._parameters, norm._buffers
-            sources += [p if p is None else p.data for p in (affine["weight"], affine["bias"])]
-            sources += running["running_mean"], running["running_var"]
-        eps = None if norm is None else norm.eps
+            affine, running, eps = norm._parameters, norm._buffers, norm.eps
+            gain, shift = affine["weight"], affine["bias"]
+            sources += (
+                None if gain is None else gain.data,
+                None if shift is None else shift.data,
+                running["running_mean"],
+                running["running_var"],
+            )
         table = self.__dict__.setdefault("_kept", {})
         kept = table.get(norm)
-        if kept is None or kept.eps != eps or not all(map(is_, kept.sources, sources)):
+        if kept is None or [*map(id, sources)] != kept.ids or eps != kept.eps:
             kept = _keep(sources, eps)
             if kept is not None:
                 table[norm] = kept
@@ -207,7 +212,7 @@ def _protect(array: np.ndarray) -> None:
     array.flags.writeable = False
 
 
-def _keep(sources: list[Any], eps: float | None) -> _Kept | None:
+def _keep(sources: tuple[Any, ...], eps: float | None) -> _Kept | None:
     """The weights of a layer, or with eps of a layer and the norm after it; in float64.
 
     norm(w x + b) = s w x + s (b - mean) + bias with s = weight / sqrt(var + eps)
@@ -234,7 +239,7 @@ def _keep(sources: list[Any], eps: float | None) -> _Kept | None:
         w = weight * s.reshape(-1, *(1,) * (weight.ndim - 1))
         weight, bias = w.astype(weight.dtype), b.astype(weight.dtype)
     weight = weight.view(weight.dtype.type)  # kernels would make another view of an unpickled one
-    return _Kept(sources, eps, weight, bias, {})
+    return _Kept([*map(id, sources)], sources, eps, weight, bias, {})
 
 
 def kept_arrays(model: nn.Module) -> list[np.ndarray]:
