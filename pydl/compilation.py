@@ -8,16 +8,18 @@ memory at the same time is known beforehand, so all of them share one block (Pis
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from pydl import nn
 from pydl._pydl_core import Program, empty
 from pydl.autograd import Tensor, no_grad
-from pydl.fusion import fuse
+from pydl.fusion import fuse, kept_arrays
 from pydl.nn.sizes import check_sizes
 
 __all__ = ["Compiled", "compile"]
@@ -41,8 +43,9 @@ def compile(model: nn.Module, *example: Any) -> Compiled:
     The model is fused (`pydl.fuse`), run on the example, and what the kernels did is noted; the
     result does that again for other inputs. Weights are in the form that the kernels read, and all
     that lies between input and output shares one block of memory. What is not done by a kernel of
-    pydl, but by NumPy or by Python's ``if``, would be missing: so the list is tried on two other
-    inputs of the same shape, and must give the bits that the fused model gives.
+    pydl, but by NumPy or by Python's ``if``, would be missing: so the list is tried on other inputs
+    of the same shape, and must give the bits that the fused model gives. An error that the model
+    raises for some values, rather than a kernel, is not raised by the result.
 
     Parameters
     ----------
@@ -50,7 +53,9 @@ def compile(model: nn.Module, *example: Any) -> Compiled:
         Is not changed, and shares no memory with the result.
     *example : Tensor or ndarray
         Inputs as the model takes them; their shapes and dtypes are those of every later input.
-        Integers are taken for indices: they are tried in another order.
+        Others that are tried in their place are of N(0, 1), or of the example's range where the
+        model raises an error; integers are of the example's range, or next to it where all are
+        equal.
 
     Returns
     -------
@@ -61,7 +66,8 @@ def compile(model: nn.Module, *example: Any) -> Compiled:
     TypeError
         Something other than a module, or an example that is not an array.
     ValueError
-        No example, or a model that does more than to call kernels; the message says where.
+        No example, one in whose place the model takes no other, or a model that does more than to
+        call kernels; the message says where.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a Module, got {type(model).__name__}")
@@ -81,7 +87,8 @@ class Compiled:
     """What `compile` makes: called with inputs as its example, it returns what the model does.
 
     Several threads may call it; they take turns. After a change of the instruction set
-    (`pydl.runtime.use_isa`) it raises a RuntimeError.
+    (`pydl.runtime.use_isa`) it raises a RuntimeError. It cannot be copied or pickled (TypeError):
+    copy or save the model, and compile that.
 
     Attributes
     ----------
@@ -94,6 +101,7 @@ class Compiled:
     def __init__(self, model: nn.Module, example: Sequence[np.ndarray]) -> None:
         self.model = model
         self._lock = threading.Lock()
+        _alive.add(self)
         with no_grad():
             model(*map(Tensor, example))  # packs the weights
             self._record(example)
@@ -147,28 +155,53 @@ class Compiled:
         return ", ".join(dict.fromkeys(self._program.names[call] for call in calls))
 
     def _try(self, example: Sequence[np.ndarray]) -> None:
-        """Compare with the model on other inputs."""
+        """Compare with the model on other inputs, in the place of one after the other."""
         rng = np.random.default_rng(0)
-        for sign in (1, -1):
-            inputs = [_like(x, sign, rng) for x in example]
-            expected: list[np.ndarray] = []
-            with no_grad():
-                _taken_apart(self.model(*map(Tensor, inputs)), expected.append)
-            if not all(map(_same_bits, self._run(inputs), expected)):
-                raise ValueError(
-                    "model: expected that kernels of pydl alone make its output, and that no if of "
-                    "Python depends on values; on another input the noted calls give another "
-                    f"result{self._strange()}")
+        inputs = list(example)
+        refused: dict[int, Exception | None] = {i: None for i, x in enumerate(example) if x.size}
+        for turn in range(3):
+            for i, x in enumerate(example):
+                for other in _others(x, turn, rng):
+                    if _same_bits(other, x):
+                        continue
+                    given = [*inputs[:i], other, *inputs[i + 1:]]
+                    try:
+                        with no_grad():
+                            output = self.model(*map(Tensor, given))
+                    except Exception as error:
+                        if i in refused:
+                            refused[i] = error
+                        continue
+                    self._compare(given, output)
+                    inputs = given
+                    refused.pop(i, None)
+                    break
+        for i, reason in refused.items():
+            raise ValueError(
+                f"example {i}: expected an input in whose place the model takes another, on which "
+                f"the noted calls are tried; with others it raised {reason!r}") from reason
+
+    def _compare(self, inputs: Sequence[np.ndarray], output: Any) -> None:
+        expected: list[np.ndarray] = []
+        _taken_apart(output, expected.append)
+        found = self._run(inputs)
+        if len(found) != len(expected) or not all(map(_same_bits, found, expected)):
+            raise ValueError(
+                "model: expected that kernels of pydl alone make its output, and that no if of "
+                "Python depends on values; on another input the noted calls give another "
+                f"result{self._strange()}")
 
     def _strange(self) -> str:
         """Who reads constants that are no parameters of the model."""
         own = [*(t.data for t in self.model.parameters()), *self.model.buffers()]
-        caches = [getattr(module, "_cache", None) or {} for module in self.model.modules()]
-        packed = [array for cache in caches for array in cache.values()]
-        known = {id(array) for array in (*own, *packed)}
+        known = {id(array) for array in (*own, *kept_arrays(self.model))}
         found = dict.fromkeys(self._users(buffer) for buffer, array in self._constants.items()
                               if id(array) not in known)
         return f" (made by other means: what {'; '.join(found)} read)" if found else ""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a compiled model can be neither copied nor pickled: copy or save the "
+                        "model that it was made from, and compile that")
 
     def __len__(self) -> int:
         """Calls of kernels."""
@@ -232,19 +265,63 @@ class Compiled:
                 for p in self._places]
 
 
+_alive: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def _unlock() -> None:
+    """In a forked child, which lacks the threads that held locks."""
+    for compiled in _alive:
+        compiled._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)
+
+
 def _copied(x: np.ndarray) -> np.ndarray:
     copy = empty(max(x.nbytes, 1), np.uint8)[:x.nbytes].view(x.dtype).reshape(x.shape)
     copy[...] = x
     return copy
 
 
-def _like(x: np.ndarray, sign: int, rng: np.random.Generator) -> np.ndarray:
-    """Another input of the same shape and dtype; the first of its numbers has that sign."""
+def _others(x: np.ndarray, turn: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Other inputs of the same shape and dtype; the next is for a model that refuses the last."""
+    if not x.size:
+        return
     if x.dtype.kind == "f":
+        yield from _other_floats(x, turn, rng)
+    elif x.dtype.kind in "iu":
+        yield from _other_integers(x, turn, rng)
+    elif x.dtype.kind == "b":
+        yield from (rng.random(x.shape) < turn / 2, ~x)
+    yield rng.permutation(x.ravel()).reshape(x.shape)
+
+
+def _other_floats(x: np.ndarray, turn: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Of N(0, 1), the first number once of either sign; then of the example's range."""
+    if turn < 2:
         other = rng.standard_normal(x.shape).astype(x.dtype)
-        other.flat[:1] = sign * np.abs(other.flat[:1])
-        return other
-    return rng.permutation(x.ravel()).reshape(x.shape) if x.size else x.copy()
+        other.flat[0] = (-1) ** turn * np.abs(other.flat[0])
+        yield other
+    known = x[np.isfinite(x)]
+    low, high = (known.min(), known.max()) if known.size else (0, 0)
+    for a, b in ((low, high),) if low < high else ((min(low, 0), max(low, 0)), (0, 1)):
+        share = rng.random(x.shape)
+        share.flat[0] = (0.9, 0.1, 0.5)[turn]
+        yield np.clip(a * (1 - share) + b * share, a, b).astype(x.dtype)
+
+
+def _other_integers(x: np.ndarray, turn: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Of the example's range; the numbers next to it where all are equal."""
+    low, high, number = int(x.min()), int(x.max()), x.dtype.type
+    if low < high:
+        if turn:
+            yield rng.integers(low, high, x.shape, number, endpoint=True).astype(x.dtype)
+        yield (number(low) - x + number(high)).astype(x.dtype)
+        return
+    places = rng.random(x.shape) < (1, 1, 0.5)[turn]
+    for other in (low - 1, low + 1) if turn == 1 else (low + 1, low - 1):
+        if np.iinfo(number).min <= other <= np.iinfo(number).max:
+            yield np.where(places, number(other), x).astype(x.dtype)
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:

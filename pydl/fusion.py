@@ -8,18 +8,18 @@ map of every channel, and so is a part of the layer before it.
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pydl import functional as F
 from pydl import nn
 from pydl.autograd import Tensor
-from pydl.functional.shape import raw
+from pydl.functional.shape import ndim_of
+from pydl.nn.container import Calls, calls_in_order
 
 __all__ = ["fuse"]
-
-_FOR_INFERENCE = "a fused model is for inference: train the one it was made from"
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -30,21 +30,19 @@ def fuse(model: nn.Module) -> nn.Module:
     * a batch norm is folded into the convolution or the affine layer before it;
     * a ReLU, and before it the sum with a residual, is done where that layer stores its result.
 
-    This is done along every `nn.Sequential`, and in modules that say so (below). What cannot be
-    fused, and what has hooks, stays and works. Results are equal to rounding, in float32 and
-    float64.
+    This is done where an `nn.Sequential` is called, and where a module calls a layer so (below).
+    The copy has the modules of the model: whoever iterates over a `nn.Sequential`, indexes it or
+    slices it gets what each module makes, as in the model. So does who hooks into modules: what has
+    hooks is called as it stands. Results are equal to rounding, in float32 and float64.
 
-    A module of your own takes part by a class attribute ``folds``, pairs of names of a layer and
-    the batch norm after it, and calls the layer with the norm, which in the copy is None::
+    A module of your own takes part by calling the layer with the norm::
 
         class Block(nn.Module):
-            folds = (("conv", "bn"),)
-
             def forward(self, x):
                 return self.conv(x, norm=self.bn, relu=True, residual=x)
 
-    A subclass of `nn.Sequential` with a `forward` of its own takes part if its class has
-    ``in_order = True``: if it only ever applies its modules one after the other.
+    A subclass of `nn.Sequential` with a `forward` of its own takes part where that calls
+    ``super().forward``.
 
     Parameters
     ----------
@@ -54,73 +52,152 @@ def fuse(model: nn.Module) -> nn.Module:
     Returns
     -------
     nn.Module of the same class. Its parameters are read-only and need no gradient, and its layers
-    refuse to run in training mode (RuntimeError). A layer keeps its weights also in the form that
-    the compiled kernel reads, made at its first call: as much memory again as 1x1 filters, and up
-    to 4 times that of 3x3 filters.
+    refuse to run in training mode (RuntimeError). A layer keeps its weights also with the norm
+    within, and in the form that the compiled kernel reads, both made at its first call: as much
+    memory again for each, and up to 4 times that for the form of 3x3 filters. A copy or a pickle of
+    a fused model is one, and makes these again.
 
     Raises
     ------
     TypeError
         Something other than a module.
-    ValueError
-        A name in ``folds`` that the module does not have.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a Module, got {type(model).__name__}")
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     fused.zero_grad()
-    places = Counter(id(child) for module in fused.modules() for child in _children(module))
-    for module in list(fused.modules()):
-        _convert(module, places)
-        _fold_pairs(module)
-        own = type(module).forward is not nn.Sequential.forward
-        if isinstance(module, nn.Sequential) and (not own or getattr(module, "in_order", False)):
-            _fuse_chain(module)
-    for param in fused.parameters():  # the layers keep them in other forms, too
-        param.data.flags.writeable = False
+    for module in fused.modules():
+        if type(module) in _FUSED:
+            module.__class__ = _FUSED[type(module)]
+        if isinstance(module, nn.Sequential):
+            module.__dict__["_plan"] = _joined_calls
+    for param in fused.parameters():
+        _protect(param.data)
     return fused
 
 
-class FusedConv2d(nn.Conv2d):
-    """A convolution of a fused model, which may have a batch norm and a ReLU within."""
+class _Kept(NamedTuple):
+    """The weights of a layer, perhaps with a batch norm within, and what they were made of."""
 
-    then_relu = False
+    ids: list[int]  # of the sources, which are kept so that no other array has these
+    sources: tuple[Any, ...]
+    eps: float | None
+    weight: np.ndarray
+    bias: np.ndarray | None
+    cache: dict[Any, Any]
+
+
+class _Fused(nn.Module):
+    """What the layers of a fused model share."""
+
+    _norm: type[nn.Module]  # the batch norm of the channels that the layer makes
+    _ndim: int  # axes of the inputs for which it is that
+    _takes_relu = True
+
+    def _refuse_training(self) -> None:
+        if self.training:
+            raise RuntimeError("a fused model is for inference: train the one it was made from")
+
+    def _weights(self, norm: Any, input: Any) -> _Kept | None:
+        """The weights, with `norm` within; None where it is no affine map of every channel."""
+        w, b, eps = self._parameters["weight"], self._parameters["bias"], None
+        assert w is not None
+        sources: tuple[Any, ...] = w.data, None if b is None else b.data
+        if norm is not None:
+            if (
+                type(norm) is not self._norm
+                or norm._hooks is not None
+                or norm.training
+                or ndim_of(input) != self._ndim
+            ):
+                return None
+            affine, running, eps = norm._parameters, norm._buffers, norm.eps
+            gain, shift = affine["weight"], affine["bias"]
+            sources += (
+                None if gain is None else gain.data,
+                None if shift is None else shift.data,
+                running["running_mean"],
+                running["running_var"],
+            )
+        table = self.__dict__.setdefault("_kept", {})
+        kept = table.get(norm)
+        if kept is None or [*map(id, sources)] != kept.ids or eps != kept.eps:
+            kept = _keep(sources, eps)
+            if kept is not None:
+                table[norm] = kept
+        return kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for param in self.parameters(recurse=False):
+            _protect(param.data)
+
+
+class FusedConv2d(_Fused, nn.Conv2d):
+    """A convolution of a fused model."""
+
+    _norm = nn.BatchNorm2d
+    _ndim = 4
 
     def forward(
         self, input: Any, *, norm: nn.Module | None = None, relu: bool = False, residual: Any = None
     ) -> Tensor:
         """(N, C, H, W) -> (N, OC, OH, OW), as of `nn.Conv2d`."""
-        if self.training:
-            raise RuntimeError(_FOR_INFERENCE)
-        return super().forward(input, norm=norm, relu=relu or self.then_relu, residual=residual)
+        self._refuse_training()
+        kept = self._weights(norm, input)
+        if kept is None:
+            assert norm is not None
+            return norm(FusedConv2d.forward(self, input), relu=relu, residual=residual)
+        return F.conv2d(
+            input,
+            kept.weight,
+            kept.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            relu=relu,
+            residual=residual,
+            cache=kept.cache,
+        )
 
 
-class FusedConv1d(nn.Conv1d):
-    """A convolution of a fused model with a batch norm within."""
+class FusedConv1d(_Fused, nn.Conv1d):
+    """A convolution of sequences in a fused model."""
 
-    def forward(self, input: Any) -> Tensor:
-        """(N, C, L) -> (N, OC, OL)."""
-        if self.training:
-            raise RuntimeError(_FOR_INFERENCE)
-        return super().forward(input)
+    _norm = nn.BatchNorm1d
+    _ndim = 3
+    _takes_relu = False
+
+    def forward(self, input: Any, *, norm: nn.Module | None = None) -> Tensor:
+        """(N, C, L) -> (N, OC, OL), as of `nn.Conv1d`; then `norm`."""
+        self._refuse_training()
+        kept = None if norm is None else self._weights(norm, input)
+        if kept is None:
+            y = super().forward(input)
+            return y if norm is None else norm(y)
+        return F.conv1d(
+            input, kept.weight, kept.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
 
-class FusedLinear(nn.Linear):
-    """An affine layer of a fused model, which may have a batch norm and a ReLU within."""
+class FusedLinear(_Fused, nn.Linear):
+    """An affine layer of a fused model."""
 
-    then_relu = False
-    has_norm = False
+    _norm = nn.BatchNorm1d
+    _ndim = 2
 
-    def forward(self, input: Any, *, relu: bool = False) -> Tensor:
-        """(..., in_features) -> (..., out_features); (N, in_features) alone with a batch norm."""
-        if self.training:
-            raise RuntimeError(_FOR_INFERENCE)
-        if self.has_norm and np.ndim(raw(input)) != 2:
-            raise ValueError(
-                f"input: expected shape (N, {self.in_features}) where a batch norm is fused, "
-                f"got {np.shape(raw(input))}"
-            )
-        return super().forward(input, relu=relu or self.then_relu)
+    def forward(self, input: Any, *, norm: nn.Module | None = None, relu: bool = False) -> Tensor:
+        """(..., in_features) -> (..., out_features), as of `nn.Linear`; then `norm` and a ReLU."""
+        self._refuse_training()
+        kept = None if norm is None else self._weights(norm, input)
+        if kept is None:
+            y = super().forward(input, relu=relu and norm is None)
+            return y if norm is None else norm(y, relu=relu)
+        return F.linear(input, kept.weight, kept.bias, relu=relu)
 
 
 _FUSED: dict[type, Any] = {
@@ -128,92 +205,66 @@ _FUSED: dict[type, Any] = {
     nn.Conv1d: FusedConv1d,
     nn.Linear: FusedLinear,
 }
-_NORMS: dict[type, Any] = {
-    FusedConv2d: nn.BatchNorm2d,
-    FusedConv1d: nn.BatchNorm1d,
-    FusedLinear: nn.BatchNorm1d,
-}
 
 
-def _children(module: nn.Module) -> list[nn.Module]:
-    return [child for child in module._modules.values() if child is not None]
+def _protect(array: np.ndarray) -> None:
+    """Make an array read-only that is kept in another form, too."""
+    array.flags.writeable = False
 
 
-def _convert(module: nn.Module, places: Counter[int]) -> None:
-    """Give every layer of the module its fused class, unless it is used in two places."""
-    for name, layer in module._modules.items():
-        if type(layer) in _FUSED and places[id(layer)] == 1:
-            fused: Any = nn.Module.__new__(_FUSED[type(layer)])
-            fused.__dict__.update(layer.__dict__)
-            if isinstance(fused, FusedConv2d):
-                fused._cache = {}
-            module._modules[name] = fused
-
-
-def _folds_into(norm: Any, layer: Any) -> bool:
-    """Whether the norm is one of running statistics over the channels that the layer makes."""
-    return bool(
-        type(layer) in _NORMS
-        and layer._hooks is None
-        and getattr(norm, "_hooks", None) is None
-        and type(norm) is _NORMS[type(layer)]
-        and norm.running_mean is not None
-        and norm.num_features == len(layer.weight.data)
-        and norm.running_mean.dtype == layer.weight.dtype
-    )
-
-
-def _fold(norm: Any, layer: Any) -> None:
-    """Give the layer new weights, those of the layer and the norm after it; in float64.
+def _keep(sources: tuple[Any, ...], eps: float | None) -> _Kept | None:
+    """The weights of a layer, or with eps of a layer and the norm after it; in float64.
 
     norm(w x + b) = s w x + s (b - mean) + bias with s = weight / sqrt(var + eps)
     """
-    dtype = layer.weight.dtype
-    s = 1 / np.sqrt(norm.running_var.astype(np.float64) + norm.eps)
-    if norm.weight is not None:
-        s = s * norm.weight.data
-    b = -norm.running_mean.astype(np.float64)
-    if layer.bias is not None:
-        b = b + layer.bias.data
-    b = s * b
-    if norm.bias is not None:
-        b = b + norm.bias.data
-    w = layer.weight.data * s.reshape(-1, *(1,) * (layer.weight.ndim - 1))
-    layer.__dict__["_parameters"] = {
-        "weight": nn.Parameter(w.astype(dtype), requires_grad=False),
-        "bias": nn.Parameter(b.astype(dtype), requires_grad=False),
-    }
-    if isinstance(layer, FusedLinear):
-        layer.has_norm = True
+    weight, bias, *of_norm = sources
+    given = [array for array in sources if array is not None]
+    if of_norm and of_norm[2] is None:  # its statistics are those of a batch
+        return None
+    if of_norm and any(a.shape != weight.shape[:1] or a.dtype != weight.dtype for a in given[1:]):
+        return None
+    for array in given:
+        _protect(array)
+    if eps is not None:
+        gain, shift, mean, var = of_norm
+        s = 1 / np.sqrt(var.astype(np.float64) + eps)
+        if gain is not None:
+            s = s * gain
+        b = -mean.astype(np.float64)
+        if bias is not None:
+            b = b + bias
+        b = s * b
+        if shift is not None:
+            b = b + shift
+        w = weight * s.reshape(-1, *(1,) * (weight.ndim - 1))
+        weight, bias = w.astype(weight.dtype), b.astype(weight.dtype)
+    weight = weight.view(weight.dtype.type)  # kernels would make another view of an unpickled one
+    return _Kept([*map(id, sources)], sources, eps, weight, bias, {})
 
 
-def _fold_pairs(module: nn.Module) -> None:
-    """Fold what the module's class says in ``folds``."""
-    for names in getattr(type(module), "folds", ()):
-        for name in names:
-            if name not in module._modules:
-                raise ValueError(f"folds: {type(module).__name__} has no module {name!r}")
-        layer: Any = module._modules[names[0]]
-        norm: Any = module._modules[names[1]]
-        if _folds_into(norm, layer):
-            _fold(norm, layer)
-            module._modules[names[1]] = None
+def kept_arrays(model: nn.Module) -> list[np.ndarray]:
+    """What the layers of a fused model have made of its weights so far."""
+    kept = [k for m in model.modules() for k in m.__dict__.get("_kept", {}).values()]
+    return [a for k in kept for a in (k.weight, k.bias, *k.cache.values()) if a is not None]
 
 
-def _is_free_relu(layer: Any, relu: Any) -> bool:
-    return type(relu) is nn.ReLU and layer._hooks is None and relu._hooks is None
-
-
-def _fuse_chain(chain: nn.Sequential) -> None:
-    """Fuse neighbours; an `nn.Identity` stands where a module was, so that the names stay."""
-    table = cast(dict[str, nn.Module], chain._modules)
-    names = list(table)
-    for i, name in enumerate(names):
-        layer, rest = table[name], names[i + 1 :]
-        if rest and _folds_into(table[rest[0]], layer):
-            _fold(table[rest[0]], layer)
-            table[rest.pop(0)] = nn.Identity()
-        takes_relu = isinstance(layer, (FusedConv2d, FusedLinear))
-        if rest and takes_relu and _is_free_relu(layer, table[rest[0]]):
-            layer.then_relu = True
-            table[rest[0]] = nn.Identity()
+def _joined_calls(modules: Iterable[Any]) -> Calls:
+    """The calls of a `nn.Sequential`, where a layer takes the norm and the ReLU after it."""
+    calls: Calls = []
+    alone: list[Any] = []  # what is no such layer
+    left = list(modules)[::-1]
+    while left:
+        layer, options = left.pop(), {}
+        if isinstance(layer, _Fused) and layer._hooks is None:
+            if left and type(left[-1]) is layer._norm and left[-1]._hooks is None:
+                options["norm"] = left.pop()
+            if left and layer._takes_relu and type(left[-1]) is nn.ReLU and left[-1]._hooks is None:
+                options["relu"] = True
+                left.pop()
+        if options:
+            calls += calls_in_order(alone)
+            calls.append((layer, options))
+            alone = []
+        else:
+            alone.append(layer)
+    return calls + calls_in_order(alone)

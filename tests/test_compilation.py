@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from typing import NamedTuple
 
@@ -297,3 +299,135 @@ def test_compile_refuses(arguments: tuple, error: type, message: str) -> None:
 def test_a_call_refuses(inputs: tuple, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         pydl.compile(nn.ReLU(), normal(2, 3))(*inputs)
+
+
+@pytest.mark.parametrize("example", [[[0]], [[3]], [[0, 0], [0, 0]], [[9]], [[1, 2]]])
+@pytest.mark.parametrize("embedding", [None, 4])
+def test_tokens_of_an_example_that_are_all_equal(example: list, embedding: int | None) -> None:
+    model = models.CharRNN(10, 8, embedding)
+    tokens = np.array(example)
+    compiled = pydl.compile(model, tokens)
+    for i in range(10):
+        found, expected = compiled(tokens * 0 + i), model(tokens * 0 + i)
+        for a, b in zip(tensors(found), tensors(expected), strict=True):
+            assert np.array_equal(a.numpy(), b.numpy())
+    with pytest.raises(ValueError, match="indices: expected"):
+        compiled(tokens * 0 + 10)
+
+
+class ByIndex(nn.Module):
+    """An index into an array of NumPy's, from 0 to 9."""
+
+    def forward(self, tokens):
+        return F.relu(pydl.Tensor(np.arange(10.0, dtype=np.float32)[tokens.numpy()]))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "int8", ">i4"])
+@pytest.mark.parametrize("example", [[0], [9], [4, 4], [7, 8], [0, 9]])
+def test_integers_that_are_baked_in_are_an_error(example: list, dtype: str) -> None:
+    with pytest.raises(ValueError, match="made by other means: what relu_forward read"):
+        pydl.compile(ByIndex(), np.array(example, dtype))
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_bools_that_are_baked_in_are_an_error(value: bool) -> None:
+    class Masked(nn.Module):
+        def forward(self, mask):
+            return F.relu(pydl.Tensor(np.where(mask.numpy(), np.float32(1), np.float32(2))))
+
+    with pytest.raises(ValueError, match="made by other means: what relu_forward read"):
+        pydl.compile(Masked(), np.full((2, 3), value))
+
+
+def test_an_input_that_nothing_else_can_take_the_place_of_is_an_error() -> None:
+    class Picky(nn.Module):
+        def forward(self, x, kind):
+            if kind.numpy().max() != 1:
+                raise KeyError("kind")
+            return F.relu(x)
+
+    with pytest.raises(ValueError, match=r"example 1: expected .* with others it raised KeyError"):
+        pydl.compile(Picky(), normal(2, 3), np.array([1]))
+
+
+class Between(nn.Module):
+    """Takes numbers of a range alone."""
+
+    def __init__(self, low: float, high: float, bad: bool = False):
+        super().__init__()
+        self.low, self.high, self.bad = low, high, bad
+
+    def forward(self, x):
+        if not (self.low <= x.numpy().min() and x.numpy().max() <= self.high):
+            raise ValueError("x: out of range")
+        return F.relu(pydl.Tensor(np.sin(x.numpy())) if self.bad else x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inputs_of_a_range(dtype: str) -> None:
+    model = models.DBN((16, 8, 4), dtype=dtype)
+    x = RNG.random((3, 16)).astype(dtype)
+    for example in (x, np.zeros_like(x), np.ones_like(x)):
+        compiled = pydl.compile(model, example)
+        assert np.array_equal(compiled(x).numpy(), model(x).numpy())
+    for low, high in ((3.1, 3.2), (-900, -100), (0.0, 7.0)):
+        example = np.linspace(low, high, 6).astype(dtype)
+        low, high = example.min(), example.max()
+        pydl.compile(Between(low, high), example)
+        with pytest.raises(ValueError, match="made by other means"):
+            pydl.compile(Between(low, high, bad=True), example)
+
+
+def test_two_inputs_are_changed_together() -> None:
+    class Product(nn.Module):
+        def forward(self, a, b):
+            return F.matmul(pydl.Tensor(np.sin(a.numpy())), b)
+
+    with pytest.raises(ValueError, match="made by other means: what matmul read"):
+        pydl.compile(Product(), normal(3, 3), np.zeros((3, 3), np.float32))
+
+
+class Padded(nn.Module):
+    def __init__(self, kind: type, **options):
+        super().__init__()
+        self.rnn = kind(3, 4, **options)
+
+    def forward(self, x, lengths):
+        y, state = self.rnn(x, lengths=lengths.numpy())
+        return y, state
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}], ids=str)
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("example", [[5, 5], [5, 3], [0, 0]])
+def test_lengths_are_an_input(kind: type, options: dict, example: list) -> None:
+    model, x = Padded(kind, **options), normal(5, 2, 3)
+    compiled = pydl.compile(model, x, np.array(example))
+    for lengths in ([5, 5], [2, 3], [0, 5]):
+        found = compiled(x, np.array(lengths))
+        expected = model(pydl.Tensor(x), pydl.Tensor(np.array(lengths)))
+        for a, b in zip(tensors(found), tensors(expected), strict=True):
+            assert np.array_equal(a.numpy(), b.numpy())
+    for lengths in ([6, 2], [2, -1], [2**62, 0]):
+        with pytest.raises(ValueError, match="lengths: expected values from 0 to T"):
+            compiled(x, np.array(lengths))
+    assert compiled(x, np.array([1, 1]))[0].shape[:2] == (5, 2)
+
+
+def test_lengths_of_the_model_s_own() -> None:
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(3, 4)
+
+        def forward(self, x):
+            return self.rnn(x, lengths=[5, 5])[0]
+
+    check(Constant(), normal(5, 2, 3))
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_it_is_not_copied(again) -> None:
+    compiled = pydl.compile(nn.ReLU(), normal(2))
+    with pytest.raises(TypeError, match="a compiled model can be neither copied nor pickled"):
+        again(compiled)

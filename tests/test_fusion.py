@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections import Counter
+
 import numpy as np
 import pytest
 
 import pydl
 from pydl import kernels, models, nn, runtime
+from pydl._pydl_core import Program
 from pydl.testing import tolerance
 from pydl.testing_cases import winograd_terms
 
@@ -31,8 +36,14 @@ def settled(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def kinds(model: nn.Module, kind: type) -> int:
-    return sum(isinstance(module, kind) for module in model.modules())
+def calls(model: nn.Module, x: np.ndarray) -> Counter[str]:
+    """How often the model calls each kernel."""
+    with kernels.use("native"), pydl.no_grad():
+        model(x)
+        program = Program()
+        with program:
+            model(x)
+    return Counter(program.names)
 
 
 def both(model: nn.Module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, nn.Module]:
@@ -79,18 +90,21 @@ CHAINS = {
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain(name: str, dtype: type) -> None:
     model = settled(nn.Sequential(*CHAINS[name])).to(dtype)
-    want, got, fused = both(model, RNG.standard_normal((2, 3, 10, 9)).astype(dtype))
+    x = RNG.standard_normal((2, 3, 10, 9)).astype(dtype)
+    want, got, fused = both(model, x)
     close(want, got, 4, 3 * 3 * 9)
-    assert kinds(fused, nn.BatchNorm2d) == kinds(fused, nn.BatchNorm1d) == 0
-    assert kinds(fused, nn.ReLU) == (1 if name == "two" else 0)  # after the inner chain
-    assert list(fused._modules) == list(model._modules)
+    called = calls(fused, x)
+    assert called["batch_norm_inference"] == 0
+    assert called["relu_forward"] == (1 if name == "two" else 0)  # after the inner chain
+    assert fused.state_dict().keys() == model.state_dict().keys()
 
 
 def test_sequences() -> None:
     model = settled(nn.Sequential(nn.Conv1d(3, 5, 3), nn.BatchNorm1d(5), nn.ReLU()))
-    want, got, fused = both(model, RNG.standard_normal((2, 3, 11)).astype("f4"))
+    x = RNG.standard_normal((2, 3, 11)).astype("f4")
+    want, got, fused = both(model, x)
     close(want, got, 1, 9)
-    assert kinds(fused, nn.BatchNorm1d) == 0 and kinds(fused, nn.ReLU) == 1
+    assert calls(fused, x) == {"conv2d_forward": 1, "relu_forward": 1}
 
 
 NETWORKS = {
@@ -110,18 +124,18 @@ def test_the_zoo(name: str) -> None:
     size, norms = NETWORKS[name]
     pydl.manual_seed(0)
     model = settled(models.get_model(name))
-    want, got, fused = both(model, RNG.standard_normal((2, 3, size, size)).astype("f4"))
+    x = RNG.standard_normal((2, 3, size, size)).astype("f4")
+    want, got, fused = both(model, x)
     close(want, got, 50, winograd_terms(3, "y", 4608))  # layers, and the longest sum
-    left = kinds(fused, nn.BatchNorm2d)
+    called = calls(fused, x)
     if norms is None:  # the norm before a layer's first convolution stays, and its last one's
-        assert 0 < left < kinds(model, nn.BatchNorm2d)
+        assert 0 < called["batch_norm_inference"] < calls(model, x)["batch_norm_inference"]
     else:
-        assert left == norms
+        assert called["batch_norm_inference"] == norms
+        assert called["relu_forward"] == 0
 
 
 class Block(nn.Module):
-    folds = (("conv", "bn"),)
-
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(4, 4, 3, padding=1)
@@ -132,17 +146,34 @@ class Block(nn.Module):
 
 
 def test_a_module_of_ones_own() -> None:
-    want, got, fused = both(
-        settled(nn.Sequential(Block(), Block())), RNG.standard_normal((2, 4, 7, 5)).astype("f4")
-    )
+    x = RNG.standard_normal((2, 4, 7, 5)).astype("f4")
+    want, got, fused = both(settled(nn.Sequential(Block(), Block())), x)
     close(want, got, 2, 40)
-    assert kinds(fused, nn.BatchNorm2d) == 0
+    assert calls(fused, x) == {"conv2d_forward": 2}
 
-    class Wrong(Block):
-        folds = (("conv", "norm"),)
 
-    with pytest.raises(ValueError, match="folds: Wrong has no module 'norm'"):
-        pydl.fuse(Wrong())
+def test_a_layer_with_two_norms() -> None:
+    conv = nn.Conv2d(3, 3, 1)
+    model = nn.Sequential(
+        conv, nn.BatchNorm2d(3), conv, nn.ReLU(), conv, nn.BatchNorm2d(3), nn.ReLU()
+    )
+    x = RNG.standard_normal((2, 3, 4, 5)).astype("f4")
+    want, got, fused = both(settled(model), x)
+    close(want, got, 3, 3)
+    assert calls(fused, x) == {"conv2d_forward": 3}
+    assert fused[0] is fused[2]
+
+
+def test_a_subclass_of_sequential_by_its_own_forward() -> None:
+    class Doubled(nn.Sequential):
+        def forward(self, input):
+            return super().forward(input) * 2
+
+    x = RNG.standard_normal((2, 3, 6, 5)).astype("f4")
+    model = settled(Doubled(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU()))
+    want, got, fused = both(model, x)
+    close(want, got, 2, 27)
+    assert calls(fused, x) == {"conv2d_forward": 1}
 
 
 def test_what_cannot_be_fused_stays() -> None:
@@ -150,19 +181,115 @@ def test_what_cannot_be_fused_stays() -> None:
         def forward(self, input):
             return self[1](self[0](input)) + self[0](input)
 
-    conv = nn.Conv2d(3, 3, 1)
-    shared = nn.Sequential(conv, nn.BatchNorm2d(3), conv, nn.ReLU())
     batch = nn.BatchNorm2d(3, track_running_stats=False)
     for model in (
         Twice(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)),
-        shared,
         nn.Sequential(nn.Conv2d(3, 3, 1), batch),
         nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)),
         nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh(), nn.BatchNorm2d(4)),
     ):
-        want, got, fused = both(settled(model), RNG.standard_normal((2, 3, 4, 5)).astype("f4"))
+        x = RNG.standard_normal((2, 3, 4, 5)).astype("f4")
+        want, got, fused = both(settled(model), x)
         np.testing.assert_array_equal(got, want)
-        assert kinds(fused, nn.BatchNorm2d) == 1
+        called = calls(fused, x)
+        assert called["batch_norm_inference"] + called["batch_norm_forward"] == 1
+
+
+class Taps(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+            nn.Linear(4 * 4 * 3, 5), nn.BatchNorm1d(5), nn.ReLU())  # fmt: skip
+
+    def forward(self, x):
+        made = []
+        for layer in self.net:
+            made.append(layer(made[-1] if made else x))
+        return [*made, self.net[:2](x), self.net[-1](self.net[:-1](x)), self.net(x)]
+
+
+def test_parts_of_a_chain_make_what_they_make_in_the_model() -> None:
+    model = settled(Taps())
+    x = pydl.Tensor(RNG.standard_normal((2, 3, 6, 5)).astype("f4"))
+    fused = pydl.fuse(model)
+    with pydl.no_grad():
+        for want, got in zip(model(x), fused(x), strict=True):
+            close(want.numpy(), got.numpy(), 2, 50)
+        compiled = pydl.compile(model, x)
+        for want, got in zip(model(x), compiled(x), strict=True):
+            close(want.numpy(), got.numpy(), 2, 50)
+    assert calls(fused.net, x.numpy()) == {"conv2d_forward": 1, "linear_forward": 1}
+    for network in (models.vgg_small(), models.resnet_small(8), models.googlenet_small()):
+        x = RNG.standard_normal((1, 3, 32, 32)).astype("f4")
+        network, fused = settled(network), pydl.fuse(network)
+        inner = next(n for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
+        want, got = (m.get_submodule(inner)(x).numpy() for m in (network, fused))
+        close(want, got, 1, 27)
+
+
+def test_hooks_see_what_they_see_in_the_model() -> None:
+    model = settled(Taps()).net
+    x = RNG.standard_normal((2, 3, 6, 5)).astype("f4")
+    fused = pydl.fuse(model)
+    fused(x)
+    for i in range(len(model)):
+        seen: list[np.ndarray] = []
+        for network in (model, fused):
+            hook = network[i].register_forward_hook(lambda m, a, y: seen.append(y.numpy()))  # noqa: B023
+            want = network(x).numpy()
+            hook.remove()
+        close(seen[0], seen[1], 2, 50)
+        close(model(x).numpy(), want, 2, 50)
+
+
+def test_changes_of_a_fused_model_are_seen() -> None:
+    model = settled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    other = settled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    other[0].weight.data += 1
+    x = RNG.standard_normal((2, 3, 6, 5)).astype("f4")
+
+    def check() -> None:
+        close(model(x).numpy(), fused(x).numpy(), 2, 27)
+
+    fused = pydl.fuse(model)
+    check()
+    for change in (
+        lambda m: setattr(m[1], "eps", 0.5),
+        lambda m: setattr(m[0], "weight", nn.Parameter(other[0].weight.data.copy())),
+        lambda m: setattr(m[1], "running_mean", np.ones(4, np.float32)),
+        lambda m: m.__setitem__(1, copy.deepcopy(other[1])),
+        lambda m: m[1].reset_running_stats() if m is model else setattr(
+            m[1], "running_mean", np.zeros(4, np.float32)) or setattr(
+            m[1], "running_var", np.ones(4, np.float32)),
+        lambda m: m.append(nn.Tanh()),
+        lambda m: m.__delitem__(2),
+        lambda m: m.append(nn.ReLU()),
+    ):  # fmt: skip
+        change(model)
+        change(fused)
+        check()
+    x = x.astype("f8")
+    model.double(), fused.double()
+    check()
+    assert fused(x).dtype == np.float64
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_of_a_fused_model_is_one(again) -> None:
+    x = RNG.standard_normal((2, 3, 9, 9)).astype("f4")
+    fused = pydl.fuse(settled(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())))
+    want = fused(x).numpy()
+    other = again(fused)
+    assert calls(other, x) == {"conv2d_forward": 1}
+    assert other(x).numpy().tobytes() == want.tobytes()
+    for copied in (other, again(fused)):  # called, and not called yet
+        zeros = {name: 0 * value for name, value in copied.state_dict().items()}
+        with pytest.raises(ValueError, match="read-only, as in a fused model"):
+            copied.load_state_dict(zeros)
+        with pytest.raises(ValueError, match="read-only"):
+            copied[0].weight.data[...] = 0
+        assert copied(x).numpy().tobytes() == want.tobytes()
 
 
 def test_it_refuses_training_and_new_weights() -> None:
@@ -172,16 +299,34 @@ def test_it_refuses_training_and_new_weights() -> None:
     assert not any(p.requires_grad for p in fused.parameters())
     with pytest.raises(RuntimeError, match="a fused model is for inference"):
         fused.train()(np.zeros((1, 3, 1, 1), "f4"))
-    with pytest.raises(ValueError, match="read-only"):
+    message = r"^state_dict of Sequential: 0.weight is read-only, as in a fused model: load"
+    with pytest.raises(ValueError, match=message):
         fused.load_state_dict(fused.state_dict())
+    for name, value in model.state_dict().items():
+        assert fused.state_dict()[name].tobytes() == value.tobytes()
+    model.load_state_dict(fused.state_dict())
     with pytest.raises(TypeError, match="model: expected a Module, got int"):
         pydl.fuse(3)  # type: ignore[arg-type]
 
 
-def test_a_folded_norm_of_features_needs_features() -> None:
-    fused = pydl.fuse(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
-    with pytest.raises(ValueError, match=r"input: expected shape \(N, 3\) where"):
-        fused(np.zeros((2, 4, 3), "f4"))
+def test_inputs_of_other_axes() -> None:
+    model = settled(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU()))
+    fused = pydl.fuse(model)
+    for shape in ((2, 3), (2, 4, 3)):  # the norm's channels are the features, and are not
+        x = RNG.standard_normal(shape).astype("f4")
+        close(model(x).numpy(), fused(x).numpy(), 2, 3)
+    for layers, shape in (
+        ((nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), (3, 5, 5)),
+        ((nn.Conv1d(3, 4, 1), nn.BatchNorm1d(5)), (3, 5)),
+    ):
+        model, x = settled(nn.Sequential(*layers)), np.ones(shape, "f4")
+        fused = pydl.fuse(model)
+        if len(shape) == 2:
+            close(model(x).numpy(), fused(x).numpy(), 2, 3)
+            continue
+        for network in (model, fused):
+            with pytest.raises(ValueError, match="input: expected shape"):
+                network(x)
 
 
 def test_gradients_of_the_input() -> None:

@@ -115,6 +115,43 @@ def test_a_forked_child_works_and_ends(threads):
     assert run_script(script, PYDL_NUM_THREADS="2").strip() == "ended"
 
 
+def test_a_child_forked_while_a_thread_is_in_a_compiled_model_works():
+    script = """
+import os, signal, sys, threading
+import numpy as np
+import pydl
+from pydl import nn
+
+model = nn.Sequential(nn.Conv2d(8, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1))
+x = np.random.default_rng(0).standard_normal((4, 8, 40, 40)).astype(np.float32)
+compiled = pydl.compile(model, x)
+expected = compiled(x).numpy()
+ended = threading.Event()
+
+def work():
+    while not ended.is_set():
+        compiled(x)
+
+worker = threading.Thread(target=work)
+worker.start()
+for _ in range(8):
+    while not compiled._lock.locked():
+        pass
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        os._exit(0 if np.array_equal(compiled(x).numpy(), expected) else 1)
+    _, status = os.waitpid(child, 0)
+    if status:
+        break
+ended.set()
+worker.join()
+assert status == 0, status
+print("ended")
+"""
+    assert run_script(script, PYDL_NUM_THREADS="2").strip() == "ended"
+
+
 def test_a_pool_of_forked_processes_works():
     script = f"""
 import multiprocessing, sys

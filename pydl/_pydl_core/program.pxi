@@ -189,6 +189,31 @@ def is_recording():
     return recorder != NULL
 
 
+# ---- what Python checks before a call, to be checked again ----
+cdef struct Lengths:
+    const int64_t *lengths
+    idx count, most
+
+
+cdef int lengths_again(const Lengths *of) noexcept nogil:
+    cdef idx i
+    for i in range(of.count):
+        if not 0 <= of.lengths[i] <= of.most:
+            return BAD_INDEX
+    return OK
+
+
+cdef int note_lengths(const int64_t *lengths, idx count, idx most) except -1:
+    """Let a Program check, before the call that reads them, that lengths are from 0 to `most`."""
+    cdef Lengths *of
+    if recorder == NULL or lengths == NULL:
+        return 0
+    program = <Program>recorder
+    of = <Lengths *>program.begin("lengths", sizeof(Lengths), <Again>lengths_again)
+    of.lengths, of.count, of.most = lengths, count, most
+    return program.reads(<const void **>&of.lengths)
+
+
 # ---- the copies that the bindings make ----
 cdef enum:
     MOST_AXES = 8

@@ -5,6 +5,7 @@ cdef recurrent_shape sequence(x, w_hh, bint reverse, lengths):
     s.h = w_hh.shape[1]
     s.reverse = reverse
     s.lengths = <const int64_t *>address(lengths)
+    note_lengths(s.lengths, s.b, s.t)
     return s
 
 

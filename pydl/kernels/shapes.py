@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from pydl.runtime import is_recording
+
 Pair = tuple[int, int]
 PairLike = int | tuple[int, int]
 Shape = tuple[int, ...]
@@ -38,8 +40,9 @@ BAD_INDEX = {
     "softmax_cross_entropy_backward": _BAD_LABEL,
     "embedding_forward": _BAD_ROW,
     "embedding_backward": _BAD_ROW,
+    "lengths": "lengths: expected values from 0 to T, got one out of range",
 }
-"""The ValueError's text of each kernel that finds an index out of range while it runs."""
+"""The ValueError's text of each kernel, or recorded check, that finds an index out of range."""
 
 _Array = np.ndarray
 _FLOAT32 = np.dtype(np.float32)
@@ -591,13 +594,16 @@ def saved(name: str, value: Any, x: np.ndarray, size: int) -> np.ndarray:
 
 
 def lengths_or_none(value: Any, x: np.ndarray) -> np.ndarray | None:
-    """Lengths (B,) from 0 to T of any integer dtype as int64; None if every one is T."""
+    """Lengths (B,) from 0 to T of any integer dtype as int64; None if every one is T.
+
+    Not None where the call is recorded: done again, it may have other lengths.
+    """
     if value is None:
         return None
     steps, batch = x.shape[:2]
     array = integers("lengths", value)
     same_shape("lengths", array, (batch,))
-    if not batch or array.min() == steps == array.max():
+    if not batch or (array.min() == steps == array.max() and not is_recording()):
         return None
     if array.min() < 0 or array.max() > steps:
         raise ValueError(f"lengths: expected values from 0 to T = {steps}, got {array.tolist()}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pydl import functional as F
 from pydl import io, nn, random
 from pydl.autograd import Tensor, no_grad
 from pydl.data import CharVocab
@@ -98,7 +99,7 @@ class CharRNN(nn.Module):
         if a.size and not (0 <= a.min() and a.max() < size):
             raise ValueError(f"tokens: expected 0 to {size - 1}, got {a.min()} to {a.max()}")
         if self.embedding is None:
-            x = Tensor(np.eye(size, dtype=self.decoder.weight.dtype)[a])
+            x = F.embedding(a, np.eye(size, dtype=self.decoder.weight.dtype))
         else:
             x = self.embedding(a)
         y, state = self.rnn(x, state)

@@ -22,8 +22,6 @@ _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
 class _DenseLayer(nn.Module):
     """conv3x3(relu(bn(conv1x1(relu(bn(x)))))): (N, C, H, W) -> (N, growth_rate, H, W)."""
 
-    folds = (("conv1", "norm2"),)
-
     def __init__(self, channels: int, growth_rate: int, bn_size: int, drop_rate: float):
         super().__init__()
         self.norm1 = nn.BatchNorm2d(channels)

@@ -28,8 +28,6 @@ class GoogLeNetOutputs(NamedTuple):
 class BasicConv2d(nn.Module):
     """relu(bn(conv(x))); or, without batch norm, relu(conv(x) + b)."""
 
-    folds = (("conv", "bn"),)
-
     def __init__(
         self, in_channels: int, out_channels: int, *, batch_norm: bool = True, **options: Any
     ):

@@ -20,7 +20,6 @@ class BasicBlock(nn.Module):
     """relu(bn(conv3x3(relu(bn(conv3x3(x))))) + x): `planes` channels."""
 
     expansion = 1
-    folds = (("conv1", "bn1"), ("conv2", "bn2"))
 
     def __init__(
         self,
@@ -54,7 +53,6 @@ class Bottleneck(nn.Module):
     """As BasicBlock, with convolutions of 1x1 to few channels, 3x3, and 1x1 to 4 * `planes`."""
 
     expansion = 4
-    folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
     def __init__(
         self,
@@ -113,7 +111,6 @@ class ResNet(ImageModel):
     """
 
     head = "fc.bias"
-    folds = (("conv1", "bn1"),)
 
     def __init__(
         self,

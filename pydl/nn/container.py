@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .activation import ReLU
@@ -89,8 +89,13 @@ class _Numbered(Module):
         return self
 
 
+Calls = list[tuple[Any, dict[str, Any]]]
+
+
 class Sequential(_Numbered):
     """Modules applied one after another: ``Sequential(a, b)``, or a dict from names to modules."""
+
+    _plan: Callable[[Iterable[Any]], Calls] | None = None  # of a fused model
 
     def __init__(self, *args: Any):
         super().__init__()
@@ -103,7 +108,7 @@ class Sequential(_Numbered):
 
     def forward(self, input: Any) -> Any:
         """Apply the modules in order."""
-        for module, options in _calls(self):
+        for module, options in (self._plan or calls_in_order)(self):
             input = module(input, **options)
         return input
 
@@ -113,7 +118,7 @@ _WITH_RELU = {"relu": True}
 _ENDS_IN_RELU = frozenset((Conv2d, Linear, BatchNorm1d, BatchNorm2d))
 
 
-def _calls(modules: Iterable[Any]) -> list[tuple[Any, dict[str, bool]]]:
+def calls_in_order(modules: Iterable[Any]) -> Calls:
     """The calls that apply the modules in order, with the same bits from fewer passes over memory.
 
     A MaxPool after a ReLU goes before it, which then has fewer elements to pass over: the two
@@ -121,7 +126,7 @@ def _calls(modules: Iterable[Any]) -> list[tuple[Any, dict[str, bool]]]:
     to none where that is not above 0. Another ReLU becomes a part of the layer before it.
     Modules with hooks are called as they stand.
     """
-    calls: list[tuple[Any, dict[str, bool]]] = []
+    calls: Calls = []
     before: Any = None
     for module in modules:
         kind = type(module)

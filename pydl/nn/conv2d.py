@@ -96,7 +96,6 @@ class Conv2d(_Conv):
     """
 
     _axes = 2
-    _cache: dict[Any, Any] | None = None
 
     def forward(
         self, input: Any, *, norm: Module | None = None, relu: bool = False, residual: Any = None
@@ -104,8 +103,8 @@ class Conv2d(_Conv):
         """(N, C, H, W) -> (N, OC, OH, OW).
 
         With more than the input, which PyTorch does not have: relu(norm(y) + residual). `norm` is a
-        `BatchNorm2d`, or None, as `pydl.fuse` leaves it behind: residual and ReLU are then a part
-        of the convolution.
+        `BatchNorm2d`, or None: residual and ReLU are then a part of the convolution. In a model of
+        `pydl.fuse` they all are.
         """
         here = norm is None
         y = F.conv2d(
@@ -118,7 +117,6 @@ class Conv2d(_Conv):
             self.groups,
             relu=relu and here,
             residual=residual if here else None,
-            cache=self._cache,
         )
         return y if norm is None else norm(y, relu=relu, residual=residual)
 

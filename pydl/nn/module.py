@@ -385,7 +385,8 @@ class Module:
         Raises
         ------
         ValueError
-            Lists every missing name, unexpected name, differing shape and unfit dtype.
+            Lists every missing name, unexpected name, differing shape and unfit dtype. Also where
+            a parameter or a buffer is read-only, as in a model of `pydl.fuse`.
         TypeError
             If there are only unfit dtypes, or `state_dict` is no mapping.
         """
@@ -422,6 +423,12 @@ class Module:
         if faults or unfit:
             error = ValueError if faults else TypeError
             raise error(f"state_dict of {type(self).__name__}: " + "; ".join(faults + unfit))
+        fixed = next((name for name in given if not own[name].flags.writeable), None)
+        if fixed is not None:
+            raise ValueError(
+                f"state_dict of {type(self).__name__}: {fixed} is read-only, as in a fused model: "
+                "load into the model that it was made from, and fuse that again"
+            )
         note_change(*[own[name] for name in given])
         for name, array in given.items():
             np.copyto(own[name], array, casting="unsafe")
