@@ -864,3 +864,20 @@ def test_bad_values(call, message):
 def test_bad_types(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dim", [0, (0, 1)])
+def test_sums_of_many_rows_keep_their_digits(dim):
+    """Positive numbers, whose roundings in one running sum would add up to hundreds of eps."""
+    x = np.random.default_rng(0).random((1000, 1000, 2)).astype(np.float32)
+    most = 4 * np.finfo(np.float32).eps
+    for name in ("sum", "mean", "var"):
+        y = getattr(Tensor(x), name)(dim).data
+        options = {"ddof": 1} if name == "var" else {}
+        expected = getattr(x.astype(np.float64), name)(dim, **options)
+        assert y.dtype == np.float32 and abs(y / expected - 1).max() <= most, name
+    z = Tensor(np.zeros(2, np.float32), requires_grad=True)
+    (z + Tensor(x)).backward(x)
+    assert abs(z.grad / x.sum((0, 1), dtype=np.float64) - 1).max() <= most
+    whole = np.ones((1000, 2), np.int64)
+    assert F.sum(whole, 0).data.tolist() == [1000, 1000]

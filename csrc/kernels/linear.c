@@ -31,7 +31,7 @@ typedef struct {
     REAL *db;
 } FN(column_sum_job);
 
-enum { FN(BAND_COLUMNS) = 256, FN(SUMMED_ROWS) = 512 };
+enum { FN(BAND_COLUMNS) = 256, FN(SUMMED_ROWS) = 128 };
 
 INLINE void FN(add_rows)(idx rows, idx count, const REAL *dy, idx row, REAL *to)
 {

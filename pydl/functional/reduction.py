@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .arithmetic import maximum, minimum
-from .shape import ndim_of, raw
+from .shape import ndim_of, raw, total
 
 __all__ = [
     "amax",
@@ -53,7 +53,7 @@ def _kept(a: np.ndarray, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.nd
 @differentiable
 def _sum(needs: Needs, x: Array, *, axes: Any, keepdim: Any) -> OpResult:
     shape = x.shape
-    y = x.sum(axis=axes, keepdims=keepdim)
+    y = total(x, axes, keepdim)
     return y, lambda dy: (np.broadcast_to(_kept(dy, shape, axes), shape),)
 
 
@@ -67,7 +67,7 @@ def _mean(needs: Needs, x: Array, *, axes: Any, keepdim: Any) -> OpResult:
     shape = x.shape
     count = math.prod(shape[i] for i in axes)
     with np.errstate(invalid="ignore"):
-        y = np.true_divide(x.sum(axis=axes, keepdims=keepdim), count)
+        y = np.true_divide(total(x, axes, keepdim), count)
     return y, lambda dy: (np.broadcast_to(_kept(dy / (count or 1), shape, axes), shape),)
 
 
@@ -81,9 +81,9 @@ def _var(
     needs: Needs, x: Array, *, axes: Any, keepdim: Any, correction: Any, root: Any
 ) -> OpResult:
     count = math.prod(x.shape[i] for i in axes)
-    centered = x - x.mean(axis=axes, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        y = np.square(centered).sum(axis=axes, keepdims=keepdim)
+        centered = x - total(x, axes) / x.dtype.type(count)
+        y = total(np.square(centered), axes, keepdim)
         y = y / np.maximum(y.dtype.type(count - correction), 0)
         y = np.sqrt(y) if root else y
 

@@ -51,13 +51,23 @@ def ndim_of(x: Any) -> int:
     return x.ndim if isinstance(x, (Tensor, np.ndarray)) else np.ndim(x)
 
 
+def total(x: np.ndarray, axes: tuple[int, ...], keepdims: bool = True) -> np.ndarray:
+    """Sum over axes; many rows in blocks, where NumPy would add one after the other."""
+    first = range(len(axes))
+    rows = math.prod([x.shape[i] for i in first])
+    if rows <= 128 or axes != (*first,) or len(axes) == x.ndim or not x.size or x.dtype.kind != "f":
+        return x.sum(axis=axes, keepdims=keepdims)
+    y = kernels.linear_backward_bias(x.reshape(rows, -1))
+    return y.reshape((1,) * keepdims * len(axes) + x.shape[len(axes) :])
+
+
 def sum_to(dy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum `dy` over the axes along which an operand of `shape` was broadcast."""
     if dy.shape == shape:
         return dy
     lead = dy.ndim - len(shape)
     axes = tuple(i for i in range(dy.ndim) if i < lead or shape[i - lead] == 1 != dy.shape[i])
-    return dy.sum(axis=axes, keepdims=True).reshape(shape)
+    return total(dy, axes).reshape(shape)
 
 
 @differentiable
