@@ -114,7 +114,7 @@ def test_gradients_leave_out_what_lies_outside(w):
 @pytest.mark.parametrize("isa", runtime.available_isas())
 @pytest.mark.parametrize("stride", [1, 2])
 def test_far_gradients_are_those_of_near_ones(stride, isa):
-    """Of 11 MB and more dx goes past the caches: image by image it does not."""
+    """Where it is a fifth of level 3 dx goes past the caches: image by image it does not."""
     rng = np.random.default_rng(stride)
     n, c, h, w = 6, 32, 128, 128
     x = rng.standard_normal((n, c, h, w)).astype(np.float32)

@@ -79,6 +79,7 @@ INLINE line FN(backward_line)(const batch_norm_job *job, idx k, idx channels, li
 /* y of mean - x, where `turned` is -scale. */
 INLINE vec FN(normalised)(vec difference, vec turned, vec b) { return difference * turned + b; }
 
+/* Past the caches, if the result leaves them. */
 INLINE void FN(store_result)(int leaves, REAL *to, idx count, vec v)
 {
     if (leaves)
