@@ -27,6 +27,7 @@ typedef struct {
     int common, pair;           /* a common filter; two planes at once */
     int whole;                  /* rows that a vector holds, of conv2d_depthwise_3x3.c */
     FN(walk) ahead, ahead_to;   /* of planes that are read, and of outputs */
+    int far;                    /* dx leaves the caches, in rows of whole lines */
     int failed;
 } FN(depthwise_job);
 #define depthwise_job FN(depthwise_job)

@@ -7,7 +7,6 @@ enum { FN(SUMMED_AT_ONCE) = 32, FN(LARGE_PLANE) = 2048 };
 typedef struct FN(depthwise_gradients) {
     depthwise_job dw, dx; /* the latter reads dy; to NULL: not wanted */
     REAL *db;
-    int far; /* dx is */
     /* those of `to->count` planes of image n, of channels from oc on */
     void (*of_planes)(const struct FN(depthwise_gradients) *all, idx n, idx oc, REAL *copies,
                       const tap_sums *to);
@@ -119,7 +118,7 @@ INLINE void FN(store_gathered)(REAL *to, idx left, idx room, int far, vec even, 
 INLINE void FN(gather_3x3)(const depthwise_job *job, const REAL *dy, const REAL *w, REAL *dx)
 {
     const pydl_conv2d_shape *s = job->s;
-    const int far = FN(is_far_input)(s);
+    const int far = job->far;
     const REAL *const end = dx + s->h * s->w;
     vec tap[9];
 #pragma GCC unroll 9
@@ -173,7 +172,7 @@ static void FN(gather_task)(void *context, idx task)
         return;
     for (idx plane = task * job->task_planes; plane < end; plane++)
         FN(gather_any)(job, plane, FN(readable_group)(job, plane, copy));
-    if (FN(is_far_input)(job->s))
+    if (job->far)
         FN(finish_far_stores)();
     pydl_block_free(copy);
 }
@@ -184,7 +183,8 @@ static depthwise_job FN(depthwise_gather)(const pydl_conv2d_shape *s, const REAL
                                           REAL *dx, pydl_conv2d_shape *turned)
 {
     depthwise_job job = {.s = s, .from = dy, .groups = s->n * s->c, .depth = s->oc / s->c,
-                         .weight = w, .to = dx, .w_step = 1};
+                         .weight = w, .to = dx, .w_step = 1,
+                         .far = FN(is_far_input)(s)};
     if (s->stride_h == 1 && s->stride_w == 1) {
         *turned = *s;
         turned->c = s->oc, turned->h = s->oh, turned->w = s->ow;
@@ -402,7 +402,7 @@ static void FN(walk_gradients)(const depthwise_gradients *all, idx n, idx oc, RE
             p.w[i] = all->dx.weight + (oc + k) * 9;
         }
     }
-    p.far = all->far;
+    p.far = all->dx.far;
     p.to = to;
     if (job->vectors > 1) /* which are read beyond */
         p.dy[0] = FN(readable_plane)(job->dy, job->groups, size, plane, 1, 1, copy);
@@ -487,7 +487,7 @@ static void FN(depthwise_gradients_task)(void *context, idx task)
             all->of_planes(all, n, oc, (REAL *)(sums + count * (taps + 1)), &to);
         }
     }
-    if (FN(is_far_input)(s))
+    if (all->dx.far)
         FN(finish_far_stores)();
     pydl_block_free(sums);
 }
@@ -516,7 +516,7 @@ static int FN(walk_run)(const pydl_conv2d_shape *s, const REAL *dy, const REAL *
 {
     depthwise_gradients all = {.dw = {.s = s, .from = x, .groups = s->n * s->c, .depth = 1,
                                       .dy = dy, .to = dw},
-                               .dx = {.weight = w, .to = dx}, .db = db, .far = FN(is_far_input)(s),
+                               .dx = {.weight = w, .to = dx, .far = FN(is_far_input)(s)}, .db = db,
                                .of_planes = FN(walk_gradients)};
     return FN(gradients_run)(&all, dx ? 2 : 1);
 }

@@ -42,7 +42,7 @@ INLINE void FN(add_rows)(idx rows, idx count, const REAL *dy, idx row, REAL *to)
             to[j] += dy[j];
 }
 
-/* Sums of so many rows are added in double, so that many rows lose no more than that many do. */
+/* Sums of so many rows are added in double: more rows lose no more digits than these. */
 static void FN(column_sum)(void *context, idx band)
 {
     const FN(column_sum_job) *job = context;
