@@ -1,7 +1,7 @@
 /* Mean and reciprocal standard deviation of channels: a channel of x (n,c,size) has n rows of size
  * values, stride elements apart.
  *
- * Of every block of a channel, which stays in L1, the sums of d = x - shift and of d^2 are taken,
+ * Of every block of a channel, which stays in L2, the sums of d = x - shift and of d^2 are taken,
  * where shift is the mean of an eighth of the block or more: so shift is within
  * sqrt(8 var) of the block's mean, and sum d^2 - (sum d)^2 / count loses at most a factor of 9 of
  * precision however large the mean is. Blocks are joined in double by the formula for the variance
@@ -9,11 +9,11 @@
  * taken a vector's lanes at a time: their sums end, and what follows from them is computed, as
  * vectors. */
 enum {
-    FN(MOMENT_BLOCK) = 4096, /* values: a third of L1 in float */
+    FN(MOMENT_BLOCK) = 16384, /* values: they stay in L2 */
     /* values of the channels that are taken together: of one row, whose second pass finds them in
      * L1; of several, which are read from memory in longer runs, in L2 */
     FN(ROW_GROUP) = 6144,
-    FN(MOMENT_GROUP) = 8192,
+    FN(MOMENT_GROUP) = 16384,
     /* rows of so many values are worth a partial vector to be aligned; of AVX2 none */
     FN(ALIGNED_ROW) = VECTOR_BYTES == 32 ? INT32_MAX : 64,
     FN(GROUP) = VECTOR_BYTES / sizeof(REAL), /* channels in a group, at most: a vector's lanes */
@@ -176,7 +176,7 @@ INLINE vec FN(sum_group)(idx count, vec sums[FN(GROUP)])
 /* How many channels of so many rows and columns are taken together, of so many arrays. */
 INLINE idx FN(group_of)(idx rows, idx columns, idx arrays)
 {
-    const idx most = rows > 1 ? FN(MOMENT_GROUP) : FN(ROW_GROUP) / arrays;
+    const idx most = (rows > 1 ? FN(MOMENT_GROUP) : FN(ROW_GROUP)) / arrays;
     return FN(max)(FN(min)(most / (rows * columns), FN(GROUP)), 1);
 }
 
