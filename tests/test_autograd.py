@@ -352,6 +352,20 @@ def test_in_place_only_off_the_tape():
         y[0] = 2
 
 
+def test_in_place_change_by_a_tensor_with_a_gradient_raises():
+    w, x = leaf([1.0, 2.0]), Tensor([[0.0, 0.0], [0.0, 0.0]])
+    for value in (w, w * 2):
+        with pytest.raises(RuntimeError, match="gradient, which would be lost"):
+            x += value
+        with pytest.raises(RuntimeError, match="gradient, which would be lost"):
+            x[1] = value
+        assert not x.data.any()
+    x[1] = w.detach()
+    with no_grad():
+        x += w
+    assert x.tolist() == [[1.0, 2.0], [2.0, 4.0]]
+
+
 def change_by_operator(x):
     with no_grad():
         x += 10

@@ -28,12 +28,17 @@ def _compared(compare: Callable) -> Callable:
     return lambda self, other: compare(self.data, shape.raw(other))
 
 
-def _changeable(tensor: Tensor) -> np.ndarray:
-    """Return the array of a tensor, if it may be changed in place, to change it."""
+def _changeable(tensor: Tensor, value: Any) -> np.ndarray:
+    """Return the array of a tensor, if `value` may change it in place, to change it."""
     if not tensor.is_leaf or (tensor.requires_grad and is_grad_enabled()):
         raise RuntimeError(
             "in-place change of a tensor on the tape: write x = x + y, "
             "or change a leaf inside no_grad()"
+        )
+    if isinstance(value, Tensor) and value.requires_grad and is_grad_enabled():
+        raise RuntimeError(
+            "in-place change by a tensor that requires a gradient, which would be lost: write "
+            "x = x + y, or F.stack or F.cat of the parts, or change it by y.detach()"
         )
     note_change(tensor.data)
     return tensor.data
@@ -41,7 +46,7 @@ def _changeable(tensor: Tensor) -> np.ndarray:
 
 def _in_place(ufunc: np.ufunc) -> Callable:
     def method(self: Tensor, other: Any) -> Tensor:
-        data = _changeable(self)
+        data = _changeable(self, other)
         ufunc(data, shape.raw(other), out=data, casting="same_kind")
         return self
 
@@ -50,7 +55,7 @@ def _in_place(ufunc: np.ufunc) -> Callable:
 
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     key = tuple(shape.raw(k) for k in key) if isinstance(key, tuple) else shape.raw(key)
-    _changeable(self)[key] = shape.raw(value)
+    _changeable(self, value)[key] = shape.raw(value)
 
 
 def _numpy_names(reduce: Callable) -> Callable:
