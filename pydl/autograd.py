@@ -237,10 +237,22 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
     if not odd:
         return arrays, dtype
     if dtype is None:
-        arrays = [a if a is None else np.asarray(a) for a in arrays]
-        if any(a is not None and a.dtype.kind == "f" for a in arrays):
+        arrays = [a if a is None or isinstance(a, int) else np.asarray(a) for a in arrays]
+        given = [a.dtype for a in arrays if isinstance(a, np.ndarray)]
+        if any(d.kind == "f" for d in given):
             dtype = _default_dtype
+        else:
+            given = [d for d in given if d.kind in "biu"]
+            arrays = [_fitted(a, given) if isinstance(a, int) else a for a in arrays]
     return [a if a is None else _operand(a, dtype) for a in arrays], dtype
+
+
+def _fitted(number: int, dtypes: list[np.dtype]) -> np.ndarray:
+    """Convert an integer to the dtype of the arrays that it meets, if that can hold it."""
+    try:
+        return np.asarray(number, np.result_type(number, *dtypes))
+    except OverflowError:
+        return np.asarray(number)
 
 
 def _native(a: Any) -> Any:

@@ -316,6 +316,23 @@ def test_integers_meet_floats():
     assert (n / 2).dtype == (n + 0.5).dtype == F.mean(n).dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+@pytest.mark.parametrize("scalar", [2, True, np.int64(2), np.array(2)])
+def test_scalars_never_change_an_integer_dtype(dtype, scalar):
+    x = Tensor(np.array([1, 2], dtype))
+    for y in (x + scalar, scalar + x, x * scalar, x - scalar, F.where([True, False], x, scalar)):
+        assert y.dtype == dtype
+    assert (x * scalar).tolist() == [int(scalar), 2 * int(scalar)]
+
+
+def test_a_number_that_an_integer_dtype_cannot_hold_keeps_its_value():
+    x = Tensor(np.array([1, 2], np.uint8))
+    assert (x + 300).tolist() == [301, 302] and (x * -1).tolist() == [-1, -2]
+    assert (x / 300).tolist() == (Tensor([1.0, 2.0]) / 300).tolist()
+    with pytest.raises(TypeError, match="operands: expected float32, float64, integers or bool"):
+        x + 2**70
+
+
 def test_arrays_defer_to_tensors():
     x = leaf([1.0, 2.0])
     y = np.array([3.0, 4.0]) * x
