@@ -440,6 +440,11 @@ def test_large_sums_are_numpy_s(form):
         np.testing.assert_array_equal((Tensor(x) + Tensor(y)).data, x + y)
 
 
+def test_chunk_of_nothing_is_that_many_empty_pieces():
+    assert [piece.shape for piece in F.chunk(np.zeros((2, 0)), 3, 1)] == [(2, 0)] * 3
+    assert [len(piece) for piece in F.chunk(np.zeros(5), 4)] == [2, 2, 1]
+
+
 def test_cat_of_integers_and_its_errors():
     assert F.cat([[1, 2], np.array([3])]).tolist() == [1, 2, 3]
     whole = F.cat([np.array([[1]]), np.array([[2], [3]])])

@@ -256,12 +256,15 @@ def split(
 
 
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Cut an axis into at most `chunks` pieces of one size (the last may be smaller)."""
+    """Cut an axis into at most `chunks` pieces of one size (the last may be smaller).
+
+    An empty axis gives `chunks` empty pieces.
+    """
     if chunks < 1:
         raise ValueError(f"chunks: expected at least 1, got {chunks}")
     shape = np.shape(raw(input))
     size = shape[normalize_axis_index(dim, len(shape), "dim")]
-    return split(input, max(-(-size // chunks), 1), dim)
+    return split(input, -(-size // chunks) or [0] * chunks, dim)
 
 
 @differentiable
