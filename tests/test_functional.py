@@ -341,6 +341,37 @@ def test_clamp_of_integers_keeps_a_bound_s_fraction():
         assert F.clamp(n, bound).tolist() == [0.5, 1, 2]
 
 
+def test_bounds_of_clamp_may_broadcast_the_input():
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = F.clamp(x, np.array([[0.0], [2.5]]))
+    assert y.tolist() == [[1.0, 2.0, 3.0], [2.5, 2.5, 3.0]]
+    y.sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("min", lambda c: F.clamp(X, c)),
+        ("max", lambda c: F.clamp(X, max=c)),
+        ("weight", lambda c: F.cross_entropy(X[0].T, [0, 1, 2, 0], c)),
+        ("weight", lambda c: F.nll_loss(X[0].T, [0, 1, 2, 0], c)),
+        ("target", lambda c: F.cross_entropy(np.zeros(3), c)),
+        (
+            "pos_weight",
+            lambda c: F.binary_cross_entropy_with_logits(np.ones(3), np.ones(3), pos_weight=c),
+        ),
+    ],
+)
+def test_what_gets_no_gradient_may_want_none(name, call):
+    constant = Tensor(np.ones(() if name in ("min", "max") else 3), requires_grad=True)
+    with pytest.raises(ValueError, match=f"{name}: no gradient is computed .* {name}.detach()"):
+        call(constant)
+    with no_grad():
+        expected = call(constant)
+    np.testing.assert_array_equal(call(constant.detach()).data, expected.data)
+
+
 def test_every_function_has_a_gradient_test():
     tested = {name.split()[0] for name in GRADIENTS}
     same = {"clip": "clamp", "concatenate": "cat", "power": "pow", "view": "reshape"}

@@ -11,7 +11,7 @@ from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .activation import relu
-from .shape import number, raw, sum_to
+from .shape import constant, number, raw, sum_to
 
 __all__ = [
     "abs",
@@ -231,7 +231,7 @@ def minimum(input: Any, other: Any) -> Tensor:
 def _clamp(needs: Needs, x: Array, *, low: Any, high: Any) -> OpResult:
     def vjp(dy: Array) -> Gradients:
         inside = np.ones(x.shape, bool) if low is None else x >= low
-        return (np.where(inside if high is None else inside & (x <= high), dy, 0),)
+        return (sum_to(np.where(inside if high is None else inside & (x <= high), dy, 0), x.shape),)
 
     return np.clip(x, low, high), vjp
 
@@ -243,7 +243,7 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
     dtype = input.dtype if hasattr(input, "dtype") else None
     low, high = (
         bound if bound is None or isinstance(bound, (int, float)) else np.asarray(bound, dtype)
-        for bound in (number(raw(min)), number(raw(max)))
+        for bound in (number(constant("min", min)), number(constant("max", max)))
     )
     return _clamp(input, low=low, high=high)
 

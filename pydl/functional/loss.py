@@ -12,7 +12,7 @@ from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentia
 
 from .arithmetic import mul
 from .reduction import mean, sum
-from .shape import raw, reshape
+from .shape import constant, raw, reshape
 
 __all__ = [
     "binary_cross_entropy",
@@ -66,9 +66,7 @@ def _rows(input: Any, target: Any) -> tuple[Any, np.ndarray, tuple[int, ...]]:
     Returns the rows, the labels (B,) or probabilities (B, C), and the shape of a loss per row.
     """
     x = input if isinstance(input, Tensor) else Tensor(input)
-    if isinstance(target, Tensor) and target.requires_grad:
-        raise ValueError("target: no gradient is computed for it; pass target.detach()")
-    t = np.asarray(raw(target))
+    t = np.asarray(constant("target", target))
     if x.ndim == 0:
         raise ValueError("input: expected (C,) or (N, C, ...), got a scalar")
     axis = 0 if x.ndim == 1 else 1
@@ -94,7 +92,7 @@ def _rows(input: Any, target: Any) -> tuple[Any, np.ndarray, tuple[int, ...]]:
 def _class_weight(weight: Any, x: Tensor) -> np.ndarray | None:
     if weight is None:
         return None
-    w = np.asarray(raw(weight), x.dtype)
+    w = np.asarray(constant("weight", weight), x.dtype)
     if w.shape != x.shape[1:]:
         raise ValueError(f"weight: expected shape {x.shape[1:]}, got {w.shape}")
     return w
@@ -415,6 +413,8 @@ def binary_cross_entropy_with_logits(
     """
     _same_shape(input, target)
     x = input if isinstance(input, Tensor) else Tensor(input)
-    positive = np.asarray(1 if pos_weight is None else raw(pos_weight), x.dtype)
+    positive = np.asarray(
+        1 if pos_weight is None else constant("pos_weight", pos_weight), x.dtype
+    )
     _check_broadcast("pos_weight", positive, x.shape)
     return _reduced(_weighted(_bce_with_logits(x, target, pos_weight=positive), weight), reduction)

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from pydl import kernels
-from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
+from pydl.autograd import (
+    Array,
+    Gradients,
+    Needs,
+    OpResult,
+    Tensor,
+    differentiable,
+    is_grad_enabled,
+)
 from pydl.runtime import contiguous, is_recording
 
 __all__ = [
@@ -39,6 +47,13 @@ __all__ = [
 def raw(x: Any) -> Any:
     """Return a Tensor's array, and anything else as it is."""
     return x.data if isinstance(x, Tensor) else x
+
+
+def constant(name: str, x: Any) -> Any:
+    """Return the array of an argument that gets no gradient; ValueError if one is wanted."""
+    if isinstance(x, Tensor) and x.requires_grad and is_grad_enabled():
+        raise ValueError(f"{name}: no gradient is computed for it; pass {name}.detach()")
+    return raw(x)
 
 
 def number(x: Any) -> Any:
