@@ -287,6 +287,13 @@ def test_sequential_calls_modules_with_hooks_as_they_stand():
     assert not y.data.any() and indices.shape == (1, 3, 3, 5)
 
 
+def test_sequential_calls_a_forward_that_was_put_on_a_module():
+    for at, expected in ((0, 7), (1, -7), (2, -7)):
+        net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.MaxPool1d(2))
+        net[at].forward = lambda x, value=expected: x * 0 + value
+        assert (net(np.ones((1, 2, 4), np.float32)).data == expected).all()
+
+
 def test_module_list_and_dict():
     layers = nn.ModuleList([nn.ReLU(), nn.Tanh()])
     layers.append(nn.Sigmoid()).extend([nn.Identity()])

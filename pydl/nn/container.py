@@ -124,7 +124,7 @@ def calls_in_order(modules: Iterable[Any]) -> Calls:
     A MaxPool after a ReLU goes before it, which then has fewer elements to pass over: the two
     commute, with the same gradients, as a window's gradient goes to its first greatest element, and
     to none where that is not above 0. Another ReLU becomes a part of the layer before it.
-    Modules with hooks are called as they stand.
+    Modules with hooks, or with a `forward` of their own as an attribute, are called as they stand.
     """
     calls: Calls = []
     before: Any = None
@@ -144,7 +144,8 @@ def calls_in_order(modules: Iterable[Any]) -> Calls:
 
 
 def _free(first: Module, second: Module) -> bool:
-    return first._hooks is None and second._hooks is None
+    hooked = first._hooks is not None or second._hooks is not None
+    return not (hooked or "forward" in first.__dict__ or "forward" in second.__dict__)
 
 
 class ModuleList(_Numbered):
