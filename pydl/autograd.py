@@ -161,7 +161,8 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
     floating dtype (integers stay integers where nothing floats); keyword arguments reach it as they
     are and are never differentiated. A vjp gets None for an output without a gradient, and must not
     keep what it returns; an array that it mentions must not change in place before backward, which
-    raises RuntimeError then.
+    raises RuntimeError then. Backward raises ValueError for a gradient without its operand's shape,
+    and converts it to the operand's dtype (pydl's own ops are tested for that instead).
 
     Returns
     -------
@@ -173,6 +174,8 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
         If the operands mix float32 and float64, or have a dtype that is neither of these, nor an
         integer's, nor bool; if an option is a Tensor.
     """
+
+    ours = getattr(op, "__module__", "").startswith("pydl.")
 
     @functools.wraps(op)
     def apply(*operands: Any, **options: Any) -> Any:
@@ -199,6 +202,8 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
             parents = (None,) * len(operands)
         needs = tuple([p is not None for p in parents])
         results, vjp = op(needs, *arrays, **options)
+        if not ours:
+            vjp = _checked(vjp, needs, arrays)
         several = isinstance(results, tuple)
         node = Node(parents, vjp, len(results) if several else 1) if True in needs else None
         made: Any
@@ -215,6 +220,29 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
 
     apply.__wrapped__ = functools.partial(op, ())  # its signature has no `needs`
     return apply
+
+
+def _checked(
+    vjp: Callable[..., Gradients], needs: Needs, arrays: Sequence[Any]
+) -> Callable[..., Gradients]:
+    """Make a vjp whose gradients have the dtypes, and must have the shapes, of the operands."""
+    wanted = [(a.shape, a.dtype) if need else None for need, a in zip(needs, arrays, strict=True)]
+
+    @functools.wraps(vjp)
+    def checked(*dys: Any) -> Gradients:
+        given = vjp(*dys)
+        if len(given) != len(wanted):
+            return given  # which `_visit` refuses
+        grads: list[Any] = []
+        for i, (g, want) in enumerate(zip(given, wanted, strict=True)):
+            if want and g is not None and np.shape(g) != want[0]:
+                raise ValueError(
+                    f"vjp: expected shape {want[0]} of gradient {i}, got {np.shape(g)}"
+                )
+            grads.append(np.asarray(g, want[1]) if want and g is not None else None)
+        return grads
+
+    return checked
 
 
 def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:

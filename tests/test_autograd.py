@@ -125,6 +125,27 @@ def test_wrong_number_of_gradients_raises():
         broken(leaf(1.0), leaf(2.0)).backward()
 
 
+def test_a_gradient_of_another_shape_raises_and_one_of_another_dtype_is_converted():
+    @differentiable
+    def scaled(needs, a, b):
+        """a * b, as broadcast; wrong for operands that are."""
+        return a * b, lambda dy: (dy * b * np.ones(a.shape), dy * a)
+
+    a, b = leaf(np.ones((2, 3)), np.float32), leaf([1.0, 2.0, 3.0], np.float32)
+    with pytest.raises(ValueError, match=r"vjp: expected shape \(3,\) of gradient 1, got \(2, 3\)"):
+        scaled(a, b * 2).sum().backward()
+    scaled(a, b.data).sum().backward()
+    assert a.grad.dtype == np.float32 and a.grad.tolist() == [[1.0, 2.0, 3.0]] * 2
+    assert b.grad is None
+
+    @differentiable
+    def bare(needs, a):
+        return 2 * a, lambda dy: 2 * dy
+
+    with pytest.raises(ValueError, match=r"vjp: expected shape \(1, 3\) of gradient 0, got \(3,\)"):
+        bare(leaf(np.ones((1, 3)))).sum().backward()
+
+
 def test_a_tensor_is_no_option():
     @differentiable
     def scaled(needs, a, *, by):

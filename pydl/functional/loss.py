@@ -413,8 +413,6 @@ def binary_cross_entropy_with_logits(
     """
     _same_shape(input, target)
     x = input if isinstance(input, Tensor) else Tensor(input)
-    positive = np.asarray(
-        1 if pos_weight is None else constant("pos_weight", pos_weight), x.dtype
-    )
+    positive = np.asarray(1 if pos_weight is None else constant("pos_weight", pos_weight), x.dtype)
     _check_broadcast("pos_weight", positive, x.shape)
     return _reduced(_weighted(_bce_with_logits(x, target, pos_weight=positive), weight), reduction)
