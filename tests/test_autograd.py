@@ -372,6 +372,7 @@ def test_comparisons_return_arrays():
     ):
         assert type(result) is np.ndarray and result.tolist() == expected
     assert len({x, x}) == 1
+    assert 2 in x and Tensor(3.0) in x and 4.0 not in x
 
 
 def test_in_place_only_off_the_tape():

@@ -403,6 +403,13 @@ def test_operands_by_keyword_get_their_gradients(names, function):
     assert np.any(gradients)
 
 
+def test_shape_methods_take_their_sizes_by_keyword():
+    x = Tensor(X)
+    assert x.reshape(shape=(4, -1)).shape == (4, 6) and x.permute(dims=(2, 0, 1)).shape == (4, 2, 3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sizes'"):
+        x.reshape(sizes=(4, -1))
+
+
 def test_methods_take_their_operand_by_keyword():
     x, y = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
     (x.mul(other=y) + x.div(other=y)).sum().backward()

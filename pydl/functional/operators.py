@@ -72,9 +72,11 @@ def _numpy_names(reduce: Callable) -> Callable:
 
 
 def _shape_method(op: Callable) -> Callable:
-    """Accept ``x.op(2, 3)`` as well as ``x.op((2, 3))``."""
+    """Accept ``x.op(2, 3)`` as well as ``x.op((2, 3))``, and that by keyword."""
 
-    def method(self: Tensor, *sizes: Any) -> Tensor:
+    def method(self: Tensor, *sizes: Any, **named: Any) -> Tensor:
+        if named:
+            return op(self, *sizes, **named)
         return op(self, sizes[0] if len(sizes) == 1 and np.ndim(sizes[0]) else sizes)
 
     method.__doc__ = op.__doc__
@@ -109,6 +111,7 @@ _METHODS: dict[str, Any] = {
     "__gt__": _compared(operator.gt),
     "__ge__": _compared(operator.ge),
     "__hash__": object.__hash__,
+    "__contains__": lambda self, value: bool((self.data == shape.raw(value)).any()),
     "matmul": matmul,
     "softmax": softmax,
     "log_softmax": log_softmax,
