@@ -560,6 +560,14 @@ def test_std_and_var_match_numpy():
         np.testing.assert_allclose(F.std(X, unbiased=bool(correction)), X.std(ddof=correction))
 
 
+def test_a_bool_in_the_place_of_dim():
+    x = Tensor(X)
+    assert x.std(False).item() == x.std(unbiased=False).item() and x.var(True).shape == ()
+    for call in (x.sum, x.mean, x.amax, F.logsumexp):
+        with pytest.raises(TypeError, match="dim: expected None or integers, got True"):
+            call(*((x, True) if call is F.logsumexp else (True,)))
+
+
 def test_logsumexp_does_not_overflow():
     x = np.array([[1000.0, 1000.0], [-1000.0, -1000.0], [-np.inf, -np.inf], [np.inf, 0.0]])
     expected = [1000 + math.log(2), -1000 + math.log(2), -np.inf, np.inf]

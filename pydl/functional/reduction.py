@@ -40,6 +40,8 @@ class Extremum(NamedTuple):
 
 def _axes(input: Any, dim: Dims) -> tuple[int, ...]:
     ndim = ndim_of(input)
+    if isinstance(dim, (bool, np.bool_)):
+        raise TypeError(f"dim: expected None or integers, got {dim}")
     if dim is None or (not isinstance(dim, (int, np.integer)) and not len(dim)):
         return tuple(range(ndim))
     return normalize_axis_tuple(dim, ndim, "dim")
@@ -96,6 +98,15 @@ def _var(
     return y, vjp
 
 
+def _spread(
+    input: Any, dim: Any, unbiased: bool, keepdim: bool, correction: float | None, root: bool
+) -> Tensor:
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    correction = int(unbiased) if correction is None else correction
+    return _var(input, axes=_axes(input, dim), keepdim=keepdim, correction=correction, root=root)
+
+
 def var(
     input: Any,
     dim: Dims = None,
@@ -106,10 +117,10 @@ def var(
 ) -> Tensor:
     """Variance over the axes `dim`: sum (x - mean)^2 / (n - correction).
 
-    `correction` is 1 if `unbiased`, else 0, unless it is given.
+    `correction` is 1 if `unbiased`, else 0, unless it is given. A bool in the place of `dim` is
+    `unbiased`, of all elements.
     """
-    correction = int(unbiased) if correction is None else correction
-    return _var(input, axes=_axes(input, dim), keepdim=keepdim, correction=correction, root=False)
+    return _spread(input, dim, unbiased, keepdim, correction, False)
 
 
 def std(
@@ -121,8 +132,7 @@ def std(
     correction: float | None = None,
 ) -> Tensor:
     """Standard deviation over the axes `dim`, the root of `var`; its gradient at 0 is 0."""
-    correction = int(unbiased) if correction is None else correction
-    return _var(input, axes=_axes(input, dim), keepdim=keepdim, correction=correction, root=True)
+    return _spread(input, dim, unbiased, keepdim, correction, True)
 
 
 @differentiable
