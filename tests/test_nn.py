@@ -44,6 +44,25 @@ def test_traversal():
         net.tail  # noqa: B018
 
 
+def test_a_module_without_its_constructor_says_so():
+    class Hasty(nn.Module):
+        def __init__(self):
+            self.width = 3
+
+    net = Hasty()
+    for use in (
+        lambda: setattr(net, "head", nn.Linear(3, 2)),
+        lambda: list(net.parameters()),
+        net.state_dict,
+        lambda: net.training,
+        net.eval,
+        lambda: repr(net),
+    ):
+        with pytest.raises(AttributeError, match=r"Hasty: call super\(\).__init__\(\) first"):
+            use()
+    assert not hasattr(net, "depth")
+
+
 def test_shared_parts_count_once():
     layer = nn.Linear(2, 2)
     net = nn.Sequential(layer, nn.ReLU(), layer)
@@ -300,6 +319,8 @@ def test_module_list_and_dict():
     assert len(layers) == 4 and isinstance(layers[1:3], nn.ModuleList)
     assert [name for name, _ in layers[1:3].named_children()] == ["0", "1"]
     assert len(layers + [nn.ELU()]) == 5
+    assert type(layers.pop(0)) is nn.ReLU and type(layers.pop(-1)) is nn.Identity
+    assert [name for name, _ in layers.named_children()] == ["0", "1"]
     table = nn.ModuleDict({"a": nn.ReLU()})
     table["b"] = nn.Tanh()
     assert list(table) == list(table.keys()) == ["a", "b"] and "b" in table and len(table) == 2

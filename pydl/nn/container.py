@@ -88,6 +88,12 @@ class _Numbered(Module):
         self._renumber(modules)
         return self
 
+    def pop(self, index: int) -> Any:
+        """Remove the module at `index` and return it."""
+        module = self[index]
+        del self[index]
+        return module
+
 
 Calls = list[tuple[Any, dict[str, Any]]]
 

@@ -134,14 +134,7 @@ class Module:
         return self._add_hook(1, hook)
 
     def _tables(self) -> tuple[dict[str, Any], ...]:
-        tables = tuple(
-            self.__dict__[name]
-            for name in ("_parameters", "_buffers", "_modules")
-            if name in self.__dict__
-        )
-        if not tables:
-            raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
-        return tables
+        return self._parameters, self._buffers, self._modules
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
@@ -167,6 +160,8 @@ class Module:
         for table in ("_parameters", "_buffers", "_modules"):
             if name in self.__dict__.get(table, ()):
                 return self.__dict__[table][name]
+        if name in ("training", "_parameters", "_buffers", "_modules", "_transient"):
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
@@ -258,7 +253,7 @@ class Module:
             else [(prefix, self)]
         )
         for path, module in modules:
-            for name, value in module.__dict__[table].items():
+            for name, value in getattr(module, table).items():
                 if value is not None and not (remove_duplicate and id(value) in seen):
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
