@@ -50,10 +50,20 @@ _changes: dict[int, list[Any]] = {}  # [when, weak reference] by id of the array
 _latest_change = -1
 
 
+def as_dtype(dtype: Any) -> np.dtype:
+    """Return the dtype that NumPy takes it for; TypeError where it is none, such as a device."""
+    try:
+        if dtype is not None:  # which would be float64
+            return np.dtype(dtype)
+    except TypeError:
+        pass
+    raise TypeError(f"dtype: expected float32, float64 or another dtype of NumPy, got {dtype!r}")
+
+
 def set_default_dtype(dtype: Any) -> None:
     """Set the dtype that Python numbers and lists get: float32 (as at the start) or float64."""
     global _default_dtype
-    wanted = np.dtype(dtype)
+    wanted = as_dtype(dtype)
     if wanted not in _FLOATS:
         raise TypeError(f"dtype: expected float32 or float64, got {wanted}")
     _default_dtype = wanted
@@ -485,7 +495,7 @@ class Tensor:
         numbers = isinstance(data, (int, float, complex, list, tuple, range))
         if dtype is None and numbers and not isinstance(data, np.generic):
             dtype = _default_dtype
-        array = np.asarray(data, dtype=dtype)
+        array = np.asarray(data, dtype=None if dtype is None else as_dtype(dtype))
         if array.dtype.kind not in "biu" and array.dtype not in _FLOATS:
             if array.dtype.newbyteorder("=") not in _FLOATS:
                 raise TypeError(

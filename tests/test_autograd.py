@@ -284,6 +284,16 @@ def test_default_dtype():
         pydl.set_default_dtype(int)
 
 
+@pytest.mark.parametrize("wrong", ["cpu", None, 32])
+def test_what_is_no_dtype(wrong):
+    x, calls = Tensor([1.0]), [pydl.set_default_dtype, Tensor([1.0]).to, pydl.nn.Linear(2, 2).to]
+    if wrong is not None:
+        calls.append(lambda dtype: Tensor(x, dtype=dtype))
+    for call in calls:
+        with pytest.raises(TypeError, match=f"^dtype: expected float32, .*, got {wrong!r}$"):
+            call(wrong)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "scalar", [2, 2.5, True, np.float64(2.5), np.float32(2), np.int64(3), np.array(2.5)]

@@ -863,6 +863,11 @@ def test_empty_batches():
         (lambda: F.pad(X, (-5, 0)), "crops more than shape"),
         (lambda: F.pad(X, (1, 1), "reflect"), 'mode: expected "constant"'),
         (lambda: F.expand(X, 3, 4), "sizes: expected a size per axis"),
+        (
+            lambda: F.reshape(X, (5, -1)),
+            r"shape: expected the 24 elements of \(2, 3, 4\), got \(5, -1\)",
+        ),
+        (lambda: Tensor(X).view(7), r"shape: expected the 24 elements of .*, got \(7,\)"),
         (lambda: F.flatten(X, 2, 1), "start_dim: expected at most end_dim"),
         (lambda: F.unflatten(X, 2, (3, 2)), "sizes: expected a product of 4"),
         (lambda: F.sum(X, 3), "dim: axis 3 is out of bounds"),

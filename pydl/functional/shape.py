@@ -16,6 +16,7 @@ from pydl.autograd import (
     Needs,
     OpResult,
     Tensor,
+    as_dtype,
     differentiable,
     is_grad_enabled,
 )
@@ -95,7 +96,14 @@ def _reshape(needs: Needs, x: Array, *, shape: Any) -> OpResult:
 
 def reshape(input: Any, shape: Sequence[int]) -> Tensor:
     """Give the elements another shape; one size may be -1."""
-    return _reshape(input, shape=tuple(shape))
+    shape = tuple(shape)
+    try:
+        return _reshape(input, shape=shape)
+    except ValueError:
+        old = np.shape(raw(input))
+        raise ValueError(
+            f"shape: expected the {math.prod(old)} elements of {old}, got {shape}"
+        ) from None
 
 
 def view(input: Any, *shape: Any) -> Tensor:
@@ -365,7 +373,7 @@ def _cast(needs: Needs, x: Array, *, dtype: Any) -> OpResult:
 
 def to(input: Any, dtype: Any) -> Tensor:
     """Convert to another dtype; the gradient is converted back."""
-    wanted = np.dtype(dtype)
+    wanted = as_dtype(dtype)
     if not isinstance(input, Tensor):
         return Tensor(input, dtype=wanted)
     if wanted in (np.float32, np.float64):
