@@ -119,6 +119,12 @@ def test_loader_shuffles_by_its_seed():
     assert not np.array_equal(epochs(5)[0], first)
 
 
+@pytest.mark.parametrize("sample", [{"x": 1.0}, (np.zeros(2), None)])
+def test_samples_that_are_no_arrays(sample):
+    with pytest.raises(TypeError, match="samples: expected arrays .*, got (dict|NoneType); give"):
+        next(iter(data.DataLoader([sample, sample], 2)))
+
+
 def test_loader_collates_samples_one_by_one():
     x, y = next(iter(data.DataLoader(Squares(), 3)))
     assert x.shape == (3, 2, 3) and x[2, 0, 0] == 4

@@ -114,16 +114,25 @@ def collate(samples: Sequence[Any]) -> Any:
     ------
     ValueError
         No samples, or shapes that differ.
+    TypeError
+        Samples that are no arrays, such as dicts.
     """
     if not samples:
         raise ValueError("samples: expected at least one, got none")
     try:
         if isinstance(samples[0], (tuple, list)):
-            return tuple(np.stack([np.asarray(v) for v in column])
-                         for column in zip(*samples, strict=True))
-        return np.stack([np.asarray(s) for s in samples])
+            return tuple(_stacked(column) for column in zip(*samples, strict=True))
+        return _stacked(samples)
     except ValueError as error:
         raise ValueError(f"samples: expected one shape for all, got: {error}") from None
+
+
+def _stacked(values: Sequence[Any]) -> np.ndarray:
+    batch = np.stack([np.asarray(v) for v in values])
+    if batch.dtype.kind == "O":
+        raise TypeError("samples: expected arrays or tuples of arrays, got "
+                        f"{type(values[0]).__name__}; give DataLoader a collate function for them")
+    return batch
 
 
 def generator(rng: Seed) -> np.random.Generator:
