@@ -426,16 +426,16 @@ def _require_unchanged(node: Node, vjp: Callable[..., Gradients]) -> None:
                 value = cell.cell_contents
             except ValueError:  # a name that has no value yet
                 continue
-            if isinstance(value, np.ndarray):
-                change = _changes.get(id(_root(value)))
+            for array in value if isinstance(value, tuple) else (value,):
+                change = _changes.get(id(_root(array))) if isinstance(array, np.ndarray) else None
                 if change is not None and change[0] > node.order:
                     op = vjp.__qualname__.split(".<locals>.")[-2:][0].strip("_")
                     raise RuntimeError(
-                        f"backward: an array of shape {value.shape} that {op} needs was changed in "
+                        f"backward: an array of shape {array.shape} that {op} needs was changed in "
                         "place after the forward pass, by an optimizer's step or an operator such "
                         "as +=; run the forward pass again, or change a copy"
                     )
-            elif getattr(value, "__closure__", None) and value not in functions:
+            if getattr(value, "__closure__", None) and value not in functions:
                 functions.append(value)
 
 

@@ -477,6 +477,15 @@ def test_a_change_in_place_of_what_backward_needs_raises(change):
     assert lstm == [True] * 5 + [False] * 2
 
 
+def test_indices_that_backward_needs_may_not_change():
+    at, places = Tensor(np.array([0, 1])), np.array([0, 1])
+    for key in (at, (at, places), (..., at)):
+        y = leaf(np.ones((2, 2)))[key]
+        at[0] = 1
+        with pytest.raises(RuntimeError, match=r"shape \(2,\) that index needs was changed"):
+            y.sum().backward()
+
+
 def test_results_that_backward_needs_may_not_change_through_detach():
     x = leaf([1.0, 2.0])
     y = F.exp(x)
