@@ -18,7 +18,7 @@ import functools
 import itertools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -79,23 +79,32 @@ def is_grad_enabled() -> bool:
     return _recording.get()
 
 
-@contextmanager
-def _set_recording(mode: bool) -> Iterator[None]:
-    token = _recording.set(mode)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+class _Recording(ContextDecorator):
+    """Whether ops are recorded inside; one object serves any number of blocks."""
+
+    def __init__(self, mode: bool):
+        self._mode = mode
+        self._outer: list[bool] = []
+
+    def _recreate_cm(self) -> _Recording:
+        return _Recording(self._mode)  # each call of a decorated function has its own
+
+    def __enter__(self) -> None:
+        self._outer.append(_recording.get())
+        _recording.set(self._mode)
+
+    def __exit__(self, *_: Any) -> None:
+        _recording.set(self._outer.pop())
 
 
 def no_grad() -> Any:
     """Record nothing inside: ``with no_grad():``, or ``@no_grad()`` before a function."""
-    return _set_recording(False)
+    return _Recording(False)
 
 
 def enable_grad() -> Any:
     """Record again inside, within a `no_grad` block."""
-    return _set_recording(True)
+    return _Recording(True)
 
 
 @contextmanager

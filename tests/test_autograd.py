@@ -236,6 +236,16 @@ def test_no_grad_as_context_and_decorator():
     assert pydl.is_grad_enabled()
 
 
+def test_one_no_grad_serves_many_blocks():
+    off, on = no_grad(), pydl.enable_grad()
+    for _ in range(2):
+        with off, on, off:
+            assert not pydl.is_grad_enabled()
+            with on:
+                assert pydl.is_grad_enabled()
+        assert pydl.is_grad_enabled()
+
+
 def test_no_grad_is_per_thread():
     seen = {}
     with no_grad():
