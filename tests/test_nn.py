@@ -452,8 +452,11 @@ def test_layers_start_uniform(make, fan_in):
 )
 def test_init_distributions(fill, std, bound):
     pydl.manual_seed(0)
-    tensor = nn.Parameter(np.empty((300, 200, 3)))
+    tensor, array = nn.Parameter(np.empty((300, 200, 3))), np.empty((300, 200, 3))
     assert fill(tensor) is tensor
+    pydl.manual_seed(0)
+    assert fill(array) is array
+    np.testing.assert_array_equal(array, tensor.data)
     assert abs(tensor.data.std() / std - 1) < 0.01 and abs(tensor.data.mean()) < 0.01 * std
     if bound is not None:
         assert 0.99 * bound < np.abs(tensor.data).max() <= bound
@@ -471,6 +474,13 @@ def test_init_structures():
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 6))
     w = nn.init.dirac_(nn.Parameter(np.empty((4, 2, 3, 3))), groups=2)
     np.testing.assert_array_equal(F.conv2d(x, w, padding=1, groups=2).data, x)
+    for fill in (nn.init.eye_, nn.init.orthogonal_, lambda t: nn.init.sparse_(t, 0.5)):
+        layer = nn.Linear(3, 2)
+        before = layer.weight.data.copy()
+        assert fill(layer.weight.data) is layer.weight.data and (layer.weight.data != before).any()
+    assert nn.init.dirac_(w.data, groups=2) is w.data
+    with pytest.raises(TypeError, match="tensor: expected a Tensor or an array, got NoneType"):
+        nn.init.zeros_(nn.Linear(3, 2, bias=False).bias)
     assert nn.init.zeros_(nn.Parameter([1.0])).tolist() == [0]
     assert nn.init.ones_(nn.Parameter([0.0])).tolist() == [1]
     assert nn.init.constant_(nn.Parameter([0.0]), 0.5).tolist() == [0.5]
