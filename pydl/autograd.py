@@ -284,6 +284,8 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
     if not odd:
         return arrays, dtype
     if dtype is None:
+        for a in arrays:
+            require_no_tensors(a)
         arrays = [a if a is None or isinstance(a, int) else np.asarray(a) for a in arrays]
         given = [a.dtype for a in arrays if isinstance(a, np.ndarray)]
         if any(d.kind == "f" for d in given):
@@ -292,6 +294,21 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
             given = [d for d in given if d.kind in "biu"]
             arrays = [_fitted(a, given) if isinstance(a, int) else a for a in arrays]
     return [a if a is None else _operand(a, dtype) for a in arrays], dtype
+
+
+def require_no_tensors(a: Any) -> None:
+    """Raise TypeError for a list or tuple of Tensors, such as a recurrent layer's results.
+
+    As an array it would have no gradient.
+    """
+    if isinstance(a, (list, tuple)):
+        for part in a:
+            if isinstance(part, Tensor):
+                raise TypeError(
+                    f"operands: expected a Tensor, an array or numbers, got a {type(a).__name__} "
+                    "with Tensors; take one of them, or use F.stack or F.cat"
+                )
+            require_no_tensors(part)
 
 
 def _fitted(number: int, dtypes: list[np.dtype]) -> np.ndarray:
@@ -313,6 +330,7 @@ def _operand(a: Any, dtype: np.dtype | None) -> np.ndarray:
     """Convert a number, a list or an array to `dtype`, if that is not None."""
     if isinstance(a, (int, float)):
         return np.asarray(a, dtype)
+    require_no_tensors(a)
     array = np.asarray(a)
     kind = array.dtype.kind
     if kind not in "biuf" or (kind == "f" and array.ndim and array.dtype not in _FLOATS):

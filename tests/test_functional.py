@@ -483,6 +483,29 @@ def test_chunk_of_nothing_is_that_many_empty_pieces():
     assert [len(piece) for piece in F.chunk(np.zeros(5), 4)] == [2, 2, 1]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        F.exp,
+        F.relu,
+        F.flatten,
+        F.softmax,
+        lambda pair: F.linear(pair, np.ones((2, 4))),
+        lambda pair: F.cross_entropy(pair, [0, 1]),
+        lambda pair: F.mse_loss(pair, X),
+        lambda pair: Tensor(X) + pair,
+        lambda pair: F.stack([pair, pair]),
+        lambda pair: pydl.nn.GRU(4, 3)(pair),
+        lambda pair: pydl.nn.GRUCell(4, 3)(pair),
+    ],
+)
+def test_a_tuple_with_tensors_is_no_operand(call):
+    x = Tensor(X, requires_grad=True)
+    for pair in ((x, (x, x)), [x, x]):
+        with pytest.raises(TypeError, match=f"operands: expected .*, got a {type(pair).__name__}"):
+            call(pair)
+
+
 def test_cat_of_integers_and_its_errors():
     assert F.cat([[1, 2], np.array([3])]).tolist() == [1, 2, 3]
     whole = F.cat([np.array([[1]]), np.array([[2], [3]])])

@@ -11,7 +11,7 @@ from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
 from .activation import relu
-from .shape import constant, number, raw, sum_to
+from .shape import constant, number, raw, shape_of, sum_to
 
 __all__ = [
     "abs",
@@ -80,7 +80,7 @@ def add_relu(input: Any, other: Any) -> Tensor:
 
     PyTorch has no function of this name; it is the end of a residual block.
     """
-    if np.shape(raw(input)) != np.shape(raw(other)):
+    if shape_of(input) != shape_of(other):
         return relu(_add(input, other))
     return _add_relu(input, other)
 

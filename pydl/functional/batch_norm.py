@@ -10,7 +10,7 @@ from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 from pydl.kernels import shapes
 
-from .shape import raw
+from .shape import raw, shape_of
 
 __all__ = ["batch_norm"]
 
@@ -109,7 +109,7 @@ def batch_norm(
             input, weight, bias, residual, mean=mean, var=var, eps=eps, relu=relu
         )
     momentum = shapes.probability("momentum", momentum)
-    channels = np.shape(raw(input))[1:2]
+    channels = shape_of(input)[1:2]
     for name, value in (("running_mean", mean), ("running_var", var)):
         if value is not None and np.shape(value) != channels:
             raise ValueError(f"{name}: expected shape {channels}, got {np.shape(value)}")

@@ -11,7 +11,7 @@ from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 from pydl.runtime import empty
 
-from .shape import ndim_of, pad, raw, squeeze, unsqueeze
+from .shape import ndim_of, pad, shape_of, squeeze, unsqueeze
 
 __all__ = ["conv1d", "conv2d"]
 
@@ -58,7 +58,7 @@ def as_tuple(value: Any, count: int, name: str) -> tuple[Any, ...]:
 
 def _same(input: Any, weight: Any, stride: Any, dilation: Any) -> tuple[Any, tuple[int, ...]]:
     """Pad where padding="same" is asymmetric, and return the symmetric padding that remains."""
-    kernel = np.shape(raw(weight))[2:]
+    kernel = shape_of(weight)[2:]
     if any(s != 1 for s in as_tuple(stride, len(kernel), "stride")):
         raise ValueError(f'padding: "same" needs stride 1, got {stride}')
     spread = as_tuple(dilation, len(kernel), "dilation")

@@ -9,7 +9,7 @@ import numpy as np
 from pydl import kernels
 from pydl.autograd import Array, Needs, OpResult, Tensor, differentiable
 
-from .shape import raw
+from .shape import raw, shape_of
 
 __all__ = ["embedding"]
 
@@ -80,6 +80,6 @@ def embedding(
     """
     refuse_options(max_norm, scale_grad_by_freq, sparse)
     if np.ndim(raw(weight)) != 2:
-        raise ValueError(f"weight: expected shape (V, D), got {np.shape(raw(weight))}")
-    padding_idx = padding_row(padding_idx, np.shape(raw(weight))[0])
+        raise ValueError(f"weight: expected shape (V, D), got {shape_of(weight)}")
+    padding_idx = padding_row(padding_idx, shape_of(weight)[0])
     return _embedding(weight, indices=raw(input), padding_idx=padding_idx)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
-from .shape import raw
+from .shape import shape_of
 
 __all__ = ["layer_norm"]
 
@@ -54,7 +52,7 @@ def layer_norm(
     ValueError
         For an empty `normalized_shape`, or an input whose last axes have other sizes.
     """
-    expected, shape = tuple(normalized_shape), np.shape(raw(input))
+    expected, shape = tuple(normalized_shape), shape_of(input)
     if not expected:
         raise ValueError("normalized_shape: expected at least one size, got ()")
     if shape[len(shape) - len(expected) :] != expected or len(shape) < len(expected):

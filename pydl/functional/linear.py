@@ -9,7 +9,7 @@ import numpy as np
 from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Product, Tensor, differentiable
 
-from .shape import raw, reshape
+from .shape import reshape, shape_of
 
 __all__ = ["linear"]
 
@@ -52,7 +52,7 @@ def linear(input: Any, weight: Any, bias: Any = None, *, relu: bool = False) -> 
     ValueError
         An input that is a scalar or has other features than I, a weight or a bias of another shape.
     """
-    shape, features = np.shape(raw(input)), np.shape(raw(weight))[-1:]
+    shape, features = shape_of(input), shape_of(weight)[-1:]
     if shape and features and shape[-1] != features[0]:
         raise ValueError(f"input: expected shape (..., {features[0]}), got {shape}")
     if len(shape) == 2:

@@ -12,7 +12,7 @@ from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentia
 
 from .arithmetic import mul
 from .reduction import mean, sum
-from .shape import constant, raw, reshape
+from .shape import constant, raw, reshape, shape_of, tensor_of
 
 __all__ = [
     "binary_cross_entropy",
@@ -65,7 +65,7 @@ def _rows(input: Any, target: Any) -> tuple[Any, np.ndarray, tuple[int, ...]]:
 
     Returns the rows, the labels (B,) or probabilities (B, C), and the shape of a loss per row.
     """
-    x = input if isinstance(input, Tensor) else Tensor(input)
+    x = tensor_of(input)
     t = np.asarray(constant("target", target))
     if x.ndim == 0:
         raise ValueError("input: expected (C,) or (N, C, ...), got a scalar")
@@ -262,15 +262,15 @@ def nll_loss(
 
 
 def _same_shape(input: Any, target: Any) -> None:
-    if np.shape(raw(input)) != np.shape(raw(target)):
+    if shape_of(input) != shape_of(target):
         raise ValueError(
-            f"target: expected input's shape {np.shape(raw(input))}, got {np.shape(raw(target))}"
+            f"target: expected input's shape {shape_of(input)}, got {shape_of(target)}"
         )
 
 
 def _check_broadcast(name: str, value: Any, shape: tuple[int, ...]) -> None:
     """Check that an operand can be broadcast to a shape, and does not make it larger."""
-    own = np.shape(raw(value))
+    own = shape_of(value)
     try:
         fits = np.broadcast_shapes(own, shape) == shape
     except ValueError:
@@ -412,7 +412,7 @@ def binary_cross_entropy_with_logits(
         Another shape, or another reduction.
     """
     _same_shape(input, target)
-    x = input if isinstance(input, Tensor) else Tensor(input)
+    x = tensor_of(input)
     positive = np.asarray(1 if pos_weight is None else constant("pos_weight", pos_weight), x.dtype)
     _check_broadcast("pos_weight", positive, x.shape)
     return _reduced(_weighted(_bce_with_logits(x, target, pos_weight=positive), weight), reduction)

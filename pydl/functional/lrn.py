@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from pydl import kernels
 from pydl.autograd import Array, Gradients, Needs, OpResult, Tensor, differentiable
 
-from .shape import raw, reshape
+from .shape import reshape, shape_of
 
 __all__ = ["local_response_norm"]
 
@@ -55,7 +53,7 @@ def local_response_norm(
     Source: Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional
     neural networks.
     """
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     if len(shape) < 3:
         raise ValueError(f"input: expected 3 axes or more, got shape {shape}")
     images = input

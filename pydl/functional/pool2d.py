@@ -13,7 +13,7 @@ from pydl.kernels import shapes
 
 from .arithmetic import mul
 from .conv2d import as_tuple, row_pair
-from .shape import ndim_of, raw, reshape, squeeze, unsqueeze
+from .shape import ndim_of, reshape, shape_of, squeeze, unsqueeze
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -170,7 +170,7 @@ def avg_pool2d(
             raise ValueError("divisor_override: expected another number than 0")
         window, pads = as_tuple(kernel_size, 2, "kernel_size"), as_tuple(padding, 2, "padding")
         steps = window if stride is None else as_tuple(stride, 2, "stride")
-        sizes = np.shape(raw(input))[-2:]
+        sizes = shape_of(input)[-2:]
         rows, columns = (
             _counts(sizes[i], y.shape[2 + i], window[i], steps[i], pads[i]) for i in (0, 1)
         )
@@ -234,7 +234,7 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     TypeError
         An output size or an input of another type.
     """
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     if len(shape) not in (3, 4):
         raise ValueError(f"input: expected 3 or 4 axes, got {len(shape)}")
     wanted = (None, None) if output_size is None else as_tuple(output_size, 2, "output_size")

@@ -19,6 +19,7 @@ from pydl.autograd import (
     as_dtype,
     differentiable,
     is_grad_enabled,
+    require_no_tensors,
 )
 from pydl.runtime import contiguous, is_recording
 
@@ -62,9 +63,23 @@ def number(x: Any) -> Any:
     return x.item() if isinstance(x, (np.ndarray, np.generic)) and not x.ndim else x
 
 
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of a Tensor or array_like; TypeError for a list or tuple of Tensors."""
+    if isinstance(x, (Tensor, np.ndarray)):
+        return x.shape
+    require_no_tensors(x)
+    return np.shape(x)
+
+
+def tensor_of(x: Any) -> Tensor:
+    """Return a Tensor as it is, and one of anything array_like; TypeError as `shape_of`."""
+    require_no_tensors(x)
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
 def ndim_of(x: Any) -> int:
-    """Return the number of axes of a Tensor or array_like."""
-    return x.ndim if isinstance(x, (Tensor, np.ndarray)) else np.ndim(x)
+    """Return the number of axes of a Tensor or array_like, as `shape_of`."""
+    return len(shape_of(x))
 
 
 def total(x: np.ndarray, axes: tuple[int, ...], keepdims: bool = True) -> np.ndarray:
@@ -100,7 +115,7 @@ def reshape(input: Any, shape: Sequence[int]) -> Tensor:
     try:
         return _reshape(input, shape=shape)
     except ValueError:
-        old = np.shape(raw(input))
+        old = shape_of(input)
         raise ValueError(
             f"shape: expected the {math.prod(old)} elements of {old}, got {shape}"
         ) from None
@@ -113,7 +128,7 @@ def view(input: Any, *shape: Any) -> Tensor:
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the axes `start_dim` to `end_dim` into one."""
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     ndim = max(len(shape), 1)
     first = normalize_axis_index(start_dim, ndim, "start_dim")
     last = normalize_axis_index(end_dim, ndim, "end_dim")
@@ -125,7 +140,7 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Tensor:
     """Split the axis `dim` into axes of the given sizes; one may be -1."""
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     dim = normalize_axis_index(dim, len(shape), "dim")
     sizes = list(sizes)
     if -1 in sizes:
@@ -161,14 +176,14 @@ def transpose(input: Any, dim0: int, dim1: int) -> Tensor:
 
 def squeeze(input: Any, dim: int | Sequence[int] | None = None) -> Tensor:
     """Drop the axes of size 1: all, or those in `dim` that have it."""
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     axes = range(len(shape)) if dim is None else normalize_axis_tuple(dim, len(shape), "dim")
     return _reshape(input, shape=tuple(s for i, s in enumerate(shape) if i not in axes or s != 1))
 
 
 def unsqueeze(input: Any, dim: int) -> Tensor:
     """Insert an axis of size 1 at `dim`."""
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     dim = normalize_axis_index(dim, len(shape) + 1, "dim")
     return _reshape(input, shape=(*shape[:dim], 1, *shape[dim:]))
 
@@ -264,7 +279,7 @@ def split(
     tensor: Any, split_size_or_sections: int | Sequence[int], dim: int = 0
 ) -> tuple[Tensor, ...]:
     """Cut an axis into pieces of one size (the last may be smaller), or of the listed sizes."""
-    shape = np.shape(raw(tensor))
+    shape = shape_of(tensor)
     dim = normalize_axis_index(dim, len(shape), "dim")
     size, wanted = shape[dim], split_size_or_sections
     if isinstance(wanted, (int, np.integer)):
@@ -285,7 +300,7 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if chunks < 1:
         raise ValueError(f"chunks: expected at least 1, got {chunks}")
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     size = shape[normalize_axis_index(dim, len(shape), "dim")]
     return split(input, -(-size // chunks) or [0] * chunks, dim)
 
@@ -330,7 +345,7 @@ def pad(
     ValueError
         An odd number of widths or too many, more cropped than there is, or another mode.
     """
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     if mode != "constant":
         raise ValueError(f'mode: expected "constant", got {mode!r}')
     if len(pad) % 2 or len(pad) > 2 * len(shape):
@@ -356,7 +371,7 @@ def broadcast_to(input: Any, shape: Sequence[int]) -> Tensor:
 def expand(input: Any, *sizes: Any) -> Tensor:
     """Broadcast to `sizes`, where -1 keeps an axis' size."""
     wanted = list(sizes[0] if len(sizes) == 1 and np.ndim(sizes[0]) else sizes)
-    shape = np.shape(raw(input))
+    shape = shape_of(input)
     lead = len(wanted) - len(shape)
     if lead < 0 or -1 in wanted[:lead]:
         raise ValueError(f"sizes: expected a size per axis of {shape}, got {tuple(wanted)}")

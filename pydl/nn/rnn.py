@@ -12,6 +12,7 @@ import numpy as np
 
 from pydl import functional as F
 from pydl.autograd import Tensor, get_default_dtype
+from pydl.functional.shape import tensor_of
 
 from . import init
 from .module import Module, Parameter
@@ -186,7 +187,7 @@ class _Layers(_Base):
 
     def _stack(self, input: Any, hx: Any, lengths: Any) -> tuple[Tensor, States]:
         """Run all layers: the output and the last states, in the caller's layout."""
-        x = input if isinstance(input, Tensor) else Tensor(input)
+        x = tensor_of(input)
         if x.ndim not in (2, 3):
             raise ValueError(f"input: expected 2 or 3 axes, got shape {x.shape}")
         if x.shape[-1] != self.input_size:
@@ -392,7 +393,7 @@ class _Cell(_Base):
         self.reset_parameters(rng)
 
     def _step(self, input: Any, hx: Any) -> States:
-        x = input if isinstance(input, Tensor) else Tensor(input)
+        x = tensor_of(input)
         if x.ndim not in (1, 2):
             raise ValueError(f"input: expected 1 or 2 axes, got shape {x.shape}")
         if x.shape[-1] != self.input_size:
