@@ -278,14 +278,14 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
             dtype = a.dtype
         elif a.dtype != dtype:
             raise TypeError(
-                f"operands: expected one dtype, got {dtype} and {a.dtype}; "
-                "convert one of them with .to(dtype)"
+                f"operands: expected one dtype, got {dtype} and {a.dtype}; convert one of them, "
+                "a Tensor with .to(dtype), an array with .astype(dtype)"
             )
     if not odd:
         return arrays, dtype
+    for a in arrays:
+        refuse_tensors_in("operands", a)
     if dtype is None:
-        for a in arrays:
-            require_no_tensors(a)
         arrays = [a if a is None or isinstance(a, int) else np.asarray(a) for a in arrays]
         given = [a.dtype for a in arrays if isinstance(a, np.ndarray)]
         if any(d.kind == "f" for d in given):
@@ -296,19 +296,21 @@ def _one_dtype(arrays: list[Any]) -> tuple[list[Any], np.dtype | None]:
     return [a if a is None else _operand(a, dtype) for a in arrays], dtype
 
 
-def require_no_tensors(a: Any) -> None:
-    """Raise TypeError for a list or tuple of Tensors, such as a recurrent layer's results.
+def refuse_tensors_in(name: str, value: Any, with_gradients: bool = False) -> None:
+    """Raise TypeError for a list or tuple of Tensors: an array of them would lose the gradients.
 
-    As an array it would have no gradient.
+    `with_gradients` refuses only those that require one.
     """
-    if isinstance(a, (list, tuple)):
-        for part in a:
-            if isinstance(part, Tensor):
-                raise TypeError(
-                    f"operands: expected a Tensor, an array or numbers, got a {type(a).__name__} "
-                    "with Tensors; take one of them, or use F.stack or F.cat"
-                )
-            require_no_tensors(part)
+    if not isinstance(value, (list, tuple)):
+        return
+    for v in value:
+        if isinstance(v, Tensor) and (v.requires_grad or not with_gradients):
+            raise TypeError(
+                f"{name}: expected a Tensor, an array or numbers, got a {type(value).__name__} of "
+                "Tensors; take one of them (a recurrent layer returns output and state), or join "
+                "them with stack or cat"
+            )
+        refuse_tensors_in(name, v, with_gradients)
 
 
 def _fitted(number: int, dtypes: list[np.dtype]) -> np.ndarray:
@@ -330,7 +332,6 @@ def _operand(a: Any, dtype: np.dtype | None) -> np.ndarray:
     """Convert a number, a list or an array to `dtype`, if that is not None."""
     if isinstance(a, (int, float)):
         return np.asarray(a, dtype)
-    require_no_tensors(a)
     array = np.asarray(a)
     kind = array.dtype.kind
     if kind not in "biuf" or (kind == "f" and array.ndim and array.dtype not in _FLOATS):
@@ -522,6 +523,8 @@ class Tensor:
         numbers = isinstance(data, (int, float, complex, list, tuple, range))
         if dtype is None and numbers and not isinstance(data, np.generic):
             dtype = _default_dtype
+        if numbers:
+            refuse_tensors_in("data", data, with_gradients=True)
         array = np.asarray(data, dtype=None if dtype is None else as_dtype(dtype))
         if array.dtype.kind not in "biu" and array.dtype not in _FLOATS:
             if array.dtype.newbyteorder("=") not in _FLOATS:

@@ -36,6 +36,12 @@ def _at_least_zero(**options: float) -> None:
 _Update = tuple[np.ndarray, Any, dict[str, Any]]  # a parameter, its gradient, its state
 
 
+def _listed(params: Any) -> list[Any]:
+    if isinstance(params, (Tensor, np.ndarray)) or not isinstance(params, Iterable):
+        raise TypeError(f"params: expected an iterable, got {type(params).__name__}")
+    return list(params)
+
+
 class Optimizer(ABC):
     """Parameters in groups that share options, and the state of each parameter.
 
@@ -61,13 +67,11 @@ class Optimizer(ABC):
     """
 
     def __init__(self, params: Any, defaults: dict[str, Any], *, fuse_linear: bool = False):
-        if isinstance(params, (Tensor, np.ndarray)):
-            raise TypeError(f"params: expected an iterable, got {type(params).__name__}")
         self.defaults = defaults
         self.fuse_linear = fuse_linear
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
-        groups = list(params)
+        groups = _listed(params)
         if not groups:
             raise ValueError("params: expected at least one parameter, got none")
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
@@ -80,7 +84,7 @@ class Optimizer(ABC):
         if "params" not in param_group:
             raise ValueError(f"param_group: expected 'params', got {sorted(param_group)}")
         params = param_group["params"]
-        params = [params] if isinstance(params, Tensor) else list(params)
+        params = [params] if isinstance(params, Tensor) else _listed(params)
         unknown = set(param_group) - set(self.defaults) - {"params", "initial_lr"}
         if unknown:
             raise ValueError(

@@ -298,7 +298,8 @@ def _inputs(model: Module, shapes: Any, dtype: Any) -> list[Tensor]:
     for shape in shapes:
         if not isinstance(shape, (tuple, list)) or not all(
                 isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in shape):
-            raise TypeError(f"input_shape: expected ints, or a list of shapes, got {shape!r}")
+            got = type(shape).__name__ if hasattr(shape, "shape") else repr(shape)
+            raise TypeError(f"input_shape: expected ints, or a list of shapes, got {got}")
         if any(n < 0 for n in shape):
             raise ValueError(f"input_shape: expected no negative size, got {tuple(shape)}")
     return [Tensor(np.zeros(shape, d)) for shape, d in zip(shapes, dtypes, strict=True)]

@@ -247,7 +247,7 @@ def fit(
     for method in ("zero_grad", "step"):
         if isinstance(optimizer, type) or not callable(getattr(optimizer, method, None)):
             raise TypeError(f"optimizer: expected an Optimizer, got {optimizer!r}")
-    if not callable(loss):
+    if not callable(loss) or isinstance(loss, type):
         raise TypeError(f"loss: expected a function, got {loss!r}")
     if schedule_every not in ("epoch", "step"):
         raise ValueError(f"schedule_every: expected 'epoch' or 'step', got {schedule_every!r}")

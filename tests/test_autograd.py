@@ -15,7 +15,7 @@ import pytest
 
 import pydl
 import pydl.functional as F
-from pydl import Tensor, no_grad
+from pydl import Tensor, nn, no_grad
 from pydl.autograd import differentiable
 
 
@@ -323,6 +323,20 @@ def test_mixed_floats_raise():
             Tensor([1.0, 2.0]) + other
     with pytest.raises(TypeError, match="operands: expected float32, float64, integers or bool"):
         Tensor([1.0]) * 1j
+
+
+def test_lists_of_tensors_raise_and_do_not_lose_their_gradients():
+    x, message = leaf([1.0, 2.0]), "got a (list|tuple) of Tensors; take one of them .* or join them"
+    steps = [x * 2, x * 3]
+    for call in (F.relu, F.sum, lambda a: x + a, lambda a: F.linear(a, np.ones((1, 2))),
+                 lambda a: F.flatten(F.conv2d([a], np.ones((1, 1, 1, 1)))), Tensor):
+        for given in (steps, tuple(steps), [[steps]]):
+            with pytest.raises(TypeError, match=message):
+                call(given)
+    with no_grad(), pytest.raises(TypeError, match=message):
+        nn.Sequential(nn.RNN(2, 2), nn.Linear(2, 1))(np.ones((1, 1, 2), "f"))
+    assert Tensor([Tensor(1.0), Tensor([2.0])[0]]).tolist() == [1, 2]
+    assert F.stack(steps).shape == (2, 2)
 
 
 def test_other_byte_orders_are_converted():

@@ -319,6 +319,8 @@ def test_save_rejects(tmp_path):
     ((nn.ReLU(),), {"depth": 0}, ValueError, "depth: expected at least 1 or None, got 0"),
     ((pydl.Tensor(1.0),), {}, ValueError, "target: expected a tensor on the tape"),
     ((pydl.Tensor(1.0),), {"tape": 3}, TypeError, "tape: expected a Record, got int"),
+    ((pydl.Tensor(1.0),), {"names": {"x": 3}}, TypeError, "names: expected a dict from names to T"),
+    ((pydl.Tensor(1.0),), {"names": ["x"]}, TypeError, r"names: .* got \['x'\]"),
     ((pydl.Tensor(1.0),), {"digits": 0}, ValueError, "digits: expected at least 1, got 0"),
     ((nn.Linear(2, 3), (1, 2.5)), {}, TypeError, "input_shape: expected ints"),
 ])

@@ -228,6 +228,7 @@ def test_the_model_is_left_as_it_was():
 @pytest.mark.parametrize(("arguments", "options", "error", "message"), [
     ((3, (1, 2)), {}, TypeError, "model: expected a Module, got int"),
     ((nn.Linear(2, 3), 2), {}, TypeError, "input_shape: expected ints, or a list of shapes, got 2"),
+    ((nn.Linear(2, 3), np.zeros((1, 2))), {}, TypeError, "or a list of shapes, got ndarray$"),
     ((nn.Linear(2, 3), (1, 2.0)), {}, TypeError, "input_shape: expected ints"),
     ((nn.Linear(2, 3), [(1, 2), 3]), {}, TypeError, "input_shape: expected ints"),
     ((nn.Linear(2, 3), (-1, 2)), {}, ValueError, r"expected no negative size, got \(-1, 2\)"),

@@ -357,6 +357,7 @@ def test_schedules_step_by_epoch_step_and_metric():
     ({"optimizer": "sgd"}, TypeError, "optimizer: expected an Optimizer, got 'sgd'"),
     ({"optimizer": optim.SGD}, TypeError, "optimizer: expected an Optimizer, got <class"),
     ({"loss": "mse"}, TypeError, "loss: expected a function, got 'mse'"),
+    ({"loss": nn.MSELoss}, TypeError, "loss: expected a function, got <class"),
     ({"batch_size": 0}, ValueError, "batch_size"),
     ({"schedule_every": "hour"}, ValueError, "schedule_every"),
     ({"clip_grad_norm": 0}, ValueError, "clip_grad_norm"),

@@ -81,7 +81,10 @@ def _rows(input: Any, target: Any) -> tuple[Any, np.ndarray, tuple[int, ...]]:
             f"target: expected labels {shape} or probabilities {x.shape}, got {t.shape}"
         )
     elif t.shape != shape:
-        raise ValueError(f"target: expected labels of shape {shape}, got {t.shape}")
+        raise ValueError(
+            f"target: expected labels of shape {shape}, or probabilities {x.shape} of a float "
+            f"dtype, got {t.dtype} of shape {t.shape}"
+        )
     else:
         t = t.reshape(-1)
     if x.ndim != 2:
@@ -125,7 +128,14 @@ def _mean_of_rows(loss: Array, count: float | None) -> tuple[Any, Callable[[Arra
 def _softmax_cross_entropy(
     needs: Needs, logits: Array, *, target: Any, ignore_index: Any, scale: Any, count: float | None
 ) -> OpResult:
-    loss, probs = kernels.softmax_cross_entropy_forward(logits, target, ignore_index=ignore_index)
+    try:
+        loss, probs = kernels.softmax_cross_entropy_forward(
+            logits, target, ignore_index=ignore_index
+        )
+    except ValueError:
+        if target.ndim == 1:
+            _checked_labels(target, logits.shape[1], ignore_index)
+        raise
     y, dloss_of = _mean_of_rows(loss if scale is None else loss * scale, count)
 
     def vjp(dy: Array) -> Gradients:

@@ -19,7 +19,7 @@ from pydl.autograd import (
     as_dtype,
     differentiable,
     is_grad_enabled,
-    require_no_tensors,
+    refuse_tensors_in,
 )
 from pydl.runtime import contiguous, is_recording
 
@@ -67,13 +67,13 @@ def shape_of(x: Any) -> tuple[int, ...]:
     """Return the shape of a Tensor or array_like; TypeError for a list or tuple of Tensors."""
     if isinstance(x, (Tensor, np.ndarray)):
         return x.shape
-    require_no_tensors(x)
+    refuse_tensors_in("operands", x)
     return np.shape(x)
 
 
 def tensor_of(x: Any) -> Tensor:
     """Return a Tensor as it is, and one of anything array_like; TypeError as `shape_of`."""
-    require_no_tensors(x)
+    refuse_tensors_in("operands", x)
     return x if isinstance(x, Tensor) else Tensor(x)
 
 

@@ -121,7 +121,7 @@ def draw(
     Raises
     ------
     TypeError
-        Neither a Module nor a Tensor, or a tape that is no Record.
+        Neither a Module nor a Tensor, a tape that is no Record, or names of no Tensors.
     ValueError
         A depth below 1, fewer than one digit, a tensor that the tape does not hold, or one that is
         not on the tape (any more).
@@ -136,6 +136,9 @@ def draw(
         return _network(target, input_shape, dtype, depth)
     if not isinstance(target, Tensor):
         raise TypeError(f"target: expected a Module or a Tensor, got {type(target).__name__}")
+    if names is not None and not (
+            isinstance(names, Mapping) and all(isinstance(t, Tensor) for t in names.values())):
+        raise TypeError(f"names: expected a dict from names to Tensors, got {names!r}")
     if tape is None:
         return _bare_tape(target, names or {})
     if not isinstance(tape, Record):

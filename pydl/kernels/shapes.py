@@ -514,8 +514,8 @@ def conv_positions(
         )
     if per_group * groups != channels:
         raise ValueError(
-            f"w: expected {channels // groups} channels per group for {channels} channels "
-            f"in {groups} groups, got {per_group}"
+            f"x: expected {per_group * groups} channels, which w of shape {w_shape} reads in "
+            f"{groups} groups, got {channels} in shape (N, C, H, W) = {x_shape}"
         )
     oh, ow = window_positions((h, w), (kh, kw), stride, padding, dilation)
     countable("output", n, oc, oh, ow)
