@@ -212,7 +212,10 @@ class Optimizer(ABC):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum: `kernels.sgd_steps`.
+    """Stochastic gradient descent, by default without momentum: `kernels.sgd_steps`.
+
+    g = p.grad + weight_decay p;  v = momentum v + (1 - dampening) g, at first v = g;  p -= lr v, or
+    with `nesterov` lr (g + momentum v). `maximize` goes up the gradient instead of down.
 
     `fuse_linear`, which PyTorch does not have, is described at `Optimizer`: it makes the steps of
     large fully connected layers shorter, with the same results (`kernels.linear_sgd_step`).
@@ -289,6 +292,10 @@ class SGD(Optimizer):
 
 class Adam(Optimizer):
     """Adam: `kernels.adam_steps`.
+
+    With (b1, b2) = `betas`: g = p.grad + weight_decay p;  m = b1 m + (1 - b1) g;
+    v = b2 v + (1 - b2) g²;  in step t, from 1: p -= lr m' / (sqrt(v') + eps), m' = m / (1 - b1^t),
+    v' = v / (1 - b2^t). `maximize` goes up the gradient; of `amsgrad`, only False is there.
 
     `fuse_linear`, which PyTorch does not have, is described at `Optimizer`: it makes the steps of
     large fully connected layers shorter, with the same results (`kernels.linear_adam_step`).
@@ -375,7 +382,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam whose weight decay shrinks the parameter itself; `fuse_linear` as for Adam.
+    """Adam whose weight decay is no part of g, but p *= 1 - lr weight_decay before each step.
+
+    The other options are those of `Adam`.
 
     Source: Loshchilov and Hutter 2017.
     """
@@ -408,6 +417,10 @@ class AdamW(Adam):
 
 class RMSprop(Optimizer):
     """RMSprop: `kernels.rmsprop_step`.
+
+    g = p.grad + weight_decay p;  s = alpha s + (1 - alpha) g²;  d = g / (sqrt(s) + eps), or with
+    `centered` s less the square of the running mean of g;  v = momentum v + d;  p -= lr v.
+    `maximize` goes up the gradient.
 
     Source: Tieleman and Hinton 2012.
     """
@@ -465,6 +478,9 @@ class RMSprop(Optimizer):
 
 class Adagrad(Optimizer):
     """Adagrad: `kernels.adagrad_step` with the rate lr / (1 + (step - 1) lr_decay).
+
+    g = p.grad + weight_decay p;  s = s + g², from `initial_accumulator_value`;
+    p -= rate g / (sqrt(s) + eps). `maximize` goes up the gradient.
 
     Source: Duchi, Hazan and Singer 2011.
     """

@@ -83,6 +83,9 @@ def conv2d(
 ) -> Tensor:
     """Cross-correlate images with filters.
 
+    y[n, o, i, j] = bias[o] + sum over c, u, v of weight[o, c, u, v] times
+    input[n, c, i stride + u dilation - padding, j stride + v dilation - padding]
+
     Parameters
     ----------
     input : (N, C, H, W), or (C, H, W) for one image
@@ -104,6 +107,7 @@ def conv2d(
     Returns
     -------
     Tensor, (N, OC, OH, OW) or (OC, OH, OW)
+        OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1, and OW likewise
 
     Raises
     ------

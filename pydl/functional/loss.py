@@ -173,7 +173,8 @@ def cross_entropy(
     Parameters
     ----------
     input : (N, C), (N, C, d1, ...) or (C,)
-        Logits.
+        Logits: scores of any size, as an affine layer gives. Softmax is taken here; one before it
+        is no error, but learns slowly.
     target : integers (N,), (N, d1, ...) or (); or probabilities of input's shape
     weight : (C,), optional
         A weight per class.

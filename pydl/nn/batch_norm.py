@@ -102,12 +102,26 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of features (N, C) or sequences (N, C, L)."""
+    """Batch normalisation of features (N, C) or sequences (N, C, L).
+
+    y = (x - mean) / sqrt(var + eps) weight + bias, per channel: with the batch's own mean and
+    variance in training, and the running ones in evaluation (`eval`). `running_mean` and
+    `running_var` take `momentum` of each new batch, or are the averages of all if it is None.
+
+    Source: Ioffe and Szegedy 2015, Batch normalization.
+    """
 
     _axes: ClassVar = {2: "(N, C)", 3: "(N, C, L)"}
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of images (N, C, H, W)."""
+    """Batch normalisation of images (N, C, H, W).
+
+    y = (x - mean) / sqrt(var + eps) weight + bias, per channel: with the batch's own mean and
+    variance in training, and the running ones in evaluation (`eval`). `running_mean` and
+    `running_var` take `momentum` of each new batch, or are the averages of all if it is None.
+
+    Source: Ioffe and Szegedy 2015, Batch normalization.
+    """
 
     _axes: ClassVar = {4: "(N, C, H, W)"}

@@ -91,6 +91,9 @@ class _Conv(Module):
 class Conv2d(_Conv):
     """Convolution of images: `functional.conv2d` with its own weight and bias.
 
+    (N, C, H, W) -> (N, OC, OH, OW), OW like
+    OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1.
+
     weight (out_channels, in_channels / groups, KH, KW) and bias (out_channels,) start uniform in
     ±1 / sqrt(fan_in), fan_in = in_channels / groups * KH * KW, drawn from `rng`.
     """

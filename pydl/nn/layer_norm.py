@@ -19,8 +19,12 @@ __all__ = ["LayerNorm"]
 class LayerNorm(Module):
     """Normalise every sample over its last axes, whose sizes `normalized_shape` gives.
 
+    y = (x - mean) / sqrt(var + eps) weight + bias, the same in training and evaluation.
+
     `weight` (ones at first) and `bias` (zeros) have that shape; without `elementwise_affine` there
     are none.
+
+    Source: Ba, Kiros and Hinton 2016, Layer normalization.
     """
 
     def __init__(

@@ -33,7 +33,11 @@ class _Loss(Module):
 
 
 class CrossEntropyLoss(_Loss):
-    """Cross-entropy of logits and labels or probabilities."""
+    """Cross-entropy of logits and labels or probabilities: `functional.cross_entropy`.
+
+    L = -ln softmax(input)[target]. Softmax is a part of it: the network before it ends in an affine
+    layer, without a softmax of its own.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,10 @@ class CrossEntropyLoss(_Loss):
 
 
 class NLLLoss(_Loss):
-    """Negative log-likelihood of log-probabilities and labels."""
+    """Negative log-likelihood -input[target] of log-probabilities: `functional.nll_loss`.
+
+    `LogSoftmax` before it makes `CrossEntropyLoss` of it.
+    """
 
     def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"):
         super().__init__(reduction=reduction)
@@ -79,7 +86,7 @@ class NLLLoss(_Loss):
 
 
 class MSELoss(_Loss):
-    """(input - target)^2."""
+    """The mean of (input - target)^2: `functional.mse_loss`."""
 
     def forward(self, input: Any, target: Any) -> Tensor:
         """Two tensors of one shape."""
@@ -87,7 +94,7 @@ class MSELoss(_Loss):
 
 
 class L1Loss(_Loss):
-    """|input - target|."""
+    """The mean of |input - target|: `functional.l1_loss`."""
 
     def forward(self, input: Any, target: Any) -> Tensor:
         """Two tensors of one shape."""
@@ -95,7 +102,7 @@ class L1Loss(_Loss):
 
 
 class SmoothL1Loss(_Loss):
-    """Quadratic below `beta`, linear above."""
+    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, d = input - target, on average."""
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0):
         super().__init__(reduction=reduction)
@@ -107,7 +114,7 @@ class SmoothL1Loss(_Loss):
 
 
 class BCELoss(_Loss):
-    """Cross-entropy of probabilities of one class and targets in 0..1."""
+    """-(t ln x + (1 - t) ln(1 - x)) of probabilities x, as of a sigmoid, and t in 0..1."""
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean"):
         super().__init__(reduction=reduction)
@@ -119,7 +126,7 @@ class BCELoss(_Loss):
 
 
 class BCEWithLogitsLoss(_Loss):
-    """Cross-entropy of logits of one class and targets in 0..1."""
+    """`BCELoss` of sigmoid(input), without overflow: of logits, with no sigmoid before it."""
 
     pos_weight: np.ndarray | None
 

@@ -57,7 +57,11 @@ class _MaxPool(Module):
 
 
 class MaxPool2d(_MaxPool):
-    """The largest element of every window of an image."""
+    """The largest element of every window of an image, (N, C, H, W) -> (N, C, OH, OW).
+
+    OH = floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1, OW likewise; rounded
+    up with `ceil_mode`. `stride` is the kernel size unless it is given.
+    """
 
     def forward(self, input: Any) -> Any:
         """(N, C, H, W) -> (N, C, OH, OW), and the positions if `return_indices`."""
@@ -73,7 +77,10 @@ class MaxPool1d(_MaxPool):
 
 
 class AvgPool2d(Module):
-    """The average of every window of an image."""
+    """The average of every window of an image, (N, C, H, W) -> (N, C, OH, OW), as `MaxPool2d`.
+
+    Padding counts as zeros, or not at all without `count_include_pad`.
+    """
 
     def __init__(
         self,
