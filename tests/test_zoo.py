@@ -308,8 +308,11 @@ def test_channels_and_axes_are_checked(name):
 
 def test_heads_of_2014_need_images_of_their_size():
     model = models.googlenet2014(num_classes=2)
-    with pytest.raises(ValueError, match="heads of 2014: expected images of 223x223 to 256x256"):
-        model(np.zeros((1, 3, 64, 64), np.float32))
+    with pydl.no_grad():
+        assert model(np.zeros((1, 3, 270, 223), np.float32)).aux_logits1.shape == (1, 2)
+        for size in ((64, 64), (222, 224), (224, 271)):
+            with pytest.raises(ValueError, match="of 2014: expected images of 223x223 to 270x270"):
+                model(np.zeros((1, 3, *size), np.float32))
 
 
 @pytest.mark.parametrize(("make", "message"), [

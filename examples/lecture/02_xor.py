@@ -71,7 +71,7 @@ plot.show(figure, "02_and_or")
 # The perceptron of 1957 has a step for an activation and corrects itself after every wrong answer:
 # $w \leftarrow w + (t - y)\,x$, $b \leftarrow b + (t - y)$. From zeros all its numbers are
 # integers. If it begins a round over the four samples with numbers with which it began an earlier
-# round, it will repeat itself for ever: that **proves** that it never learns.
+# round, one with mistakes, it will repeat itself for ever: that **proves** that it never learns.
 #
 # 퍼셉트론은 틀릴 때마다 가중치를 고친다. AND와 OR에서는 멈추지만, XOR에서는 같은 가중치가
 # 되풀이되므로 영원히 배우지 못한다.

@@ -250,5 +250,5 @@ assert [a / b for a, b in zip(same, strided, strict=True)] == [4.0] * len(sizes)
 assert valid[1] * 56**2 == same[1] * 54**2  # 54x54 windows instead of 56x56
 
 # %% [markdown]
-# 3x3 and 5x5 with stride 1 take less time than their count lets expect: there pydl uses Winograd's
+# 3x3 and 5x5 with stride 1 take less time than their count suggests: there pydl uses Winograd's
 # algorithm, which needs fewer multiplications for the same result.

@@ -71,7 +71,7 @@ for name, (builder, size, parameters, depth) in NETWORKS.items():
 # | 2016 | DenseNet-201 | 5.5 % | one network, ten crops, validation | arXiv:1608.06993 |
 #
 # These are published numbers, nothing here was trained on ImageNet. DenseNet was not in the
-# contest: its number is to be compared with one ResNet-152's, which has 5.7 % so. "Layers" here
+# contest: its number compares with the 5.7 % of one ResNet-152, so measured. "Layers" here
 # and in the lecture counts what has weights; the lecture's 5 for AlexNet are its convolutions.
 
 # %%
@@ -172,7 +172,7 @@ assert pydl.summary(inception, (1, 192, 28, 28), depth=1).total.outputs == ((1, 
 # %% [markdown]
 # ## Plain against residual · 지름길이 없는 망과 있는 망
 #
-# The same layers with and without "+ x", on the digits, as figure 1 and 6 of the ResNet paper: the
+# The same layers with and without "+ x", on the digits, as figures 1 and 6 of the ResNet paper: the
 # loss on the *training* images. With depth the plain network learns worse, so it is not
 # overfitting; the residual one keeps learning.
 #

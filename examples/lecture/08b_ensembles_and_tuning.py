@@ -168,8 +168,9 @@ assert left["plain"].mean() < 0.3 and left["plain"].max() < left["residual"].mea
 # ## Depth, width and learning rate · 층의 수, 너비, 학습률
 #
 # Sixty small networks, eight epochs each, judged by 300 images that they did not learn from
-# (validation). Only the chosen one is then asked about the test images: the best of sixty may have
-# been lucky, so its validation accuracy tends to flatter it.
+# (validation). Without a hidden layer there is no width, so that row is the same in all pictures.
+# Only the chosen network is then asked about the test images: the best of sixty may have been
+# lucky, so its validation accuracy tends to flatter it.
 #
 # 60가지 설정을 검증 데이터로 비교하고, 고른 설정 하나만 시험 데이터로 확인한다. 가장 좋은 검증
 # 점수에는 운이 섞여 있기 때문이다.

@@ -99,7 +99,7 @@ class InceptionAux(nn.Module):
         """(N, in_channels, H, W) -> (N, num_classes)."""
         if self.paper and not all(14 <= size <= 16 for size in x.shape[2:]):
             raise ValueError(
-                "the auxiliary heads of 2014: expected images of 223x223 to 256x256, whose maps "
+                "the auxiliary heads of 2014: expected images of 223x223 to 270x270, whose maps "
                 f"here are of 14x14 to 16x16, got {x.shape[2]}x{x.shape[3]}")
         y = F.flatten(self.conv(self.pool(x)), 1)
         return self.fc2(self.dropout(self.fc1(y, relu=True)))
