@@ -57,16 +57,21 @@ def as_dtype(dtype: Any) -> np.dtype:
             return np.dtype(dtype)
     except TypeError:
         pass
-    raise TypeError(f"dtype: expected float32, float64 or another dtype of NumPy, got {dtype!r}")
+    raise TypeError(f"dtype: expected a dtype such as float32, got {dtype!r} (pydl has no devices)")
 
 
 def set_default_dtype(dtype: Any) -> None:
     """Set the dtype that Python numbers and lists get: float32 (as at the start) or float64."""
     global _default_dtype
+    _default_dtype = float_dtype(dtype)
+
+
+def float_dtype(dtype: Any) -> np.dtype:
+    """float32 or float64, whatever form it is named in."""
     wanted = as_dtype(dtype)
     if wanted not in _FLOATS:
         raise TypeError(f"dtype: expected float32 or float64, got {wanted}")
-    _default_dtype = wanted
+    return wanted
 
 
 def get_default_dtype() -> np.dtype:

@@ -36,9 +36,9 @@ def _at_least_zero(**options: float) -> None:
 _Update = tuple[np.ndarray, Any, dict[str, Any]]  # a parameter, its gradient, its state
 
 
-def _listed(params: Any) -> list[Any]:
+def _listed(params: Any, name: str = "params") -> list[Any]:
     if isinstance(params, (Tensor, np.ndarray)) or not isinstance(params, Iterable):
-        raise TypeError(f"params: expected an iterable, got {type(params).__name__}")
+        raise TypeError(f"{name}: expected an iterable, got {type(params).__name__}")
     return list(params)
 
 
@@ -532,8 +532,9 @@ class Adagrad(Optimizer):
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[np.ndarray]:
-    tensors = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    grads = [tensor.grad for tensor in tensors]
+    if isinstance(parameters, Tensor):
+        parameters = [parameters]
+    grads = [tensor.grad for tensor in _listed(parameters, "parameters")]
     return [grad for grad in grads if grad is not None]
 
 

@@ -97,11 +97,15 @@ def show(figure: Any, name: str) -> None:
     ------
     ValueError
         A name with a folder in it.
+    TypeError
+        Something that is no figure and has none.
     """
     if not name or Path(name).name != name:
         raise ValueError(f"name: expected the name of a file without a folder, got {name!r}")
     if callable(getattr(figure, "figure", None)):
         figure = figure.figure()
+    if not hasattr(figure, "savefig"):
+        raise TypeError(f"figure: expected a Figure or Drawing, got {type(figure).__name__}")
     folder = _folder.get()
     if folder is None and _in_notebook():
         from IPython.display import Image, display

@@ -23,8 +23,21 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'pydl.random' has no attribute {name!r}")
 
 
+def given_or_default(rng: Any) -> np.random.Generator:
+    """Return `rng`, or the default generator for None."""
+    if rng is None:
+        return _default()
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
+    return rng
+
+
 def manual_seed(seed: int) -> np.random.Generator:
-    """Restart the default generator from a seed, and return it."""
+    """Restart the default generator from a seed of at least 0, and return it."""
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+        raise TypeError(f"seed: expected an int, got {type(seed).__name__}")
+    if seed < 0:
+        raise ValueError(f"seed: expected at least 0, got {seed}")
     _default().bit_generator.state = np.random.PCG64(seed).state
     return _default()
 

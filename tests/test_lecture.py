@@ -94,6 +94,11 @@ def test_matrix_refuses(values, names, message):
         plot.matrix(None, values, **names)
 
 
+def test_show_takes_figures_only():
+    with pytest.raises(TypeError, match="figure: expected a Figure or Drawing, got list"):
+        plot.show([], "a")
+
+
 def test_show_takes_no_folder_in_the_name():
     with pytest.raises(ValueError, match="name: expected the name of a file without a folder"):
         plot.show(None, "a/b")

@@ -190,6 +190,9 @@ def test_to_converts_parameters_gradients_and_buffers():
     assert net.scratch.dtype == np.float64 and net.seen.dtype == np.int64
     assert net(np.ones((1, 3, 5, 6))).dtype == np.float64
     assert net.to("float32").scale.dtype == np.float32
+    for call in (nn.Linear(1, 1).to, Tensor([1.0]).to, pydl.set_default_dtype):
+        with pytest.raises(TypeError, match="dtype: expected a dtype such as float32, got 'cuda'"):
+            call("cuda")
     with pytest.raises(TypeError, match="dtype: expected float32 or float64, got float16"):
         net.to(np.float16)
 
@@ -411,6 +414,20 @@ def test_dropout_layer():
     np.testing.assert_array_equal(layer.eval()(x).data, x)
     with pytest.raises(ValueError, match="p: expected a probability from 0 to 1, got -1"):
         nn.Dropout(-1)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nn.Linear(2, 2, rng=0), TypeError, "rng: expected a numpy.random.Generator"),
+        (lambda: nn.LSTM(2, 2, rng=0), TypeError, "rng: expected a numpy.random.Generator"),
+        (lambda: pydl.manual_seed("a"), TypeError, "seed: expected an int, got str"),
+        (lambda: pydl.manual_seed(-1), ValueError, "seed: expected at least 0, got -1"),
+    ],
+)
+def test_seeds_and_generators_are_checked(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
 
 
 @pytest.mark.parametrize(

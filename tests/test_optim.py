@@ -214,6 +214,7 @@ def test_state_dict_holds_copies_and_is_checked():
         (lambda p: optim.SGD(nn.Linear(1, 1)), TypeError, "params: expected an iterable, got Lin"),
         (lambda p: optim.SGD([{"params": 1}]), TypeError, "params: expected an iterable, got int"),
         (lambda p: optim.SGD([1.0]), TypeError, "params: expected Tensors, got float"),
+        (lambda p: optim.clip_grad_norm_(nn.ReLU(), 1), TypeError, "parameters: expected an iter"),
         (lambda p: optim.SGD([p * 2]), ValueError, "params: expected leaves"),
         (lambda p: optim.SGD([p, p]), ValueError, "params: a parameter appears twice"),
         (lambda p: optim.SGD([{"params": p, "rate": 1}]), ValueError, r"got \['rate'\]"),

@@ -36,4 +36,4 @@ def dropout(
     p = shapes.probability("p", p)
     if not training or p == 0:
         return input if isinstance(input, Tensor) else Tensor(input)
-    return _dropout(input, p=p, rng=random.default_generator if rng is None else rng)
+    return _dropout(input, p=p, rng=random.given_or_default(rng))

@@ -188,7 +188,7 @@ class RBM(nn.Module):
 
 def _drawn(p: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """Draw 1 with probability p, else 0, element by element; returns (the draws, p)."""
-    generator = random.default_generator if rng is None else rng
+    generator = random.given_or_default(rng)
     return (generator.random(p.shape, p.dtype) < p).astype(p.dtype), p
 
 
@@ -297,7 +297,7 @@ class DBN(nn.Module):
         data = first._units("x", x, first.num_visible).data
         if not len(data):
             raise ValueError("x: expected at least one row, got none")
-        generator = random.default_generator if rng is None else rng
+        generator = random.given_or_default(rng)
         errors: list[list[float]] = []
         for layer in self.layers:
             descent = optimizer(layer.parameters())

@@ -40,10 +40,6 @@ Rng = np.random.Generator | None
 Filled = TypeVar("Filled", bound=Tensor | np.ndarray)
 
 
-def _generator(rng: Rng) -> np.random.Generator:
-    return random.default_generator if rng is None else rng
-
-
 _skipping: ContextVar[bool] = ContextVar("pydl_skipping_init", default=False)
 _PIECE = 1 << 16  # values drawn at a time, so that the float64 they come in stay in the cache
 
@@ -81,12 +77,12 @@ def _fill(tensor: Filled, draw: Callable[[int], Any]) -> Filled:
 
 def uniform_(tensor: Filled, a: float = 0.0, b: float = 1.0, rng: Rng = None) -> Filled:
     """Draw from the uniform distribution on [a, b)."""
-    return _fill(tensor, lambda count: _generator(rng).uniform(a, b, count))
+    return _fill(tensor, lambda count: random.given_or_default(rng).uniform(a, b, count))
 
 
 def normal_(tensor: Filled, mean: float = 0.0, std: float = 1.0, rng: Rng = None) -> Filled:
     """Draw from the normal distribution."""
-    return _fill(tensor, lambda count: _generator(rng).normal(mean, std, count))
+    return _fill(tensor, lambda count: random.given_or_default(rng).normal(mean, std, count))
 
 
 def trunc_normal_(
@@ -102,7 +98,7 @@ def trunc_normal_(
         raise ValueError(f"a, b: expected an interval that the values reach, got [{a}, {b}]")
     if _skipping.get():
         return tensor
-    generator = _generator(rng)
+    generator = random.given_or_default(rng)
     values = generator.normal(mean, std, tensor.shape)
     while (outside := (values < a) | (values > b)).any():
         values[outside] = generator.normal(mean, std, int(outside.sum()))
@@ -220,7 +216,8 @@ def orthogonal_(tensor: Filled, gain: float = 1, rng: Rng = None) -> Filled:
     if tensor.ndim < 2:
         raise ValueError(f"tensor: expected at least 2 axes, got {tensor.ndim}")
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    q, r = np.linalg.qr(_generator(rng).normal(size=(max(rows, columns), min(rows, columns))))
+    size = max(rows, columns), min(rows, columns)
+    q, r = np.linalg.qr(random.given_or_default(rng).normal(size=size))
     q *= np.sign(np.diag(r))
     _array(tensor)[...] = gain * (q.T if rows < columns else q).reshape(tensor.shape)
     return tensor
@@ -233,7 +230,7 @@ def sparse_(tensor: Filled, sparsity: float, std: float = 0.01, rng: Rng = None)
     normal_(tensor, 0.0, std, rng)
     rows, columns = tensor.shape
     for column in range(columns):
-        chosen = _generator(rng).permutation(rows)[: math.ceil(sparsity * rows)]
+        chosen = random.given_or_default(rng).permutation(rows)[: math.ceil(sparsity * rows)]
         _array(tensor)[chosen, column] = 0
     return tensor
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from pydl.autograd import Tensor, as_dtype, note_change
+from pydl.autograd import Tensor, float_dtype, note_change
 
 __all__ = ["Module", "Parameter"]
 
@@ -322,9 +322,7 @@ class Module:
 
     def to(self, dtype: Any) -> Module:
         """Convert every parameter, its gradient and the floating buffers; return self."""
-        wanted = as_dtype(dtype)
-        if wanted not in (np.float32, np.float64):
-            raise TypeError(f"dtype: expected float32 or float64, got {wanted}")
+        wanted = float_dtype(dtype)
         for param in self.parameters():
             grad, param.grad = param.grad, None
             param.data = param.data.astype(wanted, copy=False)
