@@ -213,13 +213,12 @@ def draw(
 
 
 def _draw_filters(figure: Any, filters: np.ndarray) -> None:
-    """The filters (F,3,3), red positive and blue negative, on one scale."""
+    """The filters (F,3,3) in the colours of `plot.matrix`, on one scale."""
     limit = float(np.abs(filters).max())
-    figure.suptitle("first layer's filters (red +, blue -)", fontsize="medium")
+    figure.suptitle("first layer's filters (blue +, red -)", fontsize="medium")
     for ax, image in zip(figure.subplots(4, 8).flat, filters, strict=True):
-        ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        ax.set_xticks([])
-        ax.set_yticks([])
+        plot.matrix(ax, image, digits=-1, limit=limit)
+        ax.set_aspect("equal")
 
 
 def _draw_predictions(figure: Any, model: nn.Module, test: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pydl
-from pydl import cli, demo, train
+from pydl import cli, demo, plot, train
 from pydl import functional as F
 from pydl.numpy_baseline import DigitsNet, im2col
 from pydl.train_text import TextHistory
@@ -106,6 +106,17 @@ def test_demo_runs(tmp_path, capsys, monkeypatch):
     assert "Test accuracy: " in shown and "of 359" in shown
     assert "5.0 times as fast" in shown and str(picture) in shown
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_draws_filters_in_the_colours_of_matrices():
+    pytest.importorskip("matplotlib")
+    figure, (_, ax) = plot.Figure(4, 2), plot.subplots(1, 2)[1]
+    filters = np.linspace(-1, 2, 32 * 9).reshape(32, 3, 3)
+    demo._draw_filters(figure, filters)
+    plot.matrix(ax, filters[0], digits=-1, limit=2)
+    drawn, wanted = figure.axes[0].images[0], ax.images[0]
+    np.testing.assert_array_equal(drawn.to_rgba(filters[0]), wanted.to_rgba(filters[0]))
+    assert drawn.get_clim() == (-2, 2) and "blue +, red -" in figure.get_suptitle()
 
 
 def test_demo_names_a_wrong_kernel(capsys):
