@@ -369,7 +369,8 @@ def _backward(root: Node, index: int, grad: np.ndarray) -> None:
         if parents is None:
             raise RuntimeError(
                 "backward: this part of the tape was freed by an earlier backward; "
-                "run the forward pass again"
+                "run the forward pass again, or detach() what is kept from the last one, "
+                "as the state of a recurrent layer"
             )
         for source in parents:
             if source is not None and source[0] not in nodes:
@@ -656,6 +657,10 @@ class Tensor:
     @property
     def size(self) -> int:
         """The number of elements."""
+        return self.data.size
+
+    def numel(self) -> int:
+        """Return the number of elements, by PyTorch's name."""
         return self.data.size
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
