@@ -196,7 +196,7 @@ def differentiable(op: Callable[..., OpResult]) -> Callable[..., Any]:
     ------
     TypeError
         If the operands mix float32 and float64, or have a dtype that is neither of these, nor an
-        integer's, nor bool; if an option is a Tensor.
+        integer's, nor bool; if one is a list of Tensors; if an option is a Tensor.
     """
 
     ours = getattr(op, "__module__", "").startswith("pydl.")
@@ -515,7 +515,8 @@ class Tensor:
     Raises
     ------
     TypeError
-        For other dtypes, and for a gradient of integers.
+        For other dtypes, for a gradient of integers, and for a list of Tensors with gradients,
+        which would be lost: `functional.stack` joins them.
     """
 
     __slots__ = ("__weakref__", "_source", "data")

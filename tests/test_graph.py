@@ -345,6 +345,8 @@ def test_depth_and_paths(name, depth, paths):
 
 def test_depth_and_paths_of_small_drawings():
     assert (Drawing().depth("Linear"), Drawing().paths()) == (0, 0)
+    with pytest.raises(TypeError, match="kinds: expected names of classes, got <class"):
+        Drawing().depth("Linear", nn.Linear)
     boxes = [Vertex("x", "input"), Vertex("a\nLinear\n1x2", "module"), Vertex("Linear", "op"),
              Vertex("b\nLinear\n1x2", "module"), Vertex("z", "output")]
     drawing = Drawing(boxes, [Edge(0, 1), Edge(0, 2), Edge(1, 3), Edge(2, 3), Edge(0, 4)])

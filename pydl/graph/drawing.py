@@ -70,7 +70,15 @@ class Drawing:
 
         Counted are boxes of a network's layers, drawn by `draw` with an input shape, by the name of
         their class.
+
+        Raises
+        ------
+        TypeError
+            A class itself in place of its name.
         """
+        for kind in kinds:
+            if not isinstance(kind, str):
+                raise TypeError(f"kinds: expected names of classes, got {kind!r}")
         longest = [0] * len(self.vertices)
         for vertex, tails in self._into():
             box = self.vertices[vertex]
