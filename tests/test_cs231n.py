@@ -264,7 +264,7 @@ def test_float32_images_with_float64_weights_give_float64():
 
 
 def test_bad_input_names_the_argument():
-    with pytest.raises(ValueError, match="w: expected .* got"):
+    with pytest.raises(ValueError, match="x: expected 3 channels, .* got 2"):
         cs231n.conv_forward_fast(
             normal(1, 2, 4, 4), normal(1, 3, 3, 3), np.zeros(1), {"stride": 1, "pad": 0}
         )

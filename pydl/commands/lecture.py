@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = list(there) if options.number == ["all"] else options.number
     unknown = [number for number in wanted if number not in there]
     if unknown:
-        parser.error(f"expected numbers out of {', '.join(there)}, got {' '.join(unknown)}")
+        parser.error(f"expected numbers out of {', '.join(there)}, or all, got {' '.join(unknown)}")
     if not wanted:
         for number, path in there.items():
             print(f"{number:>3}  {title(path)}")
