@@ -76,10 +76,11 @@ def test_the_sdist_takes_every_source_file():
     rules = [
         line.split() for line in (ROOT / "MANIFEST.in").read_text().splitlines() if line.strip()
     ]
-    kinds = {".c", ".h", ".def", ".py", ".pyi", ".pyx", ".pxd", ".pxi", ".typed"}
+    kinds = {".c", ".cc", ".cpp", ".h", ".def", ".md", ".py", ".pyi", ".pyx", ".pxd", ".pxi", ".sh",
+             ".toml", ".typed"}  # fmt: skip
     sources = [
         path.relative_to(ROOT).as_posix()
-        for folder in ("pydl", "csrc", "tests", "benchmarks")
+        for folder in ("pydl", "csrc", "tests", "benchmarks", "docs", "examples")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in kinds or path.name == "Makefile"
     ]
