@@ -300,6 +300,7 @@ def test_batch_norm_keeps_pytorchs_statistics():
         for scale in (1.0, 1e-3, 50.0):
             x = (torch.randn(4, 3, 5, 6) + 3) * scale
             close(layer(x), twin(x), 120)
+        layer(x[:0]), twin(x[:0])
         for ours, theirs in zip(layer.buffers(), twin.buffers(), strict=True):
             close(ours, theirs, 120)
         close(layer.eval()(x), twin.eval()(x), 120)
@@ -357,6 +358,19 @@ def test_what_cannot_be_swapped_is_kept_and_listed():
     patch.undo()
     patch.undo()
     assert type(model["fine"]) is nn.Conv2d
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_pooling_is_swapped_where_the_model_s_values_are_for_pydl(dtype):
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.AvgPool2d(2))
+    model, x = model.to(dtype), torch.randn(2, 2, 11, 10, dtype=dtype)
+    expected = copy.deepcopy(model)(x)
+    with pt.patch(model) as done:
+        torch.testing.assert_close(model(x), expected)
+    if dtype == torch.float64:
+        assert not done.kept
+    else:
+        assert not done.swapped and done.kept["2"] == "0.weight is torch.bfloat16"
 
 
 def test_patch_takes_names_and_classes():

@@ -111,11 +111,13 @@ class PydlBatchNorm2d(nn.BatchNorm2d):
     @torch.no_grad()
     def _update(self, mean: Tensor, rstd: Tensor, count: int) -> None:
         """Let the running statistics take up a batch of `count` values per channel."""
-        if self.running_mean is None or self.running_var is None or not count:
+        if self.running_mean is None or self.running_var is None:
             return
         batches, momentum = self.num_batches_tracked, self.momentum
         if batches is not None:
             batches.add_(1)
+        if not count:
+            return
         if momentum is None:
             momentum = 0.0 if batches is None else 1 / float(batches)
         var = rstd.double().pow(-2).sub_(self.eps).clamp_(min=0).mul_(count / (count - 1))

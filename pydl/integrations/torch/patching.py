@@ -82,7 +82,7 @@ def patch(model: nn.Module, *, layers: Iterable[str | type[nn.Module]] | None = 
         kind = _kind_of(layer, kinds)
         if kind is None:
             continue
-        reason = _refusal(layer, kind)
+        reason = _refusal(layer, kind, model)
         if reason is None:
             layer.__class__ = SWAPS[kind]
             done.swapped[name] = kind.__name__
@@ -106,6 +106,17 @@ def _give_back(layer: nn.Module) -> bool:
     return original is not None
 
 
+def _faults(module: nn.Module) -> list[str | None]:
+    """Of each parameter and buffer that floats: why pydl cannot take it, or None."""
+    faults: list[str | None] = []
+    for name, values in (*module.named_parameters(), *module.named_buffers()):
+        if values.device.type != "cpu":
+            faults.append(f"{name} is on {values.device}")
+        elif values.is_floating_point():
+            faults.append(None if values.dtype in REAL else f"{name} is {values.dtype}")
+    return faults
+
+
 def _kind(value: Any) -> type[nn.Module]:
     if isinstance(value, str):
         kind = _NAMES.get(value)
@@ -126,19 +137,20 @@ def _kind_of(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> type[nn.Mo
     return None
 
 
-def _refusal(layer: nn.Module, kind: type[nn.Module]) -> str | None:
-    """Why a layer cannot be swapped, or None."""
+def _refusal(layer: nn.Module, kind: type[nn.Module], model: nn.Module) -> str | None:
+    """Why a layer of a model cannot be swapped, or None."""
     if type(layer) is SWAPS[kind]:
         return "it is pydl's already"
     if type(layer) is not kind:
         return f"it is a {type(layer).__module__}.{type(layer).__qualname__}"
     if "forward" in vars(layer):
         return "its forward has been replaced"
-    for name, values in (*layer.named_parameters(), *layer.named_buffers()):
-        if values.device.type != "cpu":
-            return f"{name} is on {values.device}"
-        if values.is_floating_point() and values.dtype not in REAL:
-            return f"{name} is {values.dtype}"
+    faults = _faults(layer)
+    if not faults and None not in _faults(model):  # its input is what the other layers make
+        faults = _faults(model)
+    for fault in faults:
+        if fault is not None:
+            return fault
     if isinstance(layer, torch.jit.ScriptModule):
         return "it is compiled by TorchScript"
     return SWAPS[kind].refusal(layer)
