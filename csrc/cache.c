@@ -112,11 +112,11 @@ void pydl_cache_unlock(void) { pthread_mutex_unlock(&cache.lock); }
 static void prepare(void)
 {
     cache.ready = 1;
-    const char *text = getenv("PYDL_CACHE_LIMIT");
     cache.memory = memory_limit();
     cache.page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t eighth = cache.memory / 8, most = (size_t)1 << 30;
-    cache.stats.limit_bytes = text ? (size_t)strtoull(text, NULL, 10) : eighth < most ? eighth : most;
+    const long long limit = pydl_number_from_environment("PYDL_CACHE_LIMIT");
+    cache.stats.limit_bytes = limit >= 0 ? (size_t)limit : eighth < most ? eighth : most;
     pydl_guard_fork();
 }
 

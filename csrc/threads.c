@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -100,6 +101,14 @@ int pydl_default_num_threads(void)
     return count < 1 ? 1 : count > MAX_THREADS ? MAX_THREADS : count;
 }
 
+long long pydl_number_from_environment(const char *name)
+{
+    const char *text = getenv(name);
+    char *end;
+    const long long number = text ? strtoll(text, &end, 10) : -1;
+    return number < 0 || end == text || end[strspn(end, " \t\r\n")] ? -1 : number;
+}
+
 int pydl_get_scoped_threads(void) { return scoped_threads; }
 void pydl_set_scoped_threads(int count) { scoped_threads = count < 0 ? 0 : count; }
 
@@ -114,8 +123,7 @@ int pydl_get_num_threads(void)
         return scoped_threads;
     int count = __atomic_load_n(&process_threads, __ATOMIC_RELAXED);
     if (!count) {
-        const char *text = getenv("PYDL_NUM_THREADS");
-        const long wanted = text ? strtol(text, NULL, 10) : 0;
+        const long long wanted = pydl_number_from_environment("PYDL_NUM_THREADS");
         int unknown = 0;
         count = wanted < 1 ? pydl_default_num_threads() : wanted > INT_MAX ? INT_MAX : (int)wanted;
         if (!__atomic_compare_exchange_n(&process_threads, &unknown, count, 0, __ATOMIC_RELAXED,

@@ -19,6 +19,9 @@ void pydl_parallel_for(pydl_idx tasks, double work, pydl_body body, void *contex
 typedef void (*pydl_stage_body)(void *context, pydl_idx stage, pydl_idx task, int member);
 void pydl_parallel_steps(pydl_idx steps, int stages, pydl_idx tasks, double work, pydl_stage_body body, void *context);
 
+/* The environment variable's number, of at least 0; -1: it is not set, or is no such number. */
+long long pydl_number_from_environment(const char *name);
+
 /* Makes fork safe, once for the process: no loop runs and the cache is not in use while it copies the process. */
 void pydl_guard_fork(void);
 

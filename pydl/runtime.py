@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,17 +120,16 @@ def get_library() -> str:
 
 def _warn_of_environment() -> None:
     """The core heeds its environment variables without a word about what it cannot use."""
-    name = os.environ.get("PYDL_ISA")
-    if name and name not in available_isas():
-        expected = ", ".join(available_isas())
-        warnings.warn(
-            f"PYDL_ISA: expected one of {expected}, got {name!r}: ignored", stacklevel=2
-        )
-    count = os.environ.get("PYDL_NUM_THREADS")
-    if count and not (count.strip().isdecimal() and int(count)):
-        warnings.warn(
-            f"PYDL_NUM_THREADS: expected a number above 0, got {count!r}: ignored", stacklevel=2
-        )
+    isas = available_isas()
+    for name, pattern, expected in (
+        ("PYDL_ISA", "|".join(isas), f"one of {', '.join(isas)}"),
+        ("PYDL_NUM_THREADS", r"\s*\+?0*[1-9][0-9]*\s*", "a number above 0"),
+        ("PYDL_CACHE_LIMIT", r"\s*\+?[0-9]+\s*", "a number of bytes"),
+        ("PYDL_WINOGRAD", "0|1", "0 or 1"),
+    ):
+        value = os.environ.get(name)
+        if value and not re.fullmatch(pattern, value):
+            warnings.warn(f"{name}: expected {expected}, got {value!r}: ignored", stacklevel=2)
 
 
 _warn_of_environment()

@@ -194,6 +194,39 @@ print(runtime.isa() == runtime.available_isas()[0], runtime.get_num_threads() > 
     assert said[1] == "True True"
 
 
+OF_ENVIRONMENT = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import pydl
+pydl.empty(10_000)
+print(*[w.message for w in caught] or ["no warning"])
+print({value})
+"""
+
+
+@pytest.mark.parametrize(
+    "name, value, usable, unusable, expected",
+    [
+        ("PYDL_NUM_THREADS", "pydl.get_num_threads()", {"7": "7", " +7 ": "7"},
+         ("7abc", "7.5", "-7", "٧"), "a number above 0"),
+        ("PYDL_CACHE_LIMIT", "pydl.memory_stats()['limit_bytes']", {"5000": "5000", "0": "0"},
+         ("1G", "-1", "much"), "a number of bytes"),
+        ("PYDL_WINOGRAD", "pydl.get_winograd()", {"0": "False", "1": "True"},
+         ("off", "00"), "0 or 1"),
+    ],
+)  # fmt: skip
+def test_what_a_warning_calls_ignored_is_ignored(name, value, usable, unusable, expected):
+    script = OF_ENVIRONMENT.replace("{value}", value)
+    _, otherwise = run_script(script, **{name: ""}).splitlines()
+    for text, result in usable.items():
+        assert run_script(script, **{name: text}).splitlines() == ["no warning", result]
+    for text in unusable:
+        warning, result = run_script(script, **{name: text}).splitlines()
+        assert warning == f"{name}: expected {expected}, got {text!r}: ignored"
+        assert result == otherwise
+
+
 CONV_MEMORY = """
 import numpy as np
 from pydl import kernels, runtime
