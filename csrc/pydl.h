@@ -1,6 +1,7 @@
 /* pydl: CPU deep-learning kernels. Public C API.
  *
- * Arrays are C-contiguous and hold float (PYDL_F32) or double (PYDL_F64); shapes must be valid, sizes may be 0.
+ * Arrays are C-contiguous and hold float (PYDL_F32) or double (PYDL_F64). Shapes must fit; a batch may be 0, and its arrays NULL
+ * then; the other sizes of a result are at least 1.
  * Every kernel of kernels.def exists as
  *     int pydl_<kernel>(pydl_dtype dtype, ...)
  * in which REAL is void; it calls the table of the best instruction set of this CPU (or of PYDL_ISA). */
@@ -68,6 +69,14 @@ typedef struct {
 } pydl_strides;
 
 #define PYDL_UNPACK(...) __VA_ARGS__
+
+/* What the lists of kernels and of entries are made with; macros of the program with these names are given back below. */
+#pragma push_macro("REAL")
+#pragma push_macro("KERNEL")
+#pragma push_macro("ENTRY")
+#undef REAL
+#undef KERNEL
+#undef ENTRY
 
 #define REAL float
 #define KERNEL(name, parameters, arguments) int (*name) parameters;
@@ -148,6 +157,10 @@ static inline int pydl_api_fits(const pydl_api *api)
            api->conv2d_shape_size == sizeof(pydl_conv2d_shape) && api->pool2d_shape_size == sizeof(pydl_pool2d_shape) &&
            api->recurrent_shape_size == sizeof(pydl_recurrent_shape);
 }
+
+#pragma pop_macro("REAL")
+#pragma pop_macro("KERNEL")
+#pragma pop_macro("ENTRY")
 
 #ifdef __cplusplus
 }

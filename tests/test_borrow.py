@@ -108,6 +108,45 @@ def test_the_capsule_holds_the_table():
         assert function == ctypes.cast(lib[f"pydl_{name}"], ctypes.c_void_p).value, name
 
 
+@pytest.mark.parametrize(
+    "kernel, option, before, between, gates, biases",
+    [("rnn", [1], 4, 3, 1, 1), ("lstm", [], 6, 6, 4, 1), ("gru", [1], 4, 5, 3, 2)],
+)
+def test_an_empty_batch_may_have_no_arrays(kernel, option, before, between, gates, biases):
+    """They are NULL, as the data of C++'s empty vectors; the weights' gradients are 0.
+
+    before, between: how many arrays of the batch stand before the weights and after them.
+    """
+
+    class Shape(ctypes.Structure):
+        """pydl_recurrent_shape of pydl.h."""
+
+        _fields_ = [*((name, ctypes.c_ssize_t) for name in ("t", "b", "in", "h")),
+                    ("reverse", ctypes.c_int), ("lengths", ctypes.c_void_p)]  # fmt: skip
+
+    t, inputs, h = 3, 5, 2
+    sizes = [gates * h * inputs, gates * h * h]
+    weights = [(ctypes.c_float * size)(*[1] * size) for size in sizes]
+    gradients = [(ctypes.c_float * size)(*[7] * size) for size in sizes + [gates * h] * biases]
+    backward = getattr(ctypes.CDLL(pydl.get_library()), f"pydl_{kernel}_backward")
+    status = backward(
+        0, ctypes.byref(Shape(t, 0, inputs, h)), *option, *[None] * before, *weights,
+        *[None] * between, *gradients,
+    )  # fmt: skip
+    assert status == 0
+    assert not any(any(gradient) for gradient in gradients)
+
+
+def test_the_header_leaves_macros_of_the_program(tmp_path):
+    needs_program(CC)
+    source = tmp_path / "macros.c"
+    source.write_text(
+        "#define REAL double\n#define KERNEL 3\n#define ENTRY 4\n#include <pydl.h>\n"
+        "REAL x[KERNEL + ENTRY];\n"
+    )
+    run([*CC.split(), "-Werror", "-fsyntax-only", "-I", pydl.get_include(), str(source)], tmp_path)
+
+
 # ---- programs ----
 def run(command: list[str], cwd: Path, **environment: str) -> str:
     path = [str(Path(pydl.__file__).parents[1]), os.environ.get("PYTHONPATH")]

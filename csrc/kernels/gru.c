@@ -318,8 +318,9 @@ static int FN(gru_backward)(const pydl_recurrent_shape *s, int reset_after, cons
                      .dh = dh0};
     recurrence r = {.shape = s, .cell = &cell};
     REAL *copy, *scratch = pydl_block_alloc((size_t)FN(max)(4 * size, 1) * sizeof(REAL));
-    x = FN(without_padding)(s, x, &copy);
-    int status = x && scratch ? FN(gru_products)(&r, &cell, w_hh, 1) : PYDL_NO_MEMORY;
+    int status = FN(without_padding)(s, &x, &copy);
+    if (status == PYDL_OK)
+        status = scratch ? FN(gru_products)(&r, &cell, w_hh, 1) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
         cell.da = scratch;
         cell.dn = cell.all_reset = scratch + 3 * size;

@@ -131,24 +131,26 @@ static void FN(fill_bias)(idx width, const REAL *b, REAL *bias)
         bias[j] = b ? b[j] : 0;
 }
 
-/* x (t,b,in) without what lies past the samples' ends; *copy is to be freed. NULL: no memory. */
-static const REAL *FN(without_padding)(const pydl_recurrent_shape *s, const REAL *x, REAL **copy)
+/* Puts a copy in the place of *x (t,b,in), without what lies past the samples' ends, where there may be such; *copy is to be
+ * freed. */
+static int FN(without_padding)(const pydl_recurrent_shape *s, const REAL **x, REAL **copy)
 {
     *copy = NULL;
     if (!s->lengths)
-        return x;
+        return PYDL_OK;
     *copy = pydl_block_alloc((size_t)FN(max)(s->t * s->b * s->in, 1) * sizeof(REAL));
     if (!*copy)
-        return NULL;
+        return PYDL_NO_MEMORY;
     for (idx t = 0; t < s->t; t++)
         for (idx b = 0; b < s->b; b++) {
             const idx row = FN(row_of)(s, t, b, s->in);
             if (FN(lives)(s, t, b))
-                memcpy(*copy + row, x + row, (size_t)s->in * sizeof(REAL));
+                memcpy(*copy + row, *x + row, (size_t)s->in * sizeof(REAL));
             else
                 memset(*copy + row, 0, (size_t)s->in * sizeof(REAL));
         }
-    return *copy;
+    *x = *copy;
+    return PYDL_OK;
 }
 
 typedef struct {

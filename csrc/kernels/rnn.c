@@ -110,9 +110,10 @@ static int FN(rnn_backward)(const pydl_recurrent_shape *s, int relu, const REAL 
                                  .unit_vectors = FN(unit_vectors_for)(s->h),
                                  .state = FN(rnn_gradient), .finish = FN(rnn_finish_backward)}}};
     REAL *copy;
-    x = FN(without_padding)(s, x, &copy);
+    int status = FN(without_padding)(s, &x, &copy);
     cell.da = pydl_block_alloc((size_t)FN(max)(s->t * s->b * s->h, 1) * sizeof(REAL));
-    int status = x && cell.da ? FN(prepare_product)(&r.product[0], s->t, NULL, w_hh, 1) : PYDL_NO_MEMORY;
+    if (status == PYDL_OK)
+        status = cell.da ? FN(prepare_product)(&r.product[0], s->t, NULL, w_hh, 1) : PYDL_NO_MEMORY;
     if (status == PYDL_OK) {
         FN(fill_state)(s, dh0, s->h, dh_n);
         status = FN(run_steps)(&r, 0, s->t + 1);
