@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from importlib import metadata
 
 import numpy as np
@@ -255,6 +256,17 @@ def test_the_endings_that_a_function_lacks_are_done_after_it(named: tuple[str, .
         assert [o["relu"] for o in seen] == [False, True]
     if named == ("residual",):
         assert [o["residual"] is None for o in seen] == [False, True]
+
+
+def test_a_function_dies_after_its_block() -> None:
+    def mine(x, w, b):
+        return x @ w.T
+
+    dead = weakref.ref(mine)
+    with kernels.swap(linear_forward=mine):
+        kernels.linear_forward(np.ones((1, 2)), np.eye(2), relu=True)
+    del mine
+    assert dead() is None
 
 
 def test_relu_follows_a_linear_function_that_lacks_it() -> None:

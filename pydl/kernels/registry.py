@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any, overload
+from weakref import WeakKeyDictionary
 
 Kernel = Callable[..., Any]
 Loader = Callable[[], Mapping[str, Kernel]]
@@ -27,6 +27,7 @@ _spare: dict[str, frozenset[str]] = {}
 _sources: dict[str, Mapping[str, Kernel] | Loader] = {}
 _tables: dict[str, _Table] = {}
 _default: _Table | None = None
+_signatures: WeakKeyDictionary[Kernel, inspect.Signature] = WeakKeyDictionary()
 
 
 class _Table(dict[str, Kernel]):
@@ -78,19 +79,19 @@ def takes(function: Kernel, option: str) -> bool:
     Not if it only takes any option: it may pass it on to one that does not know it.
     """
     try:
-        return option in _parameters(function)
-    except (TypeError, ValueError):  # not hashable, or without a signature
+        return option in _signature(function).parameters
+    except ValueError:  # without a signature
         return False
 
 
-@lru_cache(maxsize=256)
-def _parameters(function: Kernel) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
-
-
-@lru_cache(maxsize=256)
 def _signature(function: Kernel) -> inspect.Signature:
-    return inspect.signature(function)
+    """The signature, kept while the function lives: to find it takes longer than most calls."""
+    try:
+        return _signatures[function]
+    except KeyError:
+        return _signatures.setdefault(function, inspect.signature(function))
+    except TypeError:  # no hash, or no weak reference
+        return inspect.signature(function)
 
 
 def active(name: str) -> Kernel:
@@ -293,8 +294,7 @@ def _check_signature(name: str, function: Kernel) -> None:
     if not callable(function):
         raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
     try:
-        hashable = isinstance(function, Hashable)
-        candidate = _signature(function) if hashable else inspect.signature(function)
+        candidate = _signature(function)
     except ValueError:
         return  # compiled callables without a signature cannot be checked
     wanted = _signature(_public[name]).parameters.values()
