@@ -1,6 +1,7 @@
 # cython: boundscheck=False, initializedcheck=False
 """The binding: every function takes checked arguments, allocates, releases the GIL and calls the C table."""
 
+from operator import index
 from time import perf_counter
 
 import numpy
@@ -68,18 +69,21 @@ cdef inline object new_array(tuple shape, object dtype):
 
 def empty(shape, dtype=FLOAT32):
     """An uninitialised C-contiguous array whose memory comes from, and returns to, the caching allocator."""
-    shape = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
+    try:
+        sizes = tuple([index(extent) for extent in (shape if hasattr(shape, "__iter__") else (shape,))])
+    except TypeError:
+        raise TypeError(f"shape: expected an int or several, got {shape!r}") from None
     dtype = numpy.dtype(dtype)
     if dtype.hasobject:
         raise TypeError(f"dtype: expected one without Python objects, got {dtype}")
     size = dtype.itemsize
-    for extent in shape:
+    for extent in sizes:
         if extent < 0:
-            raise ValueError(f"shape: expected sizes of at least 0, got {shape}")
+            raise ValueError(f"shape: expected sizes of at least 0, got {sizes}")
         size *= extent
     if size > (1 << 46):
         raise MemoryError(f"cannot allocate {size} bytes")
-    return new_array(tuple([int(extent) for extent in shape]), dtype)
+    return new_array(sizes, dtype)
 
 
 def empty_cache():

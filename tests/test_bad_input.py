@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pydl
 from pydl import kernels
 from pydl.kernels import shapes
 
@@ -933,6 +934,30 @@ def test_every_kernel_has_bad_input() -> None:
 )
 def test_conv_output_size(args: tuple[Any, ...], expected: Any) -> None:
     assert kernels.conv_output_size(*args) == expected
+
+
+@pytest.mark.parametrize("error", [BufferError, RuntimeError, TypeError])
+@pytest.mark.parametrize("way", ["__array__", "__dlpack__"])
+def test_what_keeps_its_memory_is_named(way: str, error: type[Exception]) -> None:
+    """As a PyTorch tensor that requires a gradient, or one of another device."""
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise error("not now")
+
+    stranger = type("Stranger", (), {way: refuse, "__dlpack_device__": lambda self: (1, 0)})()
+    with pytest.raises(TypeError, match="^x: expected an array, got Stranger: not now$"):
+        kernels.relu_forward(stranger)
+
+
+@pytest.mark.parametrize(
+    ("shape", "error"),
+    [(2.5, TypeError), ((2, 2.0), TypeError), ("ab", TypeError), (None, TypeError),
+     ((2, -1), ValueError)],
+)  # fmt: skip
+def test_empty_names_its_shape(shape: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="^shape: expected "):
+        pydl.empty(shape)
+    assert pydl.empty(np.int64(3)).shape == pydl.empty([3]).shape == (3,)
 
 
 def test_conv_output_size_checks_its_arguments() -> None:

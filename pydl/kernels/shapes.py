@@ -265,8 +265,9 @@ def _as_array(name: str, value: Any) -> np.ndarray:
             array = np.from_dlpack(value)
         else:
             array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: expected an array, got {_type_name(value)}: {error}") from None
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{name}: expected an array, got {_type_name(value)}: {error}") from None
     if array.dtype == object:
         raise TypeError(f"{name}: expected an array, got {_type_name(value)}")
     return array
