@@ -276,7 +276,8 @@ def test_constructor_dtypes():
     assert Tensor(np.float64(2)).dtype == np.float64
     assert Tensor([1.5], dtype="float64").dtype == np.float64
     assert Tensor(np.zeros(2, ">f4")).dtype == np.dtype("=f4")
-    for bad in (np.zeros(2, np.float16), np.zeros(2, complex), np.array(["a"]), np.array([None])):
+    arrays = np.zeros(2, np.float16), np.zeros(2, complex), np.array(["a"]), np.array([None])
+    for bad in (*arrays, [1.0, None], ["1"], [10**400], [1j], None):
         with pytest.raises(TypeError, match="data: expected float32, float64, integers or bool"):
             Tensor(bad)
     with pytest.raises(TypeError, match="requires_grad: expected float32 or float64, got int64"):
