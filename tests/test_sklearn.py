@@ -144,7 +144,13 @@ def test_regression_with_one_and_two_outputs():
         ({"batch_size": 1.5}, "batch_size: expected an integer of at least 1, got 1.5"),
         ({"hidden_layer_sizes": (4, 0)}, r"hidden_layer_sizes: expected integers of at least 1, "
                                          r"got \(4, 0\)"),
+        ({"hidden_layer_sizes": 2.5}, "hidden_layer_sizes: expected integers .* got 2.5"),
         ({"validation_fraction": 1.0}, "validation_fraction: expected a number between 0 and 1"),
+        ({"validation_fraction": None}, "validation_fraction: expected a number .* got None"),
+        ({"learning_rate": -1.0}, "learning_rate: expected a number of at least 0, got -1.0"),
+        ({"weight_decay": "l2"}, "weight_decay: expected a number of at least 0, got 'l2'"),
+        ({"tol": float("nan")}, "tol: expected a number of at least 0, got nan"),
+        ({"module": 3}, "module: expected a Module or a function, got 3"),
     ],
 )
 def test_options_out_of_range(options, text):

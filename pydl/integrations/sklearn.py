@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -124,11 +124,17 @@ class _Estimator(BaseEstimator):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
-        if not 0 < self.validation_fraction < 1:
+        for name in ("learning_rate", "weight_decay", "tol"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not value >= 0:
+                raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
+        fraction = self.validation_fraction
+        if not isinstance(fraction, Real) or not 0 < fraction < 1:
             raise ValueError(
-                "validation_fraction: expected a number between 0 and 1, "
-                f"got {self.validation_fraction!r}"
+                f"validation_fraction: expected a number between 0 and 1, got {fraction!r}"
             )
+        if self.module is not None and not callable(self.module):
+            raise ValueError(f"module: expected a Module or a function, got {self.module!r}")
 
     def _cast(self, x: np.ndarray) -> np.ndarray:
         """Inputs in the dtype of the model's parameters."""
@@ -277,7 +283,7 @@ class PydlRegressor(RegressorMixin, _Estimator):
 def _perceptron(
     inputs: int, hidden: int | tuple[int, ...], outputs: int, dtype: Any
 ) -> nn.Module:
-    widths: Any = [hidden] if isinstance(hidden, Integral) else hidden
+    widths: Any = hidden if hasattr(hidden, "__iter__") else [hidden]
     if not all(isinstance(width, Integral) and int(width) >= 1 for width in widths):
         raise ValueError(f"hidden_layer_sizes: expected integers of at least 1, got {hidden!r}")
     layers: list[nn.Module] = []
