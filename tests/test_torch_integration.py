@@ -196,6 +196,16 @@ MODELS = {
 }
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(2, 3, 2), nn.MaxPool2d(2), nn.BatchNorm2d(2)])
+def test_there_is_no_gradient_forward(layer):
+    layer.requires_grad_(False)
+    x = torch.ones(2, 2, 4, 4)
+    with pt.patch(layer), torch.autograd.forward_ad.dual_level():
+        layer(x)
+        with pytest.raises(NotImplementedError, match="input: expected no tangent"):
+            layer(torch.autograd.forward_ad.make_dual(x, x))
+
+
 def step(model, x):
     """Output, gradients and buffers of a step from the same random state."""
     torch.manual_seed(1)
@@ -374,12 +384,13 @@ def test_pooling_is_swapped_where_the_model_s_values_are_for_pydl(dtype):
 
 
 def test_patch_takes_names_and_classes():
-    for layers in (["LSTM"], (nn.LSTM,)):
+    for layers in (["LSTM"], (nn.LSTM,), "LSTM", nn.LSTM):
         model = nn.ModuleList([nn.LSTM(2, 3), nn.Conv2d(1, 1, 1)])
         assert pt.patch(model, layers=layers).swapped == {"0": "LSTM"}
         assert pt.unpatch(model) == 1 and pt.unpatch(model) == 0
-    with pytest.raises(ValueError, match="layers: expected some of Conv2d, .* got 'Linear'"):
-        pt.patch(model, layers=["Linear"])
+    for layers in (["Linear"], "Linear", nn.Linear):
+        with pytest.raises(ValueError, match="layers: expected some of Conv2d, .*Linear"):
+            pt.patch(model, layers=layers)
     with pytest.raises(TypeError, match="layers: expected names or classes, got int"):
         pt.patch(model, layers=[3])
     with pytest.raises(TypeError, match="model: expected a torch.nn.Module, got list"):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.forward_ad import unpack_dual
 
 REAL = (torch.float32, torch.float64)
 
@@ -21,6 +22,8 @@ def array(name: str, tensor: torch.Tensor | None) -> Any:
         return None
     if tensor.dtype not in REAL:
         raise TypeError(f"{name}: expected torch.float32 or torch.float64, got {tensor.dtype}")
+    if unpack_dual(tensor).tangent is not None:
+        raise NotImplementedError(f"{name}: expected no tangent: pydl has gradients backward only")
     return memory(name, tensor)
 
 

@@ -49,7 +49,10 @@ class Patch:
         return "\n".join([f"Patch: {len(self.swapped)} swapped, {len(self.kept)} kept", *lines])
 
 
-def patch(model: nn.Module, *, layers: Iterable[str | type[nn.Module]] | None = None) -> Patch:
+Kind = str | type[nn.Module]
+
+
+def patch(model: nn.Module, *, layers: Kind | Iterable[Kind] | None = None) -> Patch:
     """Let the layers of a model run by pydl's kernels.
 
     The layers stay the objects that they are, and so do their parameters, buffers, hooks and mode:
@@ -60,7 +63,7 @@ def patch(model: nn.Module, *, layers: Iterable[str | type[nn.Module]] | None = 
     ----------
     model : torch.nn.Module
         The layer or network; float32 or float64, on the CPU.
-    layers : iterable of str or class, optional
+    layers : str or class, or several, optional
         The kinds to swap, of Conv2d, MaxPool2d, AvgPool2d, BatchNorm2d, LSTM and GRU; all of them
         if None. Linear is not among them: a call of an operator costs what its product would gain.
 
@@ -76,7 +79,8 @@ def patch(model: nn.Module, *, layers: Iterable[str | type[nn.Module]] | None = 
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    kinds = tuple(SWAPS) if layers is None else tuple(_kind(value) for value in layers)
+    several = [layers] if isinstance(layers, (str, type)) else layers
+    kinds = tuple(SWAPS) if several is None else tuple(_kind(value) for value in several)
     done = Patch()
     for name, layer in model.named_modules():
         kind = _kind_of(layer, kinds)
