@@ -128,7 +128,7 @@ class _Estimator(BaseEstimator):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real) or not value >= 0:
                 raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
-        fraction = self.validation_fraction
+        fraction: Any = self.validation_fraction
         if not isinstance(fraction, Real) or not 0 < fraction < 1:
             raise ValueError(
                 f"validation_fraction: expected a number between 0 and 1, got {fraction!r}"
