@@ -100,8 +100,9 @@ def available_isas() -> list[str]:
 def use_isa(name: str) -> Iterator[None]:
     """Within the block every thread's kernels use the named instruction set."""
     before = isa()
-    if not _core.use_isa(name):
+    if name not in available_isas():
         raise ValueError(f"name: expected one of {available_isas()}, got {name!r}")
+    _core.use_isa(name)
     try:
         yield
     finally:

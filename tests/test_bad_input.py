@@ -949,6 +949,13 @@ def test_what_keeps_its_memory_is_named(way: str, error: type[Exception]) -> Non
         kernels.relu_forward(stranger)
 
 
+@pytest.mark.parametrize("name", ["sse", "AVX2", None, 3])
+def test_an_instruction_set_is_named(name: Any) -> None:
+    expected = rf"^name: expected one of \[.*'baseline'\], got {name!r}$"
+    with pytest.raises(ValueError, match=expected), pydl.runtime.use_isa(name):
+        pass
+
+
 @pytest.mark.parametrize(
     ("shape", "error"),
     [(2.5, TypeError), ((2, 2.0), TypeError), ("ab", TypeError), (None, TypeError),

@@ -126,10 +126,10 @@ class _Estimator(BaseEstimator):
                 raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
         for name in ("learning_rate", "weight_decay", "tol"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not value >= 0:
+            if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0:
                 raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
         fraction: Any = self.validation_fraction
-        if not isinstance(fraction, Real) or not 0 < fraction < 1:
+        if not isinstance(fraction, Real) or not 0 < float(fraction) < 1:
             raise ValueError(
                 f"validation_fraction: expected a number between 0 and 1, got {fraction!r}"
             )
