@@ -531,9 +531,9 @@ class Tensor:
         if numbers:
             refuse_tensors_in("data", data, with_gradients=True)
         array = np.asarray(data, dtype=None if dtype is None else as_dtype(dtype))
-        if dtype is None and numbers and not isinstance(data, np.generic):
-            if array.dtype.kind in "biuf":
-                array = array.astype(_default_dtype)
+        python = numbers and not isinstance(data, np.generic)
+        if dtype is None and python and array.dtype.kind in "biuf":
+            array = array.astype(_default_dtype)
         if array.dtype.kind not in "biu" and array.dtype not in _FLOATS:
             if array.dtype.newbyteorder("=") not in _FLOATS:
                 raise TypeError(

@@ -23,7 +23,7 @@ def array(name: str, tensor: torch.Tensor | None) -> Any:
     if tensor.dtype not in REAL:
         raise TypeError(f"{name}: expected torch.float32 or torch.float64, got {tensor.dtype}")
     if unpack_dual(tensor).tangent is not None:
-        raise NotImplementedError(f"{name}: expected no tangent: pydl has gradients backward only")
+        raise RuntimeError(f"{name}: expected no tangent: pydl has gradients backward only")
     return memory(name, tensor)
 
 
