@@ -135,6 +135,13 @@ def test_no_instruction_is_beyond_the_set(isa, object_code):
 
 
 @needs_objdump
+@pytest.mark.skipif("avx512" not in ISAS, reason=f"no AVX-512 on {MACHINE}")
+def test_no_masked_extraction_goes_to_memory(object_code):
+    """Unlike a masked store, it touches the lanes left out, beyond the end of an array."""
+    assert functions_with(r"\bvextract[fi]\d\w* .*\)\{%k", object_code["avx512"]) == set()
+
+
+@needs_objdump
 @pytest.mark.skipif(not ISAS, reason=f"no expectations for {MACHINE}")
 def test_the_built_module_holds_every_set(module_code):
     for isa in ISAS:

@@ -346,12 +346,14 @@ INLINE void FN(store_masked)(REAL *p, idx count, vec v)
 enum { FN(HALVES) = 1 };
 #if REAL_IS_FLOAT
 #define HALF(name) _mm256_##name##_ps
+typedef __m256 FN(half);
 #define JOINED(a, b) (vec)_mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1)
 #define UPPER(v) _mm512_extractf32x8_ps(v, 1)
 #define LOWER(v) _mm512_castps512_ps256(v)
 #define LANES_OF_BOTH _mm512_alignr_epi32
 #else
 #define HALF(name) _mm256_##name##_pd
+typedef __m256d FN(half);
 #define JOINED(a, b) (vec)_mm512_insertf64x4(_mm512_castpd256_pd512(a), b, 1)
 #define UPPER(v) _mm512_extractf64x4_pd(v, 1)
 #define LOWER(v) _mm512_castpd512_pd256(v)
@@ -366,11 +368,15 @@ INLINE vec FN(load_part_halves)(const REAL *low, const REAL *high, idx count)
     const __mmask8 part = (__mmask8)((1u << count) - 1);
     return JOINED(HALF(maskz_loadu)(part, low), HALF(maskz_loadu)(part, high));
 }
+/* The halves go by way of registers: a masked extraction to memory, which gcc would make of each,
+ * touches the lanes that are left out, where no page may be. */
 INLINE void FN(store_halves)(REAL *low, REAL *high, idx count, vec v)
 {
     const __mmask8 part = (__mmask8)((1u << count) - 1);
-    HALF(mask_storeu)(low, part, LOWER(v));
-    HALF(mask_storeu)(high, part, UPPER(v));
+    FN(half) upper = UPPER(v), lower = LOWER(v);
+    __asm__("" : "+v"(lower), "+v"(upper));
+    HALF(mask_storeu)(low, part, lower);
+    HALF(mask_storeu)(high, part, upper);
 }
 /* v moved by a lane up or down, where `first` or `last` is new. */
 INLINE vec FN(moved_up)(vec v, REAL first)
