@@ -280,6 +280,13 @@ def test_out_receives_the_result(name: str, backend: str) -> None:
                 assert args[0].tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("name", ["elu", "gelu", "silu", "softplus", "hardswish"])
+def test_the_gradient_at_nan_is_nan(name: str, backend: str) -> None:
+    x = np.full(33, np.nan)
+    with kernels.use(backend):
+        assert np.isnan(getattr(kernels, f"{name}_backward")(np.ones(33), x)).all()
+
+
 def test_max_pool_indices_are_pytorch_s(backend: str) -> None:
     nan, inf = np.nan, np.inf
     x = np.array([[1, 1, nan, nan], [0, 1, 2, nan], [-inf, -inf, 3, 3], [-inf, -inf, 3, 3]])

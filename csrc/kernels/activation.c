@@ -207,7 +207,7 @@ static int FN(softplus_backward)(idx n, double beta, double threshold, const REA
 FORWARD(hardswish_forward, 2, a * (FN(at_most)(FN(at_least)(a + 3, 0), 6) * (REAL)(1.0 / 6)))
 BACKWARD(hardswish_backward, 2,
          FN(select)((lanes)(b <= -3), (vec){0},
-                    FN(select)((lanes)(b < 3), a * (b * (REAL)(1.0 / 3) + (REAL)0.5), a)))
+                    FN(select)((lanes)(b >= 3), a, a * (b * (REAL)(1.0 / 3) + (REAL)0.5))))
 
 ELEMENTWISE(plain_add, 1, a + b)
 ELEMENTWISE(add_relu, 1, FN(at_least)(a + b, 0))

@@ -552,7 +552,7 @@ def hardswish_backward(
 ) -> np.ndarray:
     """Gradient of `hardswish_forward`.
 
-    dx = 0 if x <= -3 else dy (x / 3 + 1/2) if x < 3 else dy
+    dx = 0 if x <= -3 else dy if x >= 3 else dy (x / 3 + 1/2)
 
     Parameters
     ----------

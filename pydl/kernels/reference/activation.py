@@ -124,8 +124,8 @@ def hardswish_forward(x: np.ndarray, *, out: np.ndarray | None) -> np.ndarray:
 
 
 def hardswish_backward(dy: np.ndarray, x: np.ndarray, *, out: np.ndarray | None) -> np.ndarray:
-    """dx = 0 if x <= -3 else dy (x / 3 + 1/2) if x < 3 else dy."""
-    return _into(out, np.where(x <= -3, 0, np.where(x < 3, dy * (x / 3 + 0.5), dy)))
+    """dx = 0 if x <= -3 else dy if x >= 3 else dy (x / 3 + 1/2)."""
+    return _into(out, np.where(x <= -3, 0, np.where(x >= 3, dy, dy * (x / 3 + 0.5))))
 
 
 def add_forward(a: np.ndarray, b: np.ndarray, *, relu: bool, out: np.ndarray | None) -> np.ndarray:
