@@ -67,7 +67,7 @@ def set_default_dtype(dtype: Any) -> None:
 
 
 def float_dtype(dtype: Any) -> np.dtype:
-    """float32 or float64, whatever form it is named in."""
+    """Return float32 or float64, in whatever form it is named; TypeError for anything else."""
     wanted = as_dtype(dtype)
     if wanted not in _FLOATS:
         raise TypeError(f"dtype: expected float32 or float64, got {wanted}")
@@ -315,7 +315,8 @@ def refuse_tensors_in(name: str, value: Any, with_gradients: bool = False) -> No
                 "Tensors; take one of them (a recurrent layer returns output and state), or join "
                 "them with stack or cat"
             )
-        refuse_tensors_in(name, v, with_gradients)
+        if isinstance(v, (list, tuple)):
+            refuse_tensors_in(name, v, with_gradients)
 
 
 def _fitted(number: int, dtypes: list[np.dtype]) -> np.ndarray:

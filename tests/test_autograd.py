@@ -301,7 +301,7 @@ def test_what_is_no_dtype(wrong):
     if wrong is not None:
         calls.append(lambda dtype: Tensor(x, dtype=dtype))
     for call in calls:
-        with pytest.raises(TypeError, match=f"^dtype: expected a dtype such as float32, got {wrong!r} .*"):
+        with pytest.raises(TypeError, match=f"^dtype: expected a dtype .*, got {wrong!r} "):
             call(wrong)
 
 

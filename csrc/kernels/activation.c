@@ -60,7 +60,7 @@ static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
             _Pragma("GCC unroll 4") for (idx j = i; j < i + FN(LINE); j += VLEN) {                 \
                 const vec v = FN(name##_formula)(FN(load)(a + j), FN(load)(b + j), p, q);          \
                 if (leaves)                                                                        \
-                    FN(store_stream)(result + j, VLEN, v);                                            \
+                    FN(store_stream)(result + j, VLEN, v);                                         \
                 else                                                                               \
                     FN(store)(result + j, v);                                                      \
             }                                                                                      \
@@ -85,14 +85,15 @@ static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
     ELEMENTWISE(name, cost, formula)                                                               \
     static int FN(name)(idx n, const REAL *x, REAL *y)                                             \
     {                                                                                              \
-        return FN(run_elementwise)(cost, FN(name##_body), (elementwise){n, x, x, y, 0, 0});        \
+        return FN(run_elementwise)(cost, FN(name##_body), (elementwise){n, x, x, y, 0, 0, 0});     \
     }
 
 #define BACKWARD(name, cost, formula)                                                              \
     ELEMENTWISE(name, cost, formula)                                                               \
     static int FN(name)(idx n, const REAL *dy, const REAL *saved, REAL *dx)                        \
     {                                                                                              \
-        return FN(run_elementwise)(cost, FN(name##_body), (elementwise){n, dy, saved, dx, 0, 0});  \
+        return FN(run_elementwise)(cost, FN(name##_body),                                          \
+                                   (elementwise){n, dy, saved, dx, 0, 0, 0});                      \
     }
 
 /* with the option p */
@@ -100,14 +101,15 @@ static int FN(run_elementwise)(double cost, pydl_body body, elementwise job)
     ELEMENTWISE(name, cost, formula)                                                               \
     static int FN(name)(idx n, double p, const REAL *x, REAL *y)                                   \
     {                                                                                              \
-        return FN(run_elementwise)(cost, FN(name##_body), (elementwise){n, x, x, y, (REAL)p, 0});  \
+        return FN(run_elementwise)(cost, FN(name##_body),                                          \
+                                   (elementwise){n, x, x, y, (REAL)p, 0, 0});                      \
     }
 
 #define BACKWARD_WITH(name, cost, formula)                                                         \
     ELEMENTWISE(name, cost, formula)                                                               \
     static int FN(name)(idx n, double p, const REAL *dy, const REAL *x, REAL *dx)                  \
     {                                                                                              \
-        const elementwise job = {n, dy, x, dx, (REAL)p, 0};                                        \
+        const elementwise job = {n, dy, x, dx, (REAL)p, 0, 0};                                     \
         return FN(run_elementwise)(cost, FN(name##_body), job);                                    \
     }
 
@@ -163,14 +165,14 @@ static int FN(gelu_forward)(idx n, int by_tanh, const REAL *x, REAL *y)
 {
     return FN(run_elementwise)(
         16, by_tanh ? FN(gelu_tanh_forward_body) : FN(gelu_exact_forward_body),
-        (elementwise){n, x, x, y, 0, 0});
+        (elementwise){n, x, x, y, 0, 0, 0});
 }
 
 static int FN(gelu_backward)(idx n, int by_tanh, const REAL *dy, const REAL *x, REAL *dx)
 {
     return FN(run_elementwise)(
         16, by_tanh ? FN(gelu_tanh_backward_body) : FN(gelu_exact_backward_body),
-        (elementwise){n, dy, x, dx, 0, 0});
+        (elementwise){n, dy, x, dx, 0, 0, 0});
 }
 
 INLINE vec FN(silu_slope)(vec x)
@@ -194,14 +196,14 @@ ELEMENTWISE(softplus_backward, 8, FN(select)((lanes)(b * p > q), a, a * FN(sigmo
 static int FN(softplus_forward)(idx n, double beta, double threshold, const REAL *x, REAL *y)
 {
     return FN(run_elementwise)(16, FN(softplus_forward_body),
-                               (elementwise){n, x, x, y, (REAL)beta, (REAL)threshold});
+                               (elementwise){n, x, x, y, (REAL)beta, (REAL)threshold, 0});
 }
 
 static int FN(softplus_backward)(idx n, double beta, double threshold, const REAL *dy,
                                  const REAL *x, REAL *dx)
 {
     return FN(run_elementwise)(8, FN(softplus_backward_body),
-                               (elementwise){n, dy, x, dx, (REAL)beta, (REAL)threshold});
+                               (elementwise){n, dy, x, dx, (REAL)beta, (REAL)threshold, 0});
 }
 
 FORWARD(hardswish_forward, 2, a * (FN(at_most)(FN(at_least)(a + 3, 0), 6) * (REAL)(1.0 / 6)))
@@ -215,7 +217,7 @@ ELEMENTWISE(add_relu, 1, FN(at_least)(a + b, 0))
 static int FN(add_forward)(idx n, int relu, const REAL *a, const REAL *b, REAL *y)
 {
     return FN(run_elementwise)(1, relu ? FN(add_relu_body) : FN(plain_add_body),
-                               (elementwise){n, a, b, y, 0, 0});
+                               (elementwise){n, a, b, y, 0, 0, 0});
 }
 
 #undef SQRT_2_OVER_PI

@@ -1,5 +1,14 @@
 #include "check.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+#ifdef SANITIZED /* the core is: the tests themselves run unchecked */
+#include <sanitizer/asan_interface.h>
+#else
+#define __asan_poison_memory_region(begin, size) ((void)0)
+#define __asan_unpoison_memory_region(begin, size) ((void)0)
+#endif
+
 const pydl_table *table_now;
 pydl_dtype dtype_now;
 char shape_now[120];
@@ -78,9 +87,38 @@ void set(array *want, idx i, double value, double scale, double terms)
 
 size_t item_size(void) { return dtype_now == PYDL_F64 ? sizeof(double) : sizeof(float); }
 
+typedef struct {
+    char *pages;
+    size_t size;
+} mapping;
+
+void *room(size_t bytes)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t used = (sizeof(mapping) + bytes + page - 1) / page * page;
+    mapping all = {.size = used + page};
+    all.pages = mmap(NULL, all.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all.pages == MAP_FAILED || mprotect(all.pages + used, page, PROT_NONE))
+        must(NULL);
+    char *memory = all.pages + used - bytes;
+    memcpy(memory - sizeof all, &all, sizeof all);
+    __asan_poison_memory_region(all.pages, used - bytes);
+    return memory;
+}
+
+void discard(void *memory)
+{
+    char *header = (char *)memory - sizeof(mapping);
+    mapping all;
+    __asan_unpoison_memory_region(header, sizeof all);
+    memcpy(&all, header, sizeof all);
+    __asan_unpoison_memory_region(all.pages, all.size);
+    munmap(all.pages, all.size);
+}
+
 void *typed(array a)
 {
-    void *memory = must(malloc(a.count ? (size_t)a.count * item_size() : 1));
+    void *memory = room((size_t)a.count * item_size());
     for (idx i = 0; i < a.count; i++)
         if (dtype_now == PYDL_F64)
             ((double *)memory)[i] = a.value[i];
@@ -91,7 +129,7 @@ void *typed(array a)
 
 void *blank(idx count)
 {
-    void *memory = must(malloc(count ? (size_t)count * item_size() : 1));
+    void *memory = room((size_t)count * item_size());
     memset(memory, 0xff, (size_t)count * item_size());
     return memory;
 }

@@ -36,8 +36,14 @@ void release(array a);
 void add(array *a, idx i, double term);
 void set(array *a, idx i, double value, double scale, double terms);
 
-/* A copy in the current dtype, in a block of its exact size so that a sanitizer sees every step
- * outside; memory for a result, filled with NaN so that an element left out is found. */
+/* Memory that ends with a page, behind which there is none, so that a step outside is a fault, even
+ * one of a masked instruction, which sanitizers do not see; AddressSanitizer watches its beginning.
+ */
+void *room(size_t bytes);
+void discard(void *memory);
+
+/* In such memory, a copy in the current dtype; a result's place, filled with NaN so that an element
+ * left out is found. */
 void *typed(array a);
 void *blank(idx count);
 double element(const void *memory, idx i);

@@ -44,7 +44,7 @@ static void test_forward(idx n)
     RUN_OK(tanh_forward, n, tx, tx);
     expect("tanh_forward in place", tx, want, 2);
     release(want), release(x);
-    free(tx), free(y);
+    discard(tx), discard(y);
 }
 
 static void test_backward(idx n)
@@ -70,7 +70,7 @@ static void test_backward(idx n)
     RUN_OK(tanh_backward, n, tdy, ty, dx);
     expect("tanh_backward", dx, want, 3);
     release(dy), release(y), release(want);
-    free(tdy), free(ty), free(dx);
+    discard(tdy), discard(ty), discard(dx);
 }
 
 /* long double, for erfc multiplies the rounding error of its argument by its square */
@@ -98,7 +98,7 @@ static double gelu_by_tanh_slope(double x)
 }
 static double silu_slope(double x) { return sigmoid(x) * (1 + x * (1 - sigmoid(x))); }
 static double softplus_slope(double x) { return 1.5 * x > 4 ? 1 : sigmoid(1.5 * x); }
-static double hardswish_slope(double x) { return x <= -3 ? 0 : x < 3 ? x / 3 + 0.5 : 1; }
+static double hardswish_slope(double x) { return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5; }
 static double leaky_relu_slope(double x) { return x > 0 ? 1 : 0.1; }
 static double elu_slope(double x) { return x > 0 ? 1 : 1.7 * exp(x); }
 
@@ -149,7 +149,7 @@ static void test_smooth(idx n)
     RUN_OK(add_forward, n, 1, tx, tdy, tx);
     expect("add_forward in place", tx, want, 1);
     release(x), release(dy), release(want);
-    free(tx), free(tdy), free(y);
+    discard(tx), discard(tdy), discard(y);
 }
 
 static void test_concatenate(idx outer, idx count, const idx *widths)
@@ -174,10 +174,10 @@ static void test_concatenate(idx outer, idx count, const idx *widths)
     for (idx k = 0; k < count; k++) {
         check(!memcmp(cut[k], parts[k], (size_t)(outer * widths[k]) * item_size()),
               "concatenate_backward");
-        free(parts[k]), free(cut[k]);
+        discard(parts[k]), discard(cut[k]);
     }
     release(whole);
-    free(y), free(twhole);
+    discard(y), discard(twhole);
 }
 
 /* Philox4x32-10 (Salmon et al. 2011), the words of the block with this counter. */
@@ -197,7 +197,7 @@ static void test_dropout_rate(idx n, double p_drop, uint64_t key)
 {
     const double factor = p_drop < 1 ? 1 / (1 - p_drop) : 0;
     array x = randoms(n), want = zeros(n);
-    uint8_t *mask = malloc((size_t)n + 1), *want_mask = malloc((size_t)n + 1);
+    uint8_t *mask = room((size_t)n), *want_mask = room((size_t)n);
     for (idx i = 0; i < n; i++) {
         uint32_t words[4];
         philox((uint64_t)i / 4, key, words);
@@ -211,7 +211,7 @@ static void test_dropout_rate(idx n, double p_drop, uint64_t key)
     RUN_OK(dropout_backward, n, p_drop, tx, mask, y);
     expect("dropout_backward", y, want, 1);
     release(x), release(want);
-    free(tx), free(y), free(mask), free(want_mask);
+    discard(tx), discard(y), discard(mask), discard(want_mask);
 }
 
 static void test_dropout(void)

@@ -100,14 +100,14 @@ static void test_conv2d_shape(const pydl_conv2d_shape *s)
             want = widened(want, &transformed, s->c + 2, 620, 7531);
         }
         expect("conv2d_forward with packed weights", got, want, 1);
-        free(packed);
+        discard(packed);
     }
     release(want);
     want = widened(conv_expected(s, FORWARD, x, w, y, NULL), s, s->c, 620, 7531);
     RUN_OK(conv2d_forward, s, tx, tw, NULL, NULL, 0, PYDL_AS_GIVEN, got);
     expect("conv2d_forward without bias", got, want, 1);
     release(want);
-    free(got);
+    discard(got);
 
     void *dx = blank(x.count), *dw = blank(w.count), *db = blank(b.count);
     const idx tiles = s->n * ((s->oh + 3) / 4) * ((s->ow + 3) / 4);
@@ -122,23 +122,23 @@ static void test_conv2d_shape(const pydl_conv2d_shape *s)
     expect("conv2d_backward_weight", dw, want_dw, 1);
     RUN_OK(conv2d_backward_bias, s->n, s->oc, pixels, ty, db);
     expect("conv2d_backward_bias", db, want_db, 1);
-    free(dx), free(dw), free(db);
+    discard(dx), discard(dw), discard(db);
 
     dx = blank(x.count), dw = blank(w.count), db = blank(b.count);
     RUN_OK(conv2d_backward, s, ty, tx, tw, dx, dw, db);
     expect("conv2d_backward, dx", dx, want_dx, 1);
     expect("conv2d_backward, dw", dw, want_dw, 1);
     expect("conv2d_backward, db", db, want_db, 1);
-    free(dx), free(dw), free(db);
+    discard(dx), discard(dw), discard(db);
     dx = blank(x.count), dw = blank(w.count);
     RUN_OK(conv2d_backward, s, ty, tx, tw, dx, dw, NULL);
     expect("conv2d_backward without db, dx", dx, want_dx, 1);
     expect("conv2d_backward without db, dw", dw, want_dw, 1);
-    free(dx), free(dw);
+    discard(dx), discard(dw);
     release(want_dx), release(want_dw), release(want_db);
 
     release(x), release(w), release(b), release(y);
-    free(tx), free(tw), free(tb), free(ty);
+    discard(tx), discard(tw), discard(tb), discard(ty);
 }
 
 /* n c h w, oc kh kw, then stride, pad and dilation (height, width), groups */
@@ -241,6 +241,6 @@ void test_im2col(void)
         RUN_OK(col2im, &s, tcols, got_x);
         expect("col2im", got_x, want_x, 1);
         release(x), release(cols), release(want_cols), release(want_x);
-        free(tx), free(tcols), free(got_cols), free(got_x);
+        discard(tx), discard(tcols), discard(got_cols), discard(got_x);
     }
 }

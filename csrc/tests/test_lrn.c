@@ -57,7 +57,7 @@ static void test_shape(const lrn_shape *s)
            y, scale);
     expect("local_response_norm_forward", y, want_y, 4);
     expect("local_response_norm_forward: scale", scale, want_scale, 2);
-    free(y);
+    discard(y);
     y = blank(count);
     RUN_OK(local_response_norm_forward, s->n, s->c, s->inner, s->size, s->alpha, s->beta, s->k, tx,
            y, NULL);
@@ -68,7 +68,7 @@ static void test_shape(const lrn_shape *s)
     expect("local_response_norm_backward", dx, want_dx, 4);
     release(x), release(dy), release(terms);
     release(want_y), release(want_scale), release(want_dx);
-    free(tx), free(tdy), free(y), free(scale), free(dx);
+    discard(tx), discard(tdy), discard(y), discard(scale), discard(dx);
 }
 
 void test_lrn(void)

@@ -42,8 +42,8 @@ static void release_batch(batch v)
 {
     release(v.x), release(v.w), release(v.b), release(v.residual), release(v.dy), release(v.mask);
     release(v.mean), release(v.rstd), release(v.var);
-    free(v.tx), free(v.tw), free(v.tb), free(v.tresidual), free(v.tdy), free(v.tmask);
-    free(v.tmean), free(v.trstd), free(v.tvar);
+    discard(v.tx), discard(v.tw), discard(v.tb), discard(v.tresidual), discard(v.tdy), discard(v.tmask);
+    discard(v.tmean), discard(v.trstd), discard(v.tvar);
 }
 
 static idx channel_of(batch v, idx i) { return i / v.size % v.c; }
@@ -97,7 +97,7 @@ static void test_forward(batch v, int all)
            y);
     expect_normalised("batch_norm_inference", y, v, v.mean, inverse, given, 12, all);
     release(mean), release(rstd), release(level), release(inverse), release(given);
-    free(y), free(got_mean), free(got_rstd);
+    discard(y), discard(got_mean), discard(got_rstd);
 }
 
 enum { UNMASKED, MASK_OF_Y, MASK_OF_X };
@@ -141,7 +141,7 @@ static void test_backward(batch v, int training, int mask, int keep)
     if (keep)
         expect("batch_norm_backward: dresidual", kept, g, 1);
     release(dw), release(db), release(dx), release(g);
-    free(got), free(kept), free(got_dw), free(got_db);
+    discard(got), discard(kept), discard(got_dw), discard(got_db);
 }
 
 void test_batch_norm(void)
@@ -217,8 +217,8 @@ static void test_rows(idx rows, idx size, int affine)
     expect("layer_norm_backward: db", got_db, db, 1);
     release(x), release(dy), release(w), release(b), release(y), release(mean), release(rstd);
     release(dx), release(dw), release(db);
-    free(tx), free(tdy), free(tw), free(tb), free(got);
-    free(got_mean), free(got_rstd), free(got_dw), free(got_db);
+    discard(tx), discard(tdy), discard(tw), discard(tb), discard(got);
+    discard(got_mean), discard(got_rstd), discard(got_dw), discard(got_db);
 }
 
 void test_layer_norm(void)
@@ -260,12 +260,12 @@ void test_norm_same_bits(void)
             }
             check(!memcmp(first[i], got[i], (size_t)sizes[i] * item_size()),
                   "normalisation: the same bits on every number of threads");
-            free(got[i]);
+            discard(got[i]);
         }
     }
     for (int i = 0; i < RESULTS; i++)
-        free(first[i]);
+        discard(first[i]);
     release_batch(v);
-    free(mean), free(rstd), free(y);
+    discard(mean), discard(rstd), discard(y);
     pydl_set_num_threads(before);
 }

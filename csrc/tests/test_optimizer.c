@@ -75,10 +75,10 @@ static void finish(const char *name, optimizer o, int states)
         if (states >> k & 1)
             expect(name, o.t[k], o.want[k], 1);
         release(o.state[k]), release(o.want[k]);
-        free(o.t[k]);
+        discard(o.t[k]);
     }
     release(o.p), release(o.g), release(o.want_p);
-    free(o.tp), free(o.tg);
+    discard(o.tp), discard(o.tg);
 }
 
 static const double sgd_lr = 0.05, adam_lr = 0.01, beta1 = 0.9, beta2 = 0.999, adam_eps = 1e-8;
@@ -186,7 +186,7 @@ static void test_linear_steps(idx n, idx in, idx out)
            beta2, adam_eps, 0.1, 1);
     finish("linear_adam_step", adam, 3);
     release(dy), release(x);
-    free(tdy), free(tx);
+    discard(tdy), discard(tx);
 }
 
 static void test_rmsprop(idx n, double momentum, int centered, double decay)

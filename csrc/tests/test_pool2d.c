@@ -52,8 +52,8 @@ static void test_max(const pydl_pool2d_shape *s, int special)
         for (idx i = 0; i < x.count; i++)
             x.value[i] = i % 11 == 0 ? NAN : i % 7 == 0 ? -INFINITY : floor(3 * x.value[i]);
     array want_y = zeros(dy.count), want_dx = zeros(x.count);
-    const size_t bytes = (size_t)(dy.count ? dy.count : 1) * sizeof(int32_t);
-    int32_t *want_argmax = malloc(bytes), *argmax = malloc(bytes);
+    const size_t bytes = (size_t)dy.count * sizeof(int32_t);
+    int32_t *want_argmax = room(bytes), *argmax = room(bytes);
     memset(argmax, 0xff, bytes);
     for (idx i = 0; i < dy.count; i++) {
         const idx plane = i / out * in;
@@ -66,7 +66,7 @@ static void test_max(const pydl_pool2d_shape *s, int special)
     RUN_OK(max_pool2d_forward, s, tx, y, argmax);
     expect("max_pool2d_forward", y, want_y, 1);
     expect_indices(argmax, want_argmax, dy.count);
-    free(y);
+    discard(y);
     y = blank(dy.count);
     RUN_OK(max_pool2d_forward, s, tx, y, NULL);
     expect("max_pool2d_forward without argmax", y, want_y, 1);
@@ -79,7 +79,7 @@ static void test_max(const pydl_pool2d_shape *s, int special)
               "max_pool2d_backward: an index out of range");
     }
     release(x), release(dy), release(want_y), release(want_dx);
-    free(tx), free(tdy), free(y), free(dx), free(argmax), free(want_argmax);
+    discard(tx), discard(tdy), discard(y), discard(dx), discard(argmax), discard(want_argmax);
 }
 
 static void test_avg(const pydl_pool2d_shape *s, int count_include_pad)
@@ -108,7 +108,7 @@ static void test_avg(const pydl_pool2d_shape *s, int count_include_pad)
     RUN_OK(avg_pool2d_backward, s, count_include_pad, tdy, dx);
     expect("avg_pool2d_backward", dx, want_dx, 2);
     release(x), release(dy), release(want_y), release(want_dx);
-    free(tx), free(tdy), free(y), free(dx);
+    discard(tx), discard(tdy), discard(y), discard(dx);
 }
 
 static void test_global_avg(idx planes, idx pixels)
@@ -125,7 +125,7 @@ static void test_global_avg(idx planes, idx pixels)
     RUN_OK(global_avg_pool2d_backward, planes, pixels, tdy, dx);
     expect("global_avg_pool2d_backward", dx, want_dx, 2);
     release(x), release(dy), release(want_y), release(want_dx);
-    free(tx), free(tdy), free(y), free(dx);
+    discard(tx), discard(tdy), discard(y), discard(dx);
 }
 
 /* h w, oh ow */
@@ -157,7 +157,7 @@ static void test_adaptive_avg(idx planes, const idx sizes[4])
     RUN_OK(adaptive_avg_pool2d_backward, planes, h, w, oh, ow, tdy, dx);
     expect("adaptive_avg_pool2d_backward", dx, want_dx, 2);
     release(x), release(dy), release(want_y), release(want_dx);
-    free(tx), free(tdy), free(y), free(dx);
+    discard(tx), discard(tdy), discard(y), discard(dx);
 }
 
 void test_pool2d(void)

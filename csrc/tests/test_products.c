@@ -35,7 +35,7 @@ static void test_matmul_layout(idx batch, idx m, idx n, idx k, int a_layout, int
     RUN_OK(matmul, batch, m, n, k, from_a, a_strides, m * k, from_b, b_strides, k * n, got);
     expect("matmul", got, want, 1);
     release(a), release(b), release(want);
-    free(ta), free(tb), free(got);
+    discard(ta), discard(tb), discard(got);
 }
 
 void test_matmul(void)
@@ -82,6 +82,6 @@ void test_linear(void)
         expect("linear_backward_bias", db, want_db, 1);
         release(x), release(w), release(b), release(dy);
         release(want_y), release(want_plain), release(want_dx), release(want_dw), release(want_db);
-        free(tx), free(tw), free(tb), free(tdy), free(y), free(dx), free(dw), free(db);
+        discard(tx), discard(tw), discard(tb), discard(tdy), discard(y), discard(dx), discard(dw), discard(db);
     }
 }

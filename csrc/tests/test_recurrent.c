@@ -227,7 +227,7 @@ static void compare(const layer *l)
     void *all[] = {x, h0, c0, w_ih, w_hh, b_ih, b_hh, dy, dh_n, dc_n, saved, second, y, alone, h_n,
                    c_n, dh0, dc0, dx, dw_ih, dw_hh, db_ih, db_hh};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        free(all[i]);
+        discard(all[i]);
 }
 
 static void test_layer(kind kind, const idx size[5], int reverse)
@@ -315,13 +315,13 @@ void test_recurrent_same_bits(void)
             }
             check(!memcmp(first[i], r[i], (size_t)sizes[i] * item_size()),
                   "lstm: the same bits on every number of threads");
-            free(r[i]);
+            discard(r[i]);
         }
     }
     for (int i = 0; i < RESULTS; i++)
-        free(first[i]);
+        discard(first[i]);
     release(x), release(w_ih), release(w_hh), release(dy);
-    free(tx), free(tw_ih), free(tw_hh), free(tdy);
+    discard(tx), discard(tw_ih), discard(tw_hh), discard(tdy);
     pydl_set_num_threads(before);
 }
 
@@ -331,7 +331,7 @@ void test_embedding(void)
     for (int i = 0; i < 4; i++) {
         const idx n = shapes[i][0], rows = shapes[i][1], d = shapes[i][2];
         array w = randoms(rows * d), dy = randoms(n * d), y = zeros(n * d), dw = zeros(rows * d);
-        int64_t *indices = malloc((size_t)(n + 1) * sizeof *indices);
+        int64_t *indices = room((size_t)n * sizeof *indices);
         for (idx r = 0; r < n; r++) {
             indices[r] = (r * 5 + 1) % rows;
             for (idx j = 0; j < d; j++) {
@@ -354,6 +354,6 @@ void test_embedding(void)
                   "embedding: an index out of range");
         }
         release(w), release(dy), release(y), release(dw);
-        free(tw), free(tdy), free(got), free(got_dw), free(indices);
+        discard(tw), discard(tdy), discard(got), discard(got_dw), discard(indices);
     }
 }

@@ -65,7 +65,7 @@ static void test_axis(idx outer, idx c, idx inner)
     RUN_OK(log_softmax_backward, outer, c, inner, tdy, tlog_y, got);
     expect("log_softmax_backward", got, log_y, 1);
     release(x), release(dy), release(y), release(log_y), release(want);
-    free(tx), free(tdy), free(ty), free(tlog_y), free(got);
+    discard(tx), discard(tdy), discard(ty), discard(tlog_y), discard(got);
 }
 
 /* soft: targets are probabilities; otherwise labels, and those equal to 1 are ignored. */
@@ -74,7 +74,7 @@ static void test_cross_entropy(idx rows, idx c, int soft)
     array x = randoms(rows * c), targets = randoms(rows * c), dloss = randoms(rows);
     array probs = zeros(x.count), log_y = zeros(x.count), loss = zeros(rows);
     array dlogits = zeros(x.count);
-    int64_t *labels = malloc((size_t)(rows + 1) * sizeof *labels);
+    int64_t *labels = room((size_t)rows * sizeof *labels);
     softmax_expected(rows, c, 1, x, &probs, &log_y);
     for (idx r = 0; r < rows; r++) {
         labels[r] = (r * 7 + 1) % c;
@@ -116,7 +116,7 @@ static void test_cross_entropy(idx rows, idx c, int soft)
     }
     release(x), release(targets), release(dloss), release(probs), release(log_y);
     release(loss), release(dlogits);
-    free(tx), free(tt), free(tdloss), free(tprobs), free(got_loss), free(got), free(labels);
+    discard(tx), discard(tt), discard(tdloss), discard(tprobs), discard(got_loss), discard(got), discard(labels);
 }
 
 void test_softmax(void)

@@ -199,13 +199,13 @@ void test_same_bits(void)
             }
             check(!memcmp(first[i], got[i], (size_t)sizes[i] * item_size()),
                   "conv2d: the same bits on every number of threads");
-            free(got[i]);
+            discard(got[i]);
         }
     }
     for (int i = 0; i < 3; i++)
-        free(first[i]);
+        discard(first[i]);
     release(x), release(w), release(dy);
-    free(tx), free(tw), free(tdy);
+    discard(tx), discard(tw), discard(tdy);
     pydl_set_num_threads(before);
 }
 
