@@ -228,6 +228,14 @@ def test_parts_of_a_chain_make_what_they_make_in_the_model() -> None:
         close(want, got, 1, 27)
 
 
+@pytest.mark.parametrize("at", range(3))
+def test_a_forward_that_was_put_on_a_module_is_called(at: int) -> None:
+    network = settled(nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU()))
+    network[at].forward = lambda x: pydl.Tensor(np.full((1, 3, 3, 3), -7, "f4"))
+    x = RNG.normal(size=(1, 2, 5, 5)).astype(np.float32)
+    np.testing.assert_allclose(pydl.fuse(network)(x).data, network(x).data, rtol=1e-5)
+
+
 def test_hooks_see_what_they_see_in_the_model() -> None:
     model = settled(Taps()).net
     x = RNG.standard_normal((2, 3, 6, 5)).astype("f4")

@@ -136,7 +136,7 @@ def calls_in_order(modules: Iterable[Any]) -> Calls:
     before: Any = None
     for module in modules:
         kind = type(module)
-        if type(before) is ReLU and _free(before, module):
+        if type(before) is ReLU and is_free(before) and is_free(module):
             if kind in (MaxPool1d, MaxPool2d) and not module.return_indices:
                 calls.insert(-1, (module, _PLAIN))
                 continue
@@ -144,14 +144,15 @@ def calls_in_order(modules: Iterable[Any]) -> Calls:
         before = module
     for i in range(len(calls) - 1, 0, -1):
         (layer, _), (relu, _) = calls[i - 1 : i + 1]
-        if type(relu) is ReLU and type(layer) in _ENDS_IN_RELU and _free(layer, relu):
-            calls[i - 1 : i + 1] = [(layer, _WITH_RELU)]
+        if type(relu) is ReLU and type(layer) in _ENDS_IN_RELU:
+            if is_free(layer) and is_free(relu):
+                calls[i - 1 : i + 1] = [(layer, _WITH_RELU)]
     return calls
 
 
-def _free(first: Module, second: Module) -> bool:
-    hooked = first._hooks is not None or second._hooks is not None
-    return not (hooked or "forward" in first.__dict__ or "forward" in second.__dict__)
+def is_free(module: Module) -> bool:
+    """Whether a call is no more than the class's `forward`, so that another may do its work."""
+    return module._hooks is None and "forward" not in module.__dict__
 
 
 class ModuleList(_Numbered):
