@@ -102,14 +102,14 @@ class _Recording(ContextDecorator):
         _recording.set(self._outer.pop())
 
 
-def no_grad() -> Any:
-    """Record nothing inside: ``with no_grad():``, or ``@no_grad()`` before a function."""
-    return _Recording(False)
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
+    """Record nothing inside: ``with no_grad():``, or ``@no_grad`` before a function."""
+    return _Recording(False) if function is None else _Recording(False)(function)
 
 
-def enable_grad() -> Any:
-    """Record again inside, within a `no_grad` block."""
-    return _Recording(True)
+def enable_grad(function: Callable[..., Any] | None = None) -> Any:
+    """Record again inside, within a `no_grad` block, or before a function as `no_grad`."""
+    return _Recording(True) if function is None else _Recording(True)(function)
 
 
 @contextmanager
@@ -650,6 +650,10 @@ class Tensor:
     @property
     def ndim(self) -> int:
         """The number of axes."""
+        return self.data.ndim
+
+    def dim(self) -> int:
+        """Return the number of axes, by PyTorch's other name."""
         return self.data.ndim
 
     @property

@@ -1,4 +1,7 @@
-"""Optimizers with PyTorch's names, defaults and updates. Each step is a kernel, in place."""
+"""Optimizers with PyTorch's names, defaults and updates. Each step is a kernel, in place.
+
+`optim.lr_scheduler` is `pydl.schedules`.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,14 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "lr_scheduler":
+        from pydl import schedules
+
+        return schedules
+    raise AttributeError(f"module 'pydl.optim' has no attribute {name!r}")
 
 
 def _at_least_zero(**options: float) -> None:

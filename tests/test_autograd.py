@@ -229,7 +229,12 @@ def test_no_grad_as_context_and_decorator():
     def double(t):
         return t * 2
 
+    @no_grad
+    def triple(t):
+        return t * pydl.enable_grad(lambda: x * 3)().item()
+
     assert not double(x).requires_grad and not double(double(x)).requires_grad
+    assert not triple(x).requires_grad and triple(x).item() == 3
     assert (x * 2).requires_grad
     with pytest.raises(ZeroDivisionError), no_grad():
         raise ZeroDivisionError
@@ -318,8 +323,9 @@ def test_scalars_never_change_a_dtype(dtype, scalar):
     np.testing.assert_allclose(x.grad, np.full(2, float(scalar)))
 
 
-def test_numel_counts_elements():
+def test_numel_counts_elements_and_dim_axes():
     assert Tensor(np.zeros((2, 0))).numel() == 0 and Tensor(1.0).numel() == 1
+    assert Tensor(np.zeros((2, 0))).dim() == 2 and (+Tensor(1.0)).dim() == 0
     assert sum(p.numel() for p in nn.Linear(3, 2).parameters()) == 8
 
 

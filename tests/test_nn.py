@@ -632,3 +632,10 @@ def test_hooks_see_the_modules_in_their_order():
         module.register_forward_hook(lambda m, args, y: seen.append((type(m).__name__, y.shape)))
     net(np.zeros((1, 1, 4, 4), np.float32))
     assert seen == [("ReLU", (1, 1, 4, 4)), ("MaxPool2d", (1, 1, 2, 2))]
+
+
+def test_pytorch_s_place_of_the_functions():
+    import pydl.nn.functional as placed
+
+    assert placed is nn.functional and placed.relu is F.relu
+    assert sorted(placed.__all__) == sorted(F.__all__)

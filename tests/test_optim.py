@@ -206,6 +206,12 @@ def test_state_dict_holds_copies_and_is_checked():
     assert optimizer.state[params[0]]["exp_avg"] is before
 
 
+def test_pytorch_s_place_of_the_schedules():
+    assert optim.lr_scheduler is schedules
+    with pytest.raises(AttributeError, match=r"'pydl.optim' has no attribute 'lr'"):
+        optim.lr  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -99,6 +99,7 @@ _METHODS: dict[str, Any] = {
     "__matmul__": _binary(matmul),
     "__rmatmul__": _reversed(matmul),
     "__neg__": arithmetic._neg,
+    "__pos__": lambda self: self,
     "__abs__": arithmetic._abs,
     "__iadd__": _in_place(np.add),
     "__isub__": _in_place(np.subtract),

@@ -1,5 +1,6 @@
 """Layers and losses with PyTorch's names, defaults, initialisation and state_dict keys."""
 
+from . import functional as functional
 from . import init as init
 from . import utils as utils
 from .activation import (
@@ -92,6 +93,7 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Unflatten",
+    "functional",
     "init",
     "utils",
 ]
