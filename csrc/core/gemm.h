@@ -20,6 +20,9 @@ INLINE idx FN(round_up)(idx size, idx multiple)
 INLINE idx FN(min)(idx a, idx b) { return a < b ? a : b; }
 INLINE idx FN(max)(idx a, idx b) { return a > b ? a : b; }
 
+/* Whether tiles of so many columns read no more of a row: the last one reads a vector, or NR. */
+INLINE int FN(fills_tiles)(idx columns) { return columns % NR == 0 || columns % NR == VLEN; }
+
 /* A product's work as pydl_parallel_for counts it: a tile does VLEN operations at once, and each
  * element is stored. */
 INLINE double FN(product_work)(idx m, idx n, idx k)

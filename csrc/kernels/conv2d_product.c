@@ -436,7 +436,7 @@ static void FN(conv_grid)(conv_job *job)
     if (job->lines)
         job->column_blocks = job->images * ((job->from.grid_h + job->lines - 1) / job->lines);
     job->plain = matrix && job->images == 1 && FN(is_direct)(job) &&
-                 job->group_rows <= FN(PLAIN_ROWS) && pixels % VLEN == 0 &&
+                 job->group_rows <= FN(PLAIN_ROWS) && FN(fills_tiles)(pixels) &&
                  FN(rows_spread)(pixels) &&
                  job->depth * pixels * (idx)sizeof(REAL) <= FN(L2_BYTES);
 }

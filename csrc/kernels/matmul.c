@@ -153,7 +153,7 @@ static void FN(gemm_shallow)(void *context, idx task)
         }
         for (idx j = 0, columns; j < job->n; j += columns) {
             const int last = j >= whole;
-            columns = last ? rest : FN(min)(NR, whole - j);
+            columns = last ? rest : whole - j < NR ? VLEN : NR; /* a tile reads one vector, or NR */
             if (VECTOR_BYTES == 32 && far)
                 for (idx r = 0; r < rows; r++)
                     __builtin_prefetch(job->to.c + (i + r) * job->to.row + j + FN(SHALLOW_AHEAD),
