@@ -197,7 +197,9 @@ class Module:
         self._register("_parameters", name, param)
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """Add an array to the state; it is in `state_dict` if `persistent`."""
+        """Add an array, which gets no gradient, to the state; in `state_dict` if `persistent`."""
+        if isinstance(tensor, Tensor) and tensor.requires_grad:
+            raise ValueError(f"{name}: no gradient is computed for a buffer; pass {name}.detach()")
         array = tensor.data if isinstance(tensor, Tensor) else tensor
         self._register("_buffers", name, None if array is None else np.asarray(array))
         (self._transient.discard if persistent else self._transient.add)(name)
