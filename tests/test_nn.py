@@ -643,7 +643,8 @@ def test_pytorch_s_place_of_the_functions():
 
 def test_a_buffer_refuses_what_wants_a_gradient():
     weight = Tensor(np.ones(3), requires_grad=True)
-    for make in (nn.CrossEntropyLoss, nn.BCELoss, lambda w: nn.Module().register_buffer("weight", w)):
+    module = nn.Module()
+    for make in (nn.CrossEntropyLoss, nn.BCELoss, lambda w: module.register_buffer("weight", w)):
         with pytest.raises(ValueError, match=r"weight: no gradient .* pass weight.detach\(\)"):
             make(weight)
     assert nn.NLLLoss(weight.detach()).weight.tolist() == [1, 1, 1]
