@@ -17,7 +17,7 @@ from pydl import functional as F
 from pydl import nn
 from pydl.autograd import Tensor
 from pydl.functional.shape import ndim_of
-from pydl.nn.container import Calls, calls_in_order, is_free
+from pydl.nn.container import Calls, calls_in_order, is_plain
 
 __all__ = ["fuse"]
 
@@ -106,7 +106,7 @@ class _Fused(nn.Module):
         if norm is not None:
             if (
                 type(norm) is not self._norm
-                or not is_free(norm)
+                or not is_plain(norm)
                 or norm.training
                 or ndim_of(input) != self._ndim
             ):
@@ -255,10 +255,10 @@ def _joined_calls(modules: Iterable[Any]) -> Calls:
     left = list(modules)[::-1]
     while left:
         layer, options = left.pop(), {}
-        if isinstance(layer, _Fused) and is_free(layer):
-            if left and type(left[-1]) is layer._norm and is_free(left[-1]):
+        if isinstance(layer, _Fused) and is_plain(layer):
+            if left and type(left[-1]) is layer._norm and is_plain(left[-1]):
                 options["norm"] = left.pop()
-            if left and layer._takes_relu and type(left[-1]) is nn.ReLU and is_free(left[-1]):
+            if left and layer._takes_relu and type(left[-1]) is nn.ReLU and is_plain(left[-1]):
                 options["relu"] = True
                 left.pop()
         if options:

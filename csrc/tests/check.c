@@ -4,9 +4,11 @@
 #include <unistd.h>
 #ifdef SANITIZED /* the core is: the tests themselves run unchecked */
 #include <sanitizer/asan_interface.h>
+#define FORBID __asan_poison_memory_region
+#define ALLOW __asan_unpoison_memory_region
 #else
-#define __asan_poison_memory_region(begin, size) ((void)0)
-#define __asan_unpoison_memory_region(begin, size) ((void)0)
+#define FORBID(begin, size) ((void)0)
+#define ALLOW(begin, size) ((void)0)
 #endif
 
 const pydl_table *table_now;
@@ -102,7 +104,7 @@ void *room(size_t bytes)
         must(NULL);
     char *memory = all.pages + used - bytes;
     memcpy(memory - sizeof all, &all, sizeof all);
-    __asan_poison_memory_region(all.pages, used - bytes);
+    FORBID(all.pages, used - bytes);
     return memory;
 }
 
@@ -110,9 +112,9 @@ void discard(void *memory)
 {
     char *header = (char *)memory - sizeof(mapping);
     mapping all;
-    __asan_unpoison_memory_region(header, sizeof all);
+    ALLOW(header, sizeof all);
     memcpy(&all, header, sizeof all);
-    __asan_unpoison_memory_region(all.pages, all.size);
+    ALLOW(all.pages, all.size);
     munmap(all.pages, all.size);
 }
 

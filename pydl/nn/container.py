@@ -136,7 +136,7 @@ def calls_in_order(modules: Iterable[Any]) -> Calls:
     before: Any = None
     for module in modules:
         kind = type(module)
-        if type(before) is ReLU and is_free(before) and is_free(module):
+        if type(before) is ReLU and is_plain(before) and is_plain(module):
             if kind in (MaxPool1d, MaxPool2d) and not module.return_indices:
                 calls.insert(-1, (module, _PLAIN))
                 continue
@@ -145,12 +145,12 @@ def calls_in_order(modules: Iterable[Any]) -> Calls:
     for i in range(len(calls) - 1, 0, -1):
         (layer, _), (relu, _) = calls[i - 1 : i + 1]
         if type(relu) is ReLU and type(layer) in _ENDS_IN_RELU:
-            if is_free(layer) and is_free(relu):
+            if is_plain(layer) and is_plain(relu):
                 calls[i - 1 : i + 1] = [(layer, _WITH_RELU)]
     return calls
 
 
-def is_free(module: Module) -> bool:
+def is_plain(module: Module) -> bool:
     """Whether a call is no more than the class's `forward`, so that another may do its work."""
     return module._hooks is None and "forward" not in module.__dict__
 
